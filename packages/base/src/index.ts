@@ -1,0 +1,6 @@
+/** The public face of `@dejavm/base`: what every package may lean on. */
+export { AssertionError, assert, unreachable } from "./assert.ts";
+export type { Brand } from "./brand.ts";
+export { ByteReader, ByteWriter, type TruncationError } from "./bytes.ts";
+export { CodedError, type CodedErrorOptions } from "./errors.ts";
+export { Prng, type PrngState } from "./prng.ts";

@@ -1,0 +1,1 @@
+export { ModuleBuilder } from "./wasm/module.ts";
