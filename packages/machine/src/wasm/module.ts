@@ -14,11 +14,17 @@ export interface Signature {
 }
 
 /** A function of the module under construction: imported, declared or defined. */
-export interface FuncRef {
+export interface FuncRef<
+  P extends readonly ValType[] = readonly ValType[],
+  R extends ValType | undefined = ValType | undefined,
+> {
   readonly name: string;
-  readonly signature: Signature;
+  readonly signature: { readonly params: P; readonly result: R };
   readonly index: number;
 }
+
+/** The parameters of a function as variables of its body. */
+export type Params<P extends readonly ValType[]> = { [K in keyof P]: Local<P[K]> };
 
 /** Whether a branch is expected to be taken (branch hinting proposal). */
 export type Hint = "likely" | "unlikely";
@@ -69,17 +75,20 @@ export class Local<T extends ValType = ValType> implements Expr<T> {
 }
 
 /** A call with a result, as an expression. */
-export function call(func: FuncRef, ...args: readonly Expr[]): Expr {
-  const { result } = func.signature;
-  assert(result !== undefined, `${func.name} has no result: use Fn.call`);
-  return { type: result, emit: (out) => emitCall(out, func, args) };
+export function call<R extends ValType>(
+  func: FuncRef<readonly ValType[], R>,
+  ...args: readonly Expr[]
+): Expr<R> {
+  return { type: func.signature.result, emit: (out) => emitCall(out, func, args) };
 }
 
+/** A call of a function that is known by its index only to return an i32. */
 export function callI32(func: FuncRef, ...args: readonly Expr[]): I32 {
   assert(func.signature.result === "i32", `${func.name} does not return an i32`);
   return { type: "i32", emit: (out) => emitCall(out, func, args) };
 }
 
+/** A call of a function that is known by its index only to return an i64. */
 export function callI64(func: FuncRef, ...args: readonly Expr[]): I64 {
   assert(func.signature.result === "i64", `${func.name} does not return an i64`);
   return { type: "i64", emit: (out) => emitCall(out, func, args) };
@@ -322,30 +331,43 @@ export class ModuleBuilder {
   }
 
   /** Imports a host function from `env`; all imports come before the first function. */
-  import(name: string, params: readonly ValType[], result?: ValType): FuncRef {
+  import<const P extends readonly ValType[], R extends ValType | undefined = undefined>(
+    name: string,
+    params: P,
+    result?: R,
+  ): FuncRef<P, R> {
     assert(this.#functions.length === 0, "imports must precede functions");
-    const ref = { name, module: "env", signature: { params, result }, index: this.#imports.length };
-    this.#typeIndex(ref.signature);
+    const signature = { params, result: result as R };
+    const ref = { name, module: "env", signature, index: this.#imports.length };
+    this.#typeIndex(signature);
     this.#imports.push(ref);
     return ref;
   }
 
   /** Names a function that `define` gives a body later. */
-  declare(name: string, params: readonly ValType[], result?: ValType): FuncRef {
+  declare<const P extends readonly ValType[], R extends ValType | undefined = undefined>(
+    name: string,
+    params: P,
+    result?: R,
+  ): FuncRef<P, R> {
     const index = this.#imports.length + this.#functions.length;
-    const ref = { name, signature: { params, result }, index, body: undefined, exported: false };
+    const signature = { params, result: result as R };
+    const ref = { name, signature, index, body: undefined, exported: false };
     this.#typeIndex(ref.signature);
     this.#functions.push(ref);
     return ref;
   }
 
   /** Gives a declared function its body; `build` gets the parameters as variables. */
-  define(ref: FuncRef, build: (f: Fn, ...params: Local[]) => void): FuncRef {
+  define<P extends readonly ValType[], R extends ValType | undefined>(
+    ref: FuncRef<P, R>,
+    build: (f: Fn, ...params: Params<P>) => void,
+  ): FuncRef<P, R> {
     const target = this.#functions[ref.index - this.#imports.length];
     assert(target !== undefined && target.body === undefined, `cannot define ${ref.name}`);
     const { params } = ref.signature;
     const fn = new Fn(params.length);
-    build(fn, ...params.map((type, i) => new Local(type, i)));
+    build(fn, ...(params.map((type, i) => new Local(type, i)) as Params<P>));
     target.body = fn;
     return ref;
   }

@@ -1,0 +1,248 @@
+/**
+ * Predecoding: guest code to interpreter records (layout.ts, RECORD), a block at a time. Pure
+ * bookkeeping over linear memory; nothing here is visible to the guest.
+ */
+import { PAGE_BYTES } from "../device/device.ts";
+import {
+  fieldCsr, fieldRd, fieldRm, fieldRs1, fieldRs2, fieldRs3, findInstruction, immediate, instructionLength, instructionWord,
+} from "../isa/decode.ts";
+import type { Instruction, RoundingField } from "../isa/instruction.ts";
+import { csrIndex } from "./csr.ts";
+import {
+  CROSS_INDEX, type MemoryMap, PAGE_FLAG, RECORD, SLOT_BYTES, SLOT_CROSS_RECORD, SLOT_CROSS_WORD, SLOT_PAGE,
+} from "./layout.ts";
+import { OP, variantOp } from "./variants.ts";
+
+/** What a fused pair is looked up by: the opcodes of both instructions. */
+export type PairLookup = (first: number, second: number) => number | undefined;
+
+/** One decoded instruction as the fields of its record. */
+interface Decoded {
+  readonly op: number;
+  readonly bytes: number;
+  readonly ends: boolean;
+  readonly rd: number;
+  readonly rs1: number;
+  /** Bytes 4 and 5. */
+  readonly low: number;
+}
+
+const REGISTER_BYTES = 8;
+
+/** Keeps the predecoded form of code pages: allocates slots, fills records, forgets pages. */
+export class CodeCache {
+  readonly #map: MemoryMap;
+  readonly #u8: Uint8Array;
+  readonly #u16: Uint16Array;
+  readonly #u32: Int32Array;
+  readonly #pair: PairLookup;
+  readonly #free: number[] = [];
+  /** Drops the fetch translations of one slot, or of all. */
+  readonly #dropFetchTags: (slot: number) => void;
+  readonly #flushTlb: () => void;
+
+  constructor(options: {
+    readonly map: MemoryMap;
+    readonly memory: ArrayBuffer;
+    readonly pair: PairLookup;
+    readonly dropFetchTags: (slot: number) => void;
+    readonly flushTlb: () => void;
+  }) {
+    this.#map = options.map;
+    this.#u8 = new Uint8Array(options.memory);
+    this.#u16 = new Uint16Array(options.memory);
+    this.#u32 = new Int32Array(options.memory);
+    this.#pair = options.pair;
+    this.#dropFetchTags = options.dropFetchTags;
+    this.#flushTlb = options.flushTlb;
+    this.#refill();
+  }
+
+  /** Gives page `page` an empty slot; when there is none left, everything is forgotten first. */
+  allocate(page: number): number {
+    if (this.#free.length === 0) this.dropAll();
+    const slot = this.#free.pop() as number;
+    const { pageSlots, pageFlags } = this.#map;
+    this.#u32[(pageSlots >>> 2) + page] = slot;
+    this.#u8[pageFlags + page]! |= PAGE_FLAG.code;
+    this.#u32[(slot + SLOT_PAGE) >>> 2] = page;
+    for (const sentinel of [RECORD.perPage, RECORD.perPage + 1]) {
+      this.#u16[(slot + sentinel * RECORD.bytes) >>> 1] = OP.pageEnd;
+    }
+    return slot;
+  }
+
+  /** Forgets the code of one page, if it has any. */
+  drop(page: number): void {
+    const { pageSlots, pageFlags } = this.#map;
+    const slot = this.#u32[(pageSlots >>> 2) + page]! >>> 0;
+    if (slot === 0) return;
+    this.#dropFetchTags(slot);
+    this.#u8.fill(0, slot, slot + SLOT_BYTES);
+    this.#u32[(pageSlots >>> 2) + page] = 0;
+    this.#u8[pageFlags + page]! &= ~PAGE_FLAG.code;
+    this.#free.push(slot);
+  }
+
+  /** Forgets all code. */
+  dropAll(): void {
+    const { pageSlots, pageFlags, ramPages, slots, slotCount } = this.#map;
+    this.#flushTlb();
+    for (let page = 0; page < ramPages; page++) {
+      if (this.#u32[(pageSlots >>> 2) + page] === 0) continue;
+      this.#u32[(pageSlots >>> 2) + page] = 0;
+      this.#u8[pageFlags + page]! &= ~PAGE_FLAG.code;
+    }
+    this.#u8.fill(0, slots, slots + slotCount * SLOT_BYTES);
+    this.#refill();
+  }
+
+  #refill(): void {
+    const { slots, slotCount } = this.#map;
+    this.#free.length = 0;
+    for (let i = slotCount - 1; i >= 0; i--) this.#free.push(slots + i * SLOT_BYTES);
+  }
+
+  /** Decodes from record `record` to the end of its block, or up to a record already decoded. */
+  predecode(record: number): void {
+    const { slots, ram } = this.#map;
+    const slot = slots + Math.floor(((record >>> 0) - slots) / SLOT_BYTES) * SLOT_BYTES;
+    const page = this.#u32[(slot + SLOT_PAGE) >>> 2]!;
+    const code = (ram + page * PAGE_BYTES) >>> 1;
+    const first = ((record >>> 0) - slot) / RECORD.bytes;
+    const indices: number[] = [];
+    let index = first;
+    let tail = 0;
+    while (index < RECORD.perPage) {
+      const at = slot + index * RECORD.bytes;
+      if (this.#u16[at >>> 1] !== OP.undecoded) {
+        tail = this.#u16[(at + RECORD.count) >>> 1]!;
+        break;
+      }
+      const half = this.#u16[code + index]!;
+      const length = instructionLength(half);
+      indices.push(index);
+      if (length === 4 && index === CROSS_INDEX) {
+        this.#write(at, { ...EMPTY, op: OP.cross });
+        break;
+      }
+      const word = instructionWord(half, this.#u16[code + index + 1]!);
+      const decoded = decode(word, length, index * 2);
+      this.#write(at, decoded);
+      if (decoded.ends) break;
+      index += length / 2;
+    }
+    this.#finishBlock(slot, indices, tail);
+  }
+
+  /** Decodes the straddling instruction `word` of a slot; its targets count as far. */
+  decodeCross(slot: number, word: number): void {
+    const at = (slot >>> 0) + SLOT_CROSS_RECORD;
+    this.#u32[((slot >>> 0) + SLOT_CROSS_WORD) >>> 2] = word;
+    this.#write(at, decode(word >>> 0, 4, undefined));
+    this.#u16[(at + RECORD.count) >>> 1] = 1;
+  }
+
+  /** Sets the counts to the end of the block, last first, and fuses pairs. */
+  #finishBlock(slot: number, indices: readonly number[], tail: number): void {
+    let count = tail;
+    for (let i = indices.length - 1; i >= 0; i--) {
+      count++;
+      const at = slot + indices[i]! * RECORD.bytes;
+      this.#u16[(at + RECORD.count) >>> 1] = count;
+    }
+    for (let i = indices.length - 2; i >= 0; i--) {
+      const at = (slot + indices[i]! * RECORD.bytes) >>> 1;
+      const next = (slot + indices[i + 1]! * RECORD.bytes) >>> 1;
+      const fused = this.#pair(this.#u16[at]!, this.#u16[next]!);
+      if (fused !== undefined) this.#u16[at] = fused;
+    }
+  }
+
+  #write(at: number, decoded: Decoded): void {
+    this.#u16[at >>> 1] = decoded.op;
+    this.#u8[at + RECORD.rd] = decoded.rd;
+    this.#u8[at + RECORD.rs1] = decoded.rs1;
+    this.#u16[(at + RECORD.imm) >>> 1] = decoded.low;
+  }
+}
+
+const EMPTY: Decoded = { op: OP.illegal, bytes: 4, ends: true, rd: 0, rs1: 0, low: 0 };
+
+/**
+ * Decodes one instruction. `pageOffset` is its byte offset in its page, for targets in the same
+ * page; undefined: none counts as near.
+ */
+function decode(word: number, length: 2 | 4, pageOffset: number | undefined): Decoded {
+  const instruction = findInstruction(word);
+  if (instruction === undefined) return EMPTY;
+  const { format, operands, pure, ends, rounds } = instruction;
+  if (isCsr(instruction) && csrIndex(fieldCsr(word)) === undefined) return EMPTY;
+  const rd = fieldRd(word);
+  const writesX0 = operands.rd === "x" && rd === 0;
+  if (pure && (writesX0 || operands.rd === undefined)) {
+    return { ...EMPTY, op: length === 2 ? OP.nop2 : OP.nop4, ends: false };
+  }
+  const imm = immediate(format, word);
+  const near = isNear(instruction, imm, pageOffset);
+  const op = variantOp(instruction, {
+    length,
+    discard: writesX0,
+    near,
+    rm: rounds ? (fieldRm(word) as RoundingField) : 7,
+  });
+  return { op, bytes: length, ends, ...operandBytes(instruction, word, imm, near) };
+}
+
+function isCsr({ format }: Instruction): boolean {
+  return format === "csr" || format === "csrimm";
+}
+
+function isNear({ format }: Instruction, imm: number, pageOffset: number | undefined): boolean {
+  if (format !== "B" && format !== "J") return false;
+  if (pageOffset === undefined) return false;
+  const target = pageOffset + imm;
+  return target >= 0 && target < PAGE_BYTES;
+}
+
+/** The operand bytes of a record, by format. */
+function operandBytes(
+  instruction: Instruction,
+  word: number,
+  imm: number,
+  near: boolean,
+): Pick<Decoded, "rd" | "rs1" | "low"> {
+  const rd = fieldRd(word) * REGISTER_BYTES;
+  const rs1 = fieldRs1(word) * REGISTER_BYTES;
+  const rs2 = fieldRs2(word) * REGISTER_BYTES;
+  /** Near targets are in record bytes: four for each byte of code. */
+  const scaled = near ? imm * 4 : imm;
+  switch (instruction.format) {
+    case "R":
+      return { rd, rs1, low: rs2 };
+    case "R4":
+      return { rd, rs1, low: rs2 | ((fieldRs3(word) * REGISTER_BYTES) << 8) };
+    case "I":
+    case "shift":
+      return { rd, rs1, low: imm & 0xffff };
+    case "S":
+    case "B":
+      return { rd: rs2, rs1, low: scaled & 0xffff };
+    case "U":
+      return wide(rd, imm >> 12);
+    case "J":
+      return near ? { rd, rs1: 0, low: scaled & 0xffff } : wide(rd, imm);
+    case "csr":
+    case "csrimm": {
+      const operand = instruction.format === "csr" ? rs1 : fieldRs1(word);
+      return { rd, rs1: operand, low: csrIndex(fieldCsr(word)) ?? 0 };
+    }
+    case "none":
+      return { rd, rs1, low: 0 };
+  }
+}
+
+/** A 24-bit value across bytes 3 to 5. */
+function wide(rd: number, value: number): Pick<Decoded, "rd" | "rs1" | "low"> {
+  return { rd, rs1: value & 0xff, low: (value >> 8) & 0xffff };
+}
