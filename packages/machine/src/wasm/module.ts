@@ -13,12 +13,20 @@ export interface Signature {
   readonly result: ValType | undefined;
 }
 
-/** A function of the module under construction: imported, declared or defined. */
-export interface FuncRef {
+/**
+ * A function of the module under construction: imported, declared or defined. `P` keeps its
+ * parameter types for `ModuleBuilder.define`.
+ */
+export interface FuncRef<P extends readonly ValType[] = readonly ValType[]> {
   readonly name: string;
-  readonly signature: Signature;
+  readonly signature: Signature & { readonly params: P };
   readonly index: number;
 }
+
+/** The variables that hold parameters of types `P`. */
+export type Params<P extends readonly ValType[]> = {
+  [K in keyof P]: Local<P[K]>;
+};
 
 /** Whether a branch is expected to be taken (branch hinting proposal). */
 export type Hint = "likely" | "unlikely";
@@ -331,7 +339,11 @@ export class ModuleBuilder {
   }
 
   /** Names a function that `define` gives a body later. */
-  declare(name: string, params: readonly ValType[], result?: ValType): FuncRef {
+  declare<const P extends readonly ValType[]>(
+    name: string,
+    params: P,
+    result?: ValType,
+  ): FuncRef<P> {
     const index = this.#imports.length + this.#functions.length;
     const ref = { name, signature: { params, result }, index, body: undefined, exported: false };
     this.#typeIndex(ref.signature);
@@ -340,12 +352,15 @@ export class ModuleBuilder {
   }
 
   /** Gives a declared function its body; `build` gets the parameters as variables. */
-  define(ref: FuncRef, build: (f: Fn, ...params: Local[]) => void): FuncRef {
+  define<P extends readonly ValType[]>(
+    ref: FuncRef<P>,
+    build: (f: Fn, ...params: Params<P>) => void,
+  ): FuncRef<P> {
     const target = this.#functions[ref.index - this.#imports.length];
     assert(target !== undefined && target.body === undefined, `cannot define ${ref.name}`);
     const { params } = ref.signature;
     const fn = new Fn(params.length);
-    build(fn, ...params.map((type, i) => new Local(type, i)));
+    build(fn, ...(params.map((type, i) => new Local(type, i)) as Params<P>));
     target.body = fn;
     return ref;
   }
