@@ -330,7 +330,11 @@ export class ModuleBuilder {
   }
 
   /** Imports a host function from `env`; all imports come before the first function. */
-  import(name: string, params: readonly ValType[], result?: ValType): FuncRef {
+  import<const P extends readonly ValType[]>(
+    name: string,
+    params: P,
+    result?: ValType,
+  ): FuncRef<P> {
     assert(this.#functions.length === 0, "imports must precede functions");
     const ref = { name, module: "env", signature: { params, result }, index: this.#imports.length };
     this.#typeIndex(ref.signature);
