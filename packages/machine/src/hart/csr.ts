@@ -370,7 +370,7 @@ const STATUS: readonly CsrEntry[] = [
     write: ({ f, functions }, value) => {
       // A write with an unsupported mode has no effect at all.
       const mode = f.let(wrap(shrU(value, i64(60))));
-      f.if(either(eqz(mode), eq(mode, i32(8))), () => {
+      f.if(either(eqz(mode), either(eq(mode, i32(8)), eq(mode, i32(9)))), () => {
         set64(f, "satp", and(value, i64(0xf0ff_ffff_ffff_ffffn | (0xffffn << 44n))));
         f.call(functions.flushTlb);
       });

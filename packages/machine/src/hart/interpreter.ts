@@ -23,6 +23,7 @@ import { MSTATUS } from "./csr.ts";
 import {
   DTLB_ENTRIES, DTLB_ENTRY, EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE,
 } from "./layout.ts";
+import { boxF32, unboxF32 } from "./float/format.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, type Variant, VARIANTS } from "./variants.ts";
@@ -149,13 +150,13 @@ class RecordSem implements Sem {
     return load64(this.#byte(RECORD.rs3), F_BASE);
   }
   get fs1s(): I32 {
-    return this.fp.unboxF32(this.fs1);
+    return unboxF32(this.f.let(this.fs1));
   }
   get fs2s(): I32 {
-    return this.fp.unboxF32(this.fs2);
+    return unboxF32(this.f.let(this.fs2));
   }
   get fs3s(): I32 {
-    return this.fp.unboxF32(this.fs3);
+    return unboxF32(this.f.let(this.fs3));
   }
   get #rs2Field(): number {
     const { format } = this.#variant.instruction;
@@ -198,7 +199,7 @@ class RecordSem implements Sem {
     this.f.store64(this.#byte(RECORD.rd), value, F_BASE);
   }
   fds(value: I32): void {
-    this.fd(this.fp.boxF32(value));
+    this.fd(boxF32(value));
   }
 
   // ---- memory

@@ -134,6 +134,7 @@ const SPECS = {
   walkTable0: t32,
   walkTable1: t32,
   walkTable2: t32,
+  walkTable3: t32,
   /** PTE to update, as RAM linear address (0: none), and its new value. */
   walkPteAt: t32,
   walkPte: t64,

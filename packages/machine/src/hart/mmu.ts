@@ -1,5 +1,5 @@
 /**
- * Address translation and every access that misses the TLB (privileged manual, "Sv39"). All
+ * Address translation and every access that misses the TLB (privileged manual, "Sv39" and "Sv48"). All
  * hooks into guest memory live here: page faults, absent pages, dirty tracking, page tables that
  * change, code that is overwritten, watch ranges, devices.
  *
@@ -31,6 +31,9 @@ const ACCESS = { read: 0, write: 1, fetch: 2 } as const;
 const PTE = { V: 1, R: 2, W: 4, X: 8, U: 16, A: 64, D: 128 } as const;
 const PPN_MASK = (1n << 44n) - 1n;
 const PAGE_MASK = -4096;
+/** Values of satp.MODE. */
+export const SATP_SV39 = 8;
+export const SATP_SV48 = 9;
 const EMPTY_TAG = i64(-1);
 
 type Unary = FuncRef<readonly ["i32"], undefined>;
@@ -284,6 +287,7 @@ function defineWalk(b: HartBuilder, own: Internal): void {
     set32(f, "walkTable0", i32(-1));
     set32(f, "walkTable1", i32(-1));
     set32(f, "walkTable2", i32(-1));
+    set32(f, "walkTable3", i32(-1));
     const privilege = f.let(
       ifElse(eq(access, i32(ACCESS.fetch)), get32("mode"), dataPrivilege),
     );
@@ -295,12 +299,13 @@ function defineWalk(b: HartBuilder, own: Internal): void {
       f.call(own.pageFault, address, access);
       f.return(i32(0));
     };
-    const canonical = eq(shrS(shl(address, i64(25)), i64(25)), address);
-    f.if(not(canonical), failPage);
+    const sv48 = f.let(eq(wrap(shrU(get64("satp"), i64(60))), i32(SATP_SV48)));
+    const unused = f.let(ifElse(sv48, i64(64 - 48), i64(64 - 39)));
+    f.if(ne(shrS(shl(address, unused), unused), address), failPage);
     const pte = f.local("i64");
     const pteAt = f.local("i32");
     const base = f.let(shl(and(get64("satp"), i64(PPN_MASK)), i64(12)));
-    const level = f.let(i32(2));
+    const level = f.let(add(i32(2), sv48));
     const page = f.local("i32");
     f.block((leaf) => {
       f.loop((next) => {
@@ -322,6 +327,7 @@ function defineWalk(b: HartBuilder, own: Internal): void {
           missing(f, page);
           f.return(i32(0));
         }, undefined, "unlikely");
+        f.if(eq(level, i32(3)), () => set32(f, "walkTable3", page));
         f.if(eq(level, i32(2)), () => set32(f, "walkTable2", page));
         f.if(eq(level, i32(1)), () => set32(f, "walkTable1", page));
         f.if(eqz(level), () => set32(f, "walkTable0", page));
@@ -405,7 +411,7 @@ function checkPermission(f: Fn, { pte, privilege, access, fail }: PermissionChec
 
 /** Keeps page tables that a cached translation depends on out of the write TLB. */
 function protectTables(f: Fn, b: HartBuilder, mmu: MmuFunctions): void {
-  for (const name of ["walkTable0", "walkTable1", "walkTable2"] as const) {
+  for (const name of ["walkTable0", "walkTable1", "walkTable2", "walkTable3"] as const) {
     f.scope(() => {
       const page = f.let(get32(name));
       const unprotected = ifElse(

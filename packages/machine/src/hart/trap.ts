@@ -13,7 +13,6 @@ import { ENVCFG, IP, MSTATUS } from "./csr.ts";
 import { DTLB_SET_BYTES, EXIT, ITLB_SET_BYTES, TLB_SET } from "./layout.ts";
 import { dataPrivilege } from "./mmu.ts";
 
-const INTERRUPT = 1n << 63n;
 const NEVER = (1n << 63n) - 1n;
 const ALL_ONES = i64(-1);
 

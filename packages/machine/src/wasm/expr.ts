@@ -197,6 +197,11 @@ export const fAdd = floatBinary({ f32: 0x92, f64: 0xa0 });
 export const fSub = floatBinary({ f32: 0x93, f64: 0xa1 });
 export const fMul = floatBinary({ f32: 0x94, f64: 0xa2 });
 export const fDiv = floatBinary({ f32: 0x95, f64: 0xa3 });
+/** Any NaN operand gives a NaN; -0 is less than +0. */
+export const fMin = floatBinary({ f32: 0x96, f64: 0xa4 });
+export const fMax = floatBinary({ f32: 0x97, f64: 0xa5 });
+/** The magnitude of `a` with the sign of `b`. */
+export const fCopySign = floatBinary({ f32: 0x98, f64: 0xa6 });
 export const fAbs = floatUnary({ f32: 0x8b, f64: 0x99 });
 export const fNeg = floatUnary({ f32: 0x8c, f64: 0x9a });
 export const fCeil = floatUnary({ f32: 0x8d, f64: 0x9b });

@@ -1,0 +1,231 @@
+/**
+ * Puts the hart together: one linear memory, one generated module, and the functions of the host
+ * that generated code calls. `HartCore` is the door to both for the rest of the machine.
+ */
+import { assert } from "@dejavm/base";
+import { and, either, eqz, gtU, i32, i64, or } from "../wasm/expr.ts";
+import { type FuncRef, ModuleBuilder } from "../wasm/module.ts";
+import { createMemory, instantiate, type WasmMemory } from "../wasm/runtime.ts";
+import { get32, get64, type HartBuilder, type HostFunctions, set32, set64 } from "./builder.ts";
+import { type CsrFunctions, type CsrRef, defineCsr, MSTATUS } from "./csr.ts";
+import { defineDigest } from "./digest.ts";
+import { defineFloat } from "./float/float.ts";
+import { defineExecute, type FusedPair } from "./interpreter.ts";
+import { EXIT, FIELD, type FieldName, F_BASE, type MemoryMap, memoryMap, WASM_PAGE_BYTES, X_BASE } from "./layout.ts";
+import { declareMmu, defineMmu } from "./mmu.ts";
+import { FUSED_PAIRS } from "./pairs.ts";
+import { CodeCache } from "./predecode.ts";
+import { defineRun } from "./run.ts";
+import { declareTrap, defineTrap } from "./trap.ts";
+import { SINGLE_OPS, VARIANTS } from "./variants.ts";
+
+/** What the hart asks of the machine around it, while it runs. Every call is synchronous. */
+export interface HartHost {
+  /** First write to a RAM page in the present epoch, before it happens. */
+  firstWrite(page: number): void;
+  /** Device register access at physical `address`; the value passes through `mmioValue`. */
+  mmioRead(address: number, size: number): number;
+  mmioWrite(address: number, size: number): number;
+  /** An access to a watched page happened. */
+  watch(address: number, size: number, write: number): void;
+  /** `tohost` may have been written. */
+  htif(): void;
+}
+
+/** Functions of the generated module that the host calls. */
+interface HartExports {
+  run(budget: number): number;
+  flush_tlb(): void;
+  drop_write_tags(page: number): void;
+  drop_all_write_tags(): void;
+  drop_fetch_tags(slot: number): void;
+  refresh_mode(): void;
+  refresh_float(): void;
+  rebase_time(): void;
+  hash_page(address: number): void;
+}
+
+/** Where the u16 table of first opcodes of fused pairs lies: in the state block's upper half. */
+const PAIR_TABLE = 4096 - SINGLE_OPS * 2;
+
+/** The hart's memory, registers and execution. */
+export class HartCore {
+  readonly map: MemoryMap;
+  readonly memory: WasmMemory;
+  readonly u8: Uint8Array;
+  readonly code: CodeCache;
+  readonly exports: HartExports;
+  readonly #i32: Int32Array;
+  readonly #u64: BigUint64Array;
+
+  constructor(ramBytes: number, host: HartHost) {
+    this.map = memoryMap(ramBytes);
+    const pages = this.map.totalBytes / WASM_PAGE_BYTES;
+    this.memory = createMemory(pages);
+    const { buffer } = this.memory;
+    this.u8 = new Uint8Array(buffer);
+    this.#i32 = new Int32Array(buffer);
+    this.#u64 = new BigUint64Array(buffer);
+    const env = {
+      memory: this.memory,
+      predecode: (record: number) => this.code.predecode(record),
+      allocate_slot: (page: number) => this.code.allocate(page),
+      decode_cross: (slot: number, word: number) => this.code.decodeCross(slot, word),
+      drop_code: (page: number) => this.code.drop(page),
+      first_write: (page: number) => host.firstWrite(page),
+      mmio_read: (address: number, size: number) => host.mmioRead(address >>> 0, size),
+      mmio_write: (address: number, size: number) => host.mmioWrite(address >>> 0, size),
+      watch: (address: number, size: number, write: number) =>
+        host.watch(address >>> 0, size, write),
+      htif: () => host.htif(),
+    };
+    this.exports = instantiate<HartExports>(hartModule(this.map), env);
+    this.code = new CodeCache({
+      map: this.map,
+      memory: buffer,
+      pair: (first, second) => PAIR_OPS.get(first * 65_536 + second),
+      dropFetchTags: (slot) => this.exports.drop_fetch_tags(slot),
+      flushTlb: () => this.exports.flush_tlb(),
+    });
+    this.#reset();
+  }
+
+  /** A 32-bit state field, unsigned. */
+  get32(name: FieldName): number {
+    return this.#i32[FIELD[name].offset >>> 2]! >>> 0;
+  }
+
+  set32(name: FieldName, value: number): void {
+    this.#i32[FIELD[name].offset >>> 2] = value;
+  }
+
+  /** A 64-bit state field, unsigned. */
+  get64(name: FieldName): bigint {
+    return this.#u64[FIELD[name].offset >>> 3]!;
+  }
+
+  set64(name: FieldName, value: bigint): void {
+    this.#u64[FIELD[name].offset >>> 3] = value;
+  }
+
+  /** Integer register, unsigned; x0 reads 0. */
+  getX(index: number): bigint {
+    return this.#u64[(X_BASE >>> 3) + index]!;
+  }
+
+  setX(index: number, value: bigint): void {
+    assert(index > 0 && index < 32, `x${index} cannot be written`);
+    this.#u64[(X_BASE >>> 3) + index] = value;
+  }
+
+  /** Raw bits of a floating-point register. */
+  getF(index: number): bigint {
+    return this.#u64[(F_BASE >>> 3) + index]!;
+  }
+
+  setF(index: number, value: bigint): void {
+    this.#u64[(F_BASE >>> 3) + index] = value;
+  }
+
+  /** After state fields were set from outside: brings everything derived from them up to date. */
+  refresh(): void {
+    this.exports.flush_tlb();
+    this.exports.refresh_mode();
+    this.exports.refresh_float();
+  }
+
+  #reset(): void {
+    const { dtlb, fillList } = this.map;
+    this.u8.fill(0xff, dtlb, fillList);
+    for (const [index, pair] of FUSED_PAIRS.entries()) {
+      const at = PAIR_TABLE + (SINGLE_OPS + index) * 2;
+      new DataView(this.memory.buffer).setUint16(at, opOf(pair.first), true);
+    }
+    this.set32("mode", 3);
+    this.set32("epoch", 1);
+    this.refresh();
+  }
+}
+
+const opOf = (variant: (typeof VARIANTS)[number]): number =>
+  SINGLE_OPS - VARIANTS.length + VARIANTS.indexOf(variant);
+
+/** Opcode of a fused pair by the opcodes of its parts. */
+const PAIR_OPS = new Map(
+  FUSED_PAIRS.map((pair: FusedPair, index) => [
+    opOf(pair.first) * 65_536 + opOf(pair.second),
+    SINGLE_OPS + index,
+  ]),
+);
+
+/** The binary module for one memory map. */
+function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
+  const pages = map.totalBytes / WASM_PAGE_BYTES;
+  const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
+  const host = importHost(m);
+  const b: HartBuilder = { m, map, host };
+  const mmu = declareMmu(b);
+  const trap = declareTrap(b);
+  const csr: CsrRef = m.declare("csr", ["i32", "i32", "i64", "i32", "i64"], "i64");
+  const floatEnter = m.declare("float_enter", ["i32"]);
+  const execute = m.declare("execute", ["i32", "i32"], "i32");
+  const run = m.declare("run", ["i32"], "i32");
+  const fp = defineFloat(m, {
+    base: 0,
+    fflags: FIELD.fflags.offset,
+    frm: FIELD.frm.offset,
+    mode: FIELD.fpMode.offset,
+  });
+  const csrFunctions: CsrFunctions = { ...trap, flushTlb: mmu.flushTlb };
+  defineMmu(b, mmu);
+  defineTrap(b, trap);
+  defineCsr(b, csrFunctions, csr);
+  defineFloatEnter(b, floatEnter, trap.refreshFloat);
+  defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter }, FUSED_PAIRS);
+  defineRun(run, { b, mmu, trap, execute, firstOfPair: PAIR_TABLE });
+  m.export(defineDigest(b));
+  for (const ref of [
+    run,
+    mmu.flushTlb,
+    mmu.dropWriteTags,
+    mmu.dropAllWriteTags,
+    mmu.dropFetchTags,
+    trap.refreshMode,
+    trap.refreshFloat,
+    trap.rebaseTime,
+  ]) {
+    m.export(ref);
+  }
+  return m.finish();
+}
+
+function importHost(m: ModuleBuilder): HostFunctions {
+  return {
+    predecode: m.import("predecode", ["i32"]),
+    allocateSlot: m.import("allocate_slot", ["i32"], "i32"),
+    decodeCross: m.import("decode_cross", ["i32", "i32"]),
+    firstWrite: m.import("first_write", ["i32"]),
+    dropCode: m.import("drop_code", ["i32"]),
+    mmioRead: m.import("mmio_read", ["i32", "i32"], "i32"),
+    mmioWrite: m.import("mmio_write", ["i32", "i32"], "i32"),
+    watch: m.import("watch", ["i32", "i32", "i32"]),
+    htif: m.import("htif", []),
+  };
+}
+
+/** Illegal where FS is off, or frm is reserved and used; else FS becomes Dirty. */
+function defineFloatEnter(
+  b: HartBuilder,
+  ref: FuncRef<readonly ["i32"], undefined>,
+  refreshFloat: FuncRef,
+): void {
+  b.m.define(ref, (f, dynamic) => {
+    const reserved = and(dynamic, gtU(get32("frm"), i32(4)));
+    f.if(either(eqz(get32("fpState")), reserved), () => {
+      set32(f, "exit", i32(EXIT.illegal));
+      f.return();
+    });
+    set64(f, "mstatus", or(get64("mstatus"), i64(MSTATUS.FS)));
+    f.call(refreshFloat);
+  });
+}

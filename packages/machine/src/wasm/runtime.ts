@@ -1,0 +1,37 @@
+/**
+ * The part of the WebAssembly JavaScript interface that the machine uses, typed here so that the
+ * package needs neither a browser's nor Node's type library.
+ */
+
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+}
+
+interface WasmInstance {
+  readonly exports: Readonly<Record<string, unknown>>;
+}
+
+interface WasmNamespace {
+  readonly Memory: new (limits: { initial: number; maximum: number }) => WasmMemory;
+  readonly Module: new (bytes: Uint8Array<ArrayBuffer>) => object;
+  readonly Instance: new (
+    module: object,
+    imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+  ) => WasmInstance;
+}
+
+const { WebAssembly: runtime } = globalThis as unknown as { readonly WebAssembly: WasmNamespace };
+
+/** A linear memory of fixed size, in pages of 64 KiB. */
+export function createMemory(pages: number): WasmMemory {
+  return new runtime.Memory({ initial: pages, maximum: pages });
+}
+
+/** Compiles and instantiates a module; its exports are what the module declares. */
+export function instantiate<Exports>(
+  bytes: Uint8Array<ArrayBuffer>,
+  env: Readonly<Record<string, unknown>>,
+): Exports {
+  const instance = new runtime.Instance(new runtime.Module(bytes), { env });
+  return instance.exports as unknown as Exports;
+}
