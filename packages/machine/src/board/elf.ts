@@ -19,6 +19,10 @@ const TYPE_SHARED = 3;
 const SEGMENT_LOAD = 1;
 const SECTION_SYMBOLS = 2;
 
+/** Fields of a program header. */
+const PHYSICAL_ADDRESS = 24;
+const MEMORY_SIZE = 40;
+
 /** Loadable segments that a program may have; linkers make 2 to 6. */
 export const ELF_MAX_SEGMENTS = 64;
 
@@ -51,8 +55,9 @@ export function isElf(bytes: Uint8Array): boolean {
 }
 
 /**
- * Reads a program whose segments' physical addresses lie in `ram`. The segments are views of
- * `bytes`. Throws E_ELF_INVALID, or E_ELF_OUTSIDE_RAM.
+ * Reads a program whose segments' physical addresses lie in `ram`. A position-independent one
+ * that was linked below RAM goes to the start of RAM and relocates itself, as OpenSBI does. The
+ * segments are views of `bytes`. Throws E_ELF_INVALID, or E_ELF_OUTSIDE_RAM.
  */
 export function readElf(bytes: Uint8Array, ram: Region): ElfProgram {
   const file = new ElfFile(bytes);
@@ -64,47 +69,56 @@ export function readElf(bytes: Uint8Array, ram: Region): ElfProgram {
     throw invalid(`its type is ${type}, not an executable`);
   }
   if (file.u16(18) !== MACHINE_RISCV) throw invalid(`its machine is ${file.u16(18)}, not RISC-V`);
-  const segments = readSegments(file, ram);
-  if (segments.length === 0) throw invalid("it has nothing to load");
-  return { entry: file.u64(24), segments, symbols: readSymbols(file) };
+  const headers = loadableHeaders(file);
+  const linkedAt = headers.map((at) => file.u64(at + PHYSICAL_ADDRESS));
+  const movable = type === TYPE_SHARED && linkedAt.every((address) => address < ram.base);
+  const bias = movable ? BigInt(ram.base) : 0n;
+  return {
+    entry: file.u64(24) + bias,
+    segments: headers.map((at) => readSegment(file, at, { ram, bias })),
+    symbols: readSymbols(file, bias),
+  };
 }
 
-function readSegments(file: ElfFile, ram: Region): ElfSegment[] {
-  const headers = file.table(file.offset(32), file.u16(56), file.u16(54), {
+/** The program headers of segments that take memory. */
+function loadableHeaders(file: ElfFile): number[] {
+  const all = file.table(file.offset(32), file.u16(56), file.u16(54), {
     name: "program header",
     entryBytes: PROGRAM_HEADER_BYTES,
   });
-  const segments: ElfSegment[] = [];
-  for (const at of headers) {
-    if (file.u32(at) !== SEGMENT_LOAD) continue;
-    const address = file.u64(at + 24);
-    const memoryBytes = file.u64(at + 40);
-    const content = file.range(file.offset(at + 8), file.offset(at + 32), "segment");
-    if (memoryBytes < BigInt(content.length)) throw invalid("a segment is larger than its memory");
-    if (memoryBytes === 0n) continue;
-    if (segments.length === ELF_MAX_SEGMENTS) {
-      throw invalid(`it has more than ${ELF_MAX_SEGMENTS} segments`);
-    }
-    const ramEnd = BigInt(ram.base + ram.size);
-    if (address < BigInt(ram.base) || address + memoryBytes > ramEnd) {
-      throw new CodedError(
-        "E_ELF_OUTSIDE_RAM",
-        `cannot load ELF segment of ${memoryBytes} bytes at 0x${address.toString(16)}: ` +
-          `RAM is 0x${ram.base.toString(16)}..0x${ramEnd.toString(16)}`,
-        { hint: "link the program into RAM, or give the machine more memory" },
-      );
-    }
-    segments.push({
-      address: Number(address),
-      bytes: content,
-      memoryBytes: Number(memoryBytes),
-    });
+  const headers = all.filter(
+    (at) => file.u32(at) === SEGMENT_LOAD && file.u64(at + MEMORY_SIZE) !== 0n,
+  );
+  if (headers.length === 0) throw invalid("it has nothing to load");
+  if (headers.length > ELF_MAX_SEGMENTS) {
+    throw invalid(`it has ${headers.length} segments, more than ${ELF_MAX_SEGMENTS}`);
   }
-  return segments;
+  return headers;
+}
+
+function readSegment(
+  file: ElfFile,
+  at: number,
+  { ram, bias }: { readonly ram: Region; readonly bias: bigint },
+): ElfSegment {
+  const address = file.u64(at + PHYSICAL_ADDRESS) + bias;
+  const memoryBytes = file.u64(at + MEMORY_SIZE);
+  const bytes = file.range(file.offset(at + 8), file.offset(at + 32), "segment");
+  if (memoryBytes < BigInt(bytes.length)) throw invalid("a segment is larger than its memory");
+  const ramEnd = BigInt(ram.base + ram.size);
+  if (address < BigInt(ram.base) || address + memoryBytes > ramEnd) {
+    throw new CodedError(
+      "E_ELF_OUTSIDE_RAM",
+      `cannot load ELF segment of ${memoryBytes} bytes at 0x${address.toString(16)}: ` +
+        `RAM is 0x${ram.base.toString(16)}..0x${ramEnd.toString(16)}`,
+      { hint: "link the program into RAM, or give the machine more memory" },
+    );
+  }
+  return { address: Number(address), bytes, memoryBytes: Number(memoryBytes) };
 }
 
 /** Stripped files have no symbols; that is no error. */
-function readSymbols(file: ElfFile): ElfProgram["symbols"] {
+function readSymbols(file: ElfFile, bias: bigint): ElfProgram["symbols"] {
   const found: { [name in ElfSymbol]?: bigint } = {};
   const sections = file.table(file.offset(40), file.u16(60), file.u16(58), {
     name: "section header",
@@ -124,7 +138,7 @@ function readSymbols(file: ElfFile): ElfProgram["symbols"] {
   for (let at = tableAt; at + SYMBOL_BYTES <= tableAt + tableBytes; at += SYMBOL_BYTES) {
     const nameAt = file.u32(at);
     for (const { name, text } of wanted) {
-      if (matches(names, nameAt, text)) found[name] = file.u64(at + 8);
+      if (matches(names, nameAt, text)) found[name] = file.u64(at + 8) + bias;
     }
   }
   return found;
