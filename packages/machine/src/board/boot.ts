@@ -50,6 +50,8 @@ export interface BootPlan {
   };
   /** Symbols of an ELF firmware: `tohost` and its kin. */
   readonly symbols: ElfProgram["symbols"];
+  /** Where an ELF firmware has its HTIF words, both in RAM and aligned; undefined: nowhere. */
+  readonly htif: { readonly tohost: number; readonly fromhost: number | undefined } | undefined;
 }
 
 /**
@@ -111,7 +113,24 @@ export function planBoot(config: MachineConfig): BootPlan {
       a2: firmware === undefined ? 0n : BigInt(MEMORY_MAP.resetRom.base + FW_DYNAMIC_INFO_OFFSET),
     },
     symbols: firmware?.symbols ?? {},
+    htif: findHtif(firmware?.symbols ?? {}, ram),
   };
+}
+
+function findHtif(symbols: ElfProgram["symbols"], ram: Region): BootPlan["htif"] {
+  const word = (name: "tohost" | "fromhost"): number | undefined => {
+    const address = symbols[name];
+    if (address === undefined) return undefined;
+    const inside = address >= BigInt(ram.base) && address + 8n <= BigInt(ramEnd(ram));
+    if (inside && address % 8n === 0n) return Number(address);
+    throw new CodedError(
+      "E_ELF_INVALID",
+      `cannot load ELF program: its ${name} is at 0x${address.toString(16)}, ` +
+        "expected an aligned word in RAM",
+    );
+  };
+  const tohost = word("tohost");
+  return tohost === undefined ? undefined : { tohost, fromhost: word("fromhost") };
 }
 
 function checkMemory(memoryBytes: number): void {

@@ -13,7 +13,7 @@ export const HTIF_WRITE_BYTES = 65_536;
 /** What the machine is to do after `poll`. */
 export type HtifResult =
   | { readonly kind: "continue" }
-  /** The program ended; 0 is success. An integer below 2^47. */
+  /** The program ended; 0 is success. An integer below 2^48. */
   | { readonly kind: "exit"; readonly status: number }
   /** Nothing has happened; poll again once this is there. */
   | { readonly kind: "missing"; readonly missing: Missing };
