@@ -136,6 +136,7 @@ function cpus(): FdtNode {
           {
             name: "interrupt-controller",
             properties: {
+              "#address-cells": 0,
               "#interrupt-cells": 1,
               "interrupt-controller": null,
               compatible: "riscv,cpu-intc",

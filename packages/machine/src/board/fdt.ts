@@ -13,6 +13,9 @@ const HEADER_BYTES = 40;
 /** The terminating entry of an empty reservation list: two 64-bit zeros. */
 const RESERVATIONS_BYTES = 16;
 
+/** A whole tree of a machine fits in with room to spare. */
+const INITIAL_BYTES = 16_384;
+
 const TOKEN_BEGIN_NODE = 1;
 const TOKEN_END_NODE = 2;
 const TOKEN_PROP = 3;
@@ -103,7 +106,7 @@ function text(value: string): Uint8Array {
 }
 
 class BigEndianWriter {
-  readonly #out = new ByteWriter(4096);
+  readonly #out = new ByteWriter(INITIAL_BYTES);
 
   u32(value: number): void {
     const v = value >>> 0;
@@ -126,7 +129,7 @@ class BigEndianWriter {
 
 /** Property names, each stored once. */
 class StringTable {
-  readonly #out = new ByteWriter();
+  readonly #out = new ByteWriter(INITIAL_BYTES);
   readonly #offsets = new Map<string, number>();
 
   offsetOf(name: string): number {
