@@ -1,0 +1,32 @@
+/** Constants of the virtio network device (virtio 1.2, section 5.1). */
+
+/** Feature bit numbers. */
+export const NET_FEATURE = { Mac: 5, Status: 16 } as const;
+
+/** Offsets in the configuration space. */
+export const NET_CONFIG = { Mac: 0, Status: 6, Bytes: 8 } as const;
+export const NET_STATUS_LINK_UP = 1;
+
+/** Queue numbers. */
+export const NET_QUEUE = { Receive: 0, Transmit: 1 } as const;
+export const NET_QUEUE_SIZE = 256;
+
+/**
+ * ```
+ * header | flags u8 | gso_type u8 | hdr_len u16 | gso_size u16 | csum_start u16 |
+ *        | csum_offset u16 | num_buffers u16 |
+ * ```
+ */
+export const NET_HEADER_BYTES = 12;
+export const NET_HEADER_NUM_BUFFERS = 10;
+
+export const MAC_BYTES = 6;
+/** An Ethernet header. */
+export const MIN_FRAME_BYTES = 14;
+/** 65,536 bytes behind an Ethernet header: what a virtio driver may send (section 5.1.6.2). */
+export const MAX_FRAME_BYTES = 65_550;
+
+/** Received frames that wait for a buffer; more are dropped, as a full network card drops them. */
+export const MAX_WAITING_FRAMES = 256;
+/** Bytes in frames that wait for a buffer. */
+export const MAX_WAITING_BYTES = 1024 * 1024;
