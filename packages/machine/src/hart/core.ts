@@ -3,11 +3,12 @@
  * that generated code calls. `HartCore` is the door to both for the rest of the machine.
  */
 import { assert } from "@dejavm/base";
+import { PAGE_BYTES } from "../device/device.ts";
 import { and, either, eqz, gtU, i32, i64, or } from "../wasm/expr.ts";
 import { type FuncRef, ModuleBuilder } from "../wasm/module.ts";
 import { createMemory, instantiate, type WasmMemory } from "../wasm/runtime.ts";
 import { get32, get64, type HartBuilder, type HostFunctions, set32, set64 } from "./builder.ts";
-import { type CsrFunctions, type CsrRef, defineCsr, MSTATUS } from "./csr.ts";
+import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./csr.ts";
 import { defineDigest } from "./digest.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
@@ -27,7 +28,9 @@ export interface HartHost {
   mmioRead(address: number, size: number): number;
   mmioWrite(address: number, size: number): number;
   /** An access to a watched page happened. */
-  watch(address: number, size: number, write: number): void;
+  watch(address: number, size: number, write: boolean): void;
+  /** Code that DMA overwrote during the present instruction may go now. */
+  dropStaleCode(): void;
   /** `tohost` may have been written. */
   htif(): void;
 }
@@ -42,11 +45,14 @@ interface HartExports {
   refresh_mode(): void;
   refresh_float(): void;
   rebase_time(): void;
-  hash_page(address: number): void;
+  hash_page(address: number, seed: number): void;
 }
 
 /** Where the u16 table of first opcodes of fused pairs lies: in the state block's upper half. */
 const PAIR_TABLE = 4096 - SINGLE_OPS * 2;
+
+/** A time that does not come. */
+export const NEVER = (1n << 64n) - 1n;
 
 /** The hart's memory, registers and execution. */
 export class HartCore {
@@ -71,12 +77,15 @@ export class HartCore {
       predecode: (record: number) => this.code.predecode(record),
       allocate_slot: (page: number) => this.code.allocate(page),
       decode_cross: (slot: number, word: number) => this.code.decodeCross(slot, word),
-      drop_code: (page: number) => this.code.drop(page),
+      drop_code: (page: number) => {
+        this.code.drop(page);
+        host.dropStaleCode();
+      },
       first_write: (page: number) => host.firstWrite(page),
       mmio_read: (address: number, size: number) => host.mmioRead(address >>> 0, size),
       mmio_write: (address: number, size: number) => host.mmioWrite(address >>> 0, size),
       watch: (address: number, size: number, write: number) =>
-        host.watch(address >>> 0, size, write),
+        host.watch(address >>> 0, size, write !== 0),
       htif: () => host.htif(),
     };
     this.exports = instantiate<HartExports>(hartModule(this.map), env);
@@ -127,6 +136,27 @@ export class HartCore {
     this.#u64[(F_BASE >>> 3) + index] = value;
   }
 
+  /**
+   * A 128-bit hash of any bytes, unsigned; of zeros it is their number. `seed` is 32 bits.
+   */
+  hashBytes(bytes: Uint8Array, seed: number): bigint {
+    const { hashScratch } = this.map;
+    let sum = BigInt(bytes.length);
+    for (let at = 0, block = 0; at < bytes.length; at += PAGE_BYTES, block++) {
+      const part = bytes.subarray(at, at + PAGE_BYTES);
+      this.u8.set(part, hashScratch);
+      this.u8.fill(0, hashScratch + part.length, hashScratch + PAGE_BYTES);
+      sum += this.hashPage(hashScratch, (seed + block) | 0);
+    }
+    return BigInt.asUintN(128, sum);
+  }
+
+  /** The 128-bit hash of the 4,096 bytes at a linear address; 0 where they are zero. */
+  hashPage(address: number, seed: number): bigint {
+    this.exports.hash_page(address, seed);
+    return (this.get64("hashHigh") << 64n) | this.get64("hashLow");
+  }
+
   /** After state fields were set from outside: brings everything derived from them up to date. */
   refresh(): void {
     this.exports.flush_tlb();
@@ -143,6 +173,10 @@ export class HartCore {
     }
     this.set32("mode", 3);
     this.set32("epoch", 1);
+    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer"] as const) {
+      this.set64(timer, NEVER);
+    }
+    this.set64("menvcfg", ENVCFG.ADUE);
     this.refresh();
   }
 }

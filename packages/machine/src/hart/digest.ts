@@ -3,12 +3,12 @@
  * 64-bit words, folded twice with different constants. It guards against accident, not malice.
  * A page of zeros hashes to 0, so that memory never touched costs nothing.
  *
- *   hash_page(address): hashes 4,096 bytes; the two halves land in the hash scratch area.
+ *   hash_page(address, seed): hashes 4,096 bytes; the halves land in hashLow and hashHigh.
  */
 import { add, eqz, extendU, i32, i64, load64, ltU, mul, or, rotl, shrU, xor } from "../wasm/expr.ts";
 import type { I64 } from "../wasm/expr.ts";
 import type { Fn, FuncRef, Local } from "../wasm/module.ts";
-import type { HartBuilder } from "./builder.ts";
+import { type HartBuilder, set64 } from "./builder.ts";
 
 const LANE_PRIMES = [
   0x9e3779b185ebca87n,
@@ -16,12 +16,14 @@ const LANE_PRIMES = [
   0x165667b19e3779f9n,
   0x85ebca77c2b2ae63n,
 ] as const;
+const SEED_PRIME = 0xff51afd7ed558ccdn;
 const FINAL_PRIMES = [0x27d4eb2f165667c5n, 0xd6e8feb86659fd93n] as const;
 
 export function defineDigest(b: HartBuilder): FuncRef {
-  const ref = b.m.declare("hash_page", ["i32"]);
-  b.m.define(ref, (f, address) => {
-    const lanes = LANE_PRIMES.map((prime) => f.let(i64(prime)));
+  const ref = b.m.declare("hash_page", ["i32", "i32"]);
+  b.m.define(ref, (f, address, seed) => {
+    const start = f.let(mul(extendU(seed), i64(SEED_PRIME)));
+    const lanes = LANE_PRIMES.map((prime) => f.let(xor(start, i64(prime))));
     const any = f.let(i64(0));
     const offset = f.let(i32(0));
     f.while(ltU(offset, i32(4096)), () => {
@@ -36,7 +38,7 @@ export function defineDigest(b: HartBuilder): FuncRef {
     for (const [half, prime] of FINAL_PRIMES.entries()) {
       const folded = fold(f, lanes, prime);
       f.if(eqz(any), () => f.set(folded, i64(0)));
-      f.store64(i32(b.map.hashScratch), folded, half * 8);
+      set64(f, half === 0 ? "hashLow" : "hashHigh", folded);
     }
   });
   return ref;

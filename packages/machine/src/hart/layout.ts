@@ -155,11 +155,13 @@ const SPECS = {
   skipLimit: t64,
   /** Idle: when the earliest enabled timer fires; -1: never. */
   idleDeadline: t64,
+  /** Virtual time at which a device wants to be looked at; all ones: never. */
+  deviceTimer: t64,
+  /** What hash_page computed. */
+  hashLow: t64,
+  hashHigh: t64,
   /** Page epoch of writes happening now (dirty tracking). */
   epoch: t32,
-  /** Watch-range hit: physical address + 1, and whether it was a write. */
-  watchHit: t64,
-  watchWrite: t32,
   /** Statistics. */
   statDataFills: t64,
   statFetchFills: t64,
@@ -224,6 +226,8 @@ export const EXIT = {
   cross: 14,
   /** The record at pc is a breakpoint. */
   breakpoint: 15,
+  /** Virtual time has reached deviceTimer. */
+  deviceTimer: 16,
 } as const;
 
 // ---- TLBs ---------------------------------------------------------------------------------------

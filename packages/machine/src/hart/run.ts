@@ -9,7 +9,7 @@
  * below zero by what is not executed.
  */
 import {
-  add, and, divU, eq, eqz, extendS, extendU, geS, gtU, i32, i64, load16U, load32, load64, ltS, ltU, mul, ne, nez, or, select, shl, shrU, sub, wrap,
+  add, and, divU, eq, eqz, extendS, extendU, geS, geU, gtU, i32, i64, load16U, load32, load64, ltS, ltU, mul, ne, nez, or, select, shl, shrU, sub, wrap,
 } from "../wasm/expr.ts";
 import type { I32, I64 } from "../wasm/expr.ts";
 import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
@@ -81,6 +81,9 @@ function interruptOrWait(f: Fn, c: RunContext, budget: Local<"i32">, again: Labe
   const { trap } = c;
   f.if(nez(get32("stopRequest")), () => f.return(i32(EXIT.stop)), undefined, "unlikely");
   f.if(eqz(budget), () => f.return(i32(EXIT.budget)));
+  f.if(geU(call(trap.timeAt, get64("position")), get64("deviceTimer")), () =>
+    f.return(i32(EXIT.deviceTimer)),
+  );
   const due = f.let(call(trap.dueInterrupt, get64("position")));
   f.if(geS(due, i32(0)), () => {
     takeTrap(f, c, budget, or(extendU(due), i64(INTERRUPT)), i64(0));
@@ -94,7 +97,8 @@ function interruptOrWait(f: Fn, c: RunContext, budget: Local<"i32">, again: Labe
       () => {
         const wake = f.let(call(trap.wakeTime));
         set64(f, "idleDeadline", wake);
-        f.if(gtU(wake, get64("skipLimit")), () => f.return(i32(EXIT.idle)));
+        const never = eq(wake, i64(-1));
+        f.if(or(never, gtU(wake, get64("skipLimit"))), () => f.return(i32(EXIT.idle)));
         // All that happens until then is that time passes.
         set64(f, "timeTicks", wake);
         set64(f, "timeFraction", i64(0));

@@ -26,7 +26,7 @@ export interface TrapFunctions {
   readonly dueInterrupt: FuncRef<readonly ["i64"], "i32">;
   /** (position) -> positions until a timer comes due that is not due yet */
   readonly timerDistance: FuncRef<readonly ["i64"], "i64">;
-  /** () -> ticks at which the earliest enabled timer fires, unsigned; all ones: never */
+  /** () -> ticks of the earliest enabled timer or device deadline, unsigned; all ones: never */
   readonly wakeTime: FuncRef<readonly [], "i64">;
   /** (): moves the origin of virtual time to the present position; changes no time. */
   readonly rebaseTime: FuncRef<readonly [], undefined>;
@@ -89,6 +89,7 @@ function defineTime(b: HartBuilder, trap: TrapFunctions): void {
       f.if(gtU(compare, now), () => f.set(nearest, select(ltU(sub(compare, now), nearest), sub(compare, now), nearest)));
     };
     consider(get64("mtimecmp"));
+    consider(get64("deviceTimer"));
     f.if(stimecmpActive, () => consider(get64("stimecmp")));
     // Further away than any slice: do not compute with it.
     f.if(either(geU(nearest, i64(1n << 30n)), eqz(get64("timeRate"))), () => f.return(i64(NEVER)));
@@ -98,7 +99,7 @@ function defineTime(b: HartBuilder, trap: TrapFunctions): void {
     f.return(divU(add(needed, sub(rate, i64(1))), rate));
   });
   m.define(trap.wakeTime, (f) => {
-    const wake = f.let(ALL_ONES as I64);
+    const wake = f.let(get64("deviceTimer"));
     const consider = (compare: I64, bit: number): void => {
       f.if(both(nez(and(get64("mie"), i64(bit))), ltU(compare, wake)), () => f.set(wake, compare));
     };

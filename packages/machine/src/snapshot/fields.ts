@@ -3,7 +3,7 @@
  * outside: whatever is wrong with it ends as one `E_SNAPSHOT_INVALID` that names part and field.
  */
 import { CodedError } from "@dejavm/base";
-import type { StateValue } from "../device/device.ts";
+import type { State, StateValue } from "../device/device.ts";
 
 /** An inclusive range of integers. */
 export interface IntegerRange {
@@ -125,6 +125,20 @@ export class FieldReader {
     const value = this.#take(name);
     if (isFields(value)) return this.#nested(value, name);
     throw this.invalid(name, "named fields");
+  }
+
+  /** A field that has named fields itself, for a part that reads its own state. */
+  state(name: string): State {
+    const value = this.#take(name);
+    if (isFields(value)) return value;
+    throw this.invalid(name, "named fields");
+  }
+
+  /** A list of states, each for a part that reads its own. */
+  states(name: string, length: number): readonly State[] {
+    const items = this.list(name, length);
+    if (items.length === length && items.every(isFields)) return items;
+    throw this.invalid(name, `${length} items with named fields`);
   }
 
   /** Throws if the state has a field that nobody asked for. */

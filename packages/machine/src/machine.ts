@@ -1,0 +1,462 @@
+/**
+ * The deterministic computer: hart, RAM, devices. It changes only through `run` and `input` (and
+ * by being given what it lacks); everything that leaves it is collected for `takeOutputs`. Equal
+ * configurations and equal inputs at equal positions give equal states and equal outputs.
+ */
+import { assert, CodedError, unreachable } from "@dejavm/base";
+import { Board } from "./board/board.ts";
+import { type BootPlan, planBoot } from "./board/boot.ts";
+import { handleSbi, type SbiResult } from "./board/sbi.ts";
+import type { ConsolePort, Missing, MissingBlock, Output, State } from "./device/device.ts";
+import { HartCore, NEVER } from "./hart/core.ts";
+import { MSTATUS } from "./hart/csr.ts";
+import { restoreHart, saveHart } from "./hart/hart-state.ts";
+import { EXIT } from "./hart/layout.ts";
+import { MMIO } from "./hart/builder.ts";
+import {
+  type InputEvent,
+  type InputResult,
+  type MachineConfig,
+  type Position,
+  position,
+  type StopReason,
+  type Ticks,
+  ticks,
+} from "./machine-types.ts";
+import { Ram, type WatchRange } from "./memory/ram.ts";
+import { RamDigest } from "./memory/ram-digest.ts";
+import { fields } from "./snapshot/fields.ts";
+import { encodeState } from "./snapshot/state-codec.ts";
+
+/**
+ * Number of the guest-visible behaviour: rises when the same inputs would lead somewhere else.
+ */
+export const SEMANTICS = 1;
+
+/** Positions that one call into generated code covers at most. */
+const MAX_SEGMENT = 1 << 30;
+/** Virtual time at power-on runs at 100 million positions a second. */
+const DEFAULT_RATE = (1n << 32n) / 10n;
+/** A clock event sets the rate to at most one tick per position. */
+const MAX_RATE = 1n << 32n;
+const STATE_VERSION = 1;
+const MASK_128 = (1n << 128n) - 1n;
+
+/** An output and the position after which it left. */
+export interface PositionedOutput {
+  readonly position: Position;
+  readonly output: Output;
+}
+
+/** A disk chunk that the guest changed; `bytes` undefined: all zero. */
+export interface DirtyBlock extends MissingBlock {
+  readonly bytes: Uint8Array | undefined;
+}
+
+/** What a machine is made of when its state comes from elsewhere. */
+export type RestoreConfig = Omit<MachineConfig, "boot">;
+
+type PowerState =
+  | { readonly kind: "on" }
+  | { readonly kind: "power-off"; readonly status: number }
+  | { readonly kind: "reset" };
+
+export class Machine {
+  readonly #core: HartCore;
+  readonly #ram: Ram;
+  readonly #digest: RamDigest;
+  readonly #board: Board;
+  #outputs: PositionedOutput[] = [];
+  #missing: Missing | undefined;
+  #power: PowerState = { kind: "on" };
+
+  private constructor(config: RestoreConfig, plan: BootPlan | undefined) {
+    this.#core = new HartCore(config.memoryBytes, {
+      firstWrite: (page) => this.#ram.firstWrite(page),
+      mmioRead: (address, size) => this.#mmioRead(address, size),
+      mmioWrite: (address, size) => this.#mmioWrite(address, size),
+      watch: (address, size, write) => {
+        this.#ram.noteAccess(address, size, write);
+        this.#core.set32("stopRequest", 1);
+      },
+      htif: () => this.#pollHtif(),
+      dropStaleCode: () => this.#ram.dropStaleCode(),
+    });
+    this.#ram = new Ram(this.#core);
+    this.#digest = new RamDigest(this.#core, this.#ram);
+    this.#board = new Board({
+      config,
+      rom: plan?.rom ?? new Uint8Array(0),
+      htif: plan?.htif,
+      core: this.#core,
+      memory: this.#ram,
+      sink: (output) => void this.#outputs.push({ position: this.position, output }),
+      power: (request) => this.#powerRequest(request),
+    });
+    this.#core.set64("timeRate", DEFAULT_RATE);
+  }
+
+  /** Throws E_CONFIG_INVALID, E_KERNEL_*, E_ELF_*, E_INITRD_TOO_BIG, E_FIRMWARE_TOO_BIG. */
+  static create(config: MachineConfig): Machine {
+    const plan = planBoot(config);
+    const machine = new Machine(config, plan);
+    machine.#powerOn(plan);
+    return machine;
+  }
+
+  /**
+   * A machine in the state that `save` gave. All its RAM pages are absent: supply them, and then
+   * `zeroAbsentPages`; its disk chunks are asked for as needed. Throws E_SNAPSHOT_INVALID.
+   */
+  static restore(config: RestoreConfig, state: State): Machine {
+    const machine = new Machine(config, undefined);
+    machine.restore(state);
+    return machine;
+  }
+
+  #powerOn(plan: BootPlan): void {
+    for (const { address, bytes } of plan.segments) this.#ram.load(address, bytes);
+    const core = this.#core;
+    core.set64("pc", BigInt.asUintN(64, plan.pc));
+    core.setX(10, plan.registers.a0);
+    core.setX(11, plan.registers.a1);
+    core.setX(12, plan.registers.a2);
+    if (plan.privilege === "s") this.#enterSupervisor();
+    if (plan.htif !== undefined) {
+      core.set64("htif", BigInt(plan.htif.tohost));
+      this.#ram.watchHtif(plan.htif.tohost);
+    }
+    core.refresh();
+  }
+
+  /** The state in which firmware hands over to a kernel: what the built-in SBI has set up. */
+  #enterSupervisor(): void {
+    const core = this.#core;
+    core.set32("mode", 1);
+    core.set32("builtinSbi", 1);
+    core.set64("medeleg", 0xb1ffn);
+    core.set64("mideleg", 0x222n);
+    core.set64("mcounteren", 7n);
+    core.set64("menvcfg", (1n << 63n) | (1n << 61n) | (1n << 7n));
+    core.set64("mstatus", MSTATUS.FS & (1n << 13n));
+  }
+
+  // ---- running
+
+  get position(): Position {
+    return position(this.#core.get64("position"));
+  }
+
+  /** Virtual time now, in ticks of 100 ns since power-on. */
+  get ticks(): Ticks {
+    return ticks(this.#board.ticks);
+  }
+
+  /** Where the hart will execute next, unsigned. */
+  get pc(): bigint {
+    return this.#core.get64("pc");
+  }
+
+  /**
+   * Runs until `until`, exactly, or until something is needed from outside. While the hart is
+   * idle, virtual time may be skipped up to and including `skipIdleUntil`.
+   */
+  run(until: Position, skipIdleUntil: Ticks): StopReason {
+    const core = this.#core;
+    core.set64("skipLimit", skipIdleUntil);
+    for (;;) {
+      const stop = this.#powerStop() ?? this.#retryHtif();
+      if (stop !== undefined) return this.#stopped(stop);
+      const left = until - this.position;
+      if (left <= 0n) return this.#stopped({ kind: "budget" });
+      core.exports.rebase_time();
+      this.#board.updateDeadline();
+      const code = core.exports.run(left > BigInt(MAX_SEGMENT) ? MAX_SEGMENT : Number(left));
+      const reason = this.#exitReason(code);
+      if (reason !== undefined) return this.#stopped(reason);
+    }
+  }
+
+  #stopped(reason: StopReason): StopReason {
+    this.#board.flushOutputs();
+    return reason;
+  }
+
+  #powerStop(): StopReason | undefined {
+    return this.#power.kind === "on" ? undefined : this.#power;
+  }
+
+  /** What a return from generated code means; undefined: go on. */
+  #exitReason(code: number): StopReason | undefined {
+    const core = this.#core;
+    switch (code) {
+      case EXIT.budget:
+        return undefined;
+      case EXIT.idle: {
+        const deadline = core.get64("idleDeadline");
+        return { kind: "idle", deadline: deadline === NEVER ? undefined : ticks(deadline) };
+      }
+      case EXIT.missingPage:
+        return { kind: "missing-page", pages: [core.get32("missing0")] };
+      case EXIT.missingDevice:
+        return this.#takeMissing();
+      case EXIT.sbi:
+        return this.#callSbi();
+      case EXIT.deviceTimer:
+        this.#board.tick();
+        return undefined;
+      case EXIT.stop: {
+        core.set32("stopRequest", 0);
+        if (this.#missing !== undefined) return this.#takeMissing();
+        const hit = this.#ram.takeWatchHit();
+        return hit === undefined ? undefined : { kind: "watchpoint", ...hit };
+      }
+      case EXIT.breakpoint:
+        return { kind: "breakpoint", pc: this.pc };
+      default:
+        assert(false, `generated code returned ${code}`);
+    }
+  }
+
+  #takeMissing(): StopReason {
+    const missing = this.#missing;
+    assert(missing !== undefined, "a stop for something missing names it");
+    this.#missing = undefined;
+    return shortage(missing);
+  }
+
+  // ---- devices and firmware
+
+  #mmioRead(address: number, size: number): number {
+    const result = this.#board.bus.read(address, size);
+    if (result.kind === "access-fault") return MMIO.accessFault;
+    assert(result.kind === "done", "reading a register needs nothing");
+    this.#core.set64("mmioValue", result.value);
+    this.#board.updateDeadline();
+    return MMIO.done;
+  }
+
+  #mmioWrite(address: number, size: number): number {
+    const result = this.#board.bus.write(address, size, this.#core.get64("mmioValue"));
+    if (result.kind === "access-fault") return MMIO.accessFault;
+    if (result.kind === "missing") {
+      this.#missing = result.missing;
+      return MMIO.missing;
+    }
+    this.#board.updateDeadline();
+    return MMIO.done;
+  }
+
+  #powerRequest(request: Exclude<PowerState, { kind: "on" }>): void {
+    this.#power = request;
+    this.#core.set32("stopRequest", 1);
+  }
+
+  #callSbi(): StopReason | undefined {
+    const core = this.#core;
+    const args = [10, 11, 12, 13, 14, 15].map((i) => core.getX(i));
+    const result = handleSbi(
+      {
+        extension: Number(BigInt.asUintN(32, core.getX(17))),
+        function: Number(BigInt.asUintN(32, core.getX(16))),
+        args,
+      },
+      this.#board.sbiHost,
+    );
+    if (result.kind === "missing") return shortage(result.missing);
+    this.#finishSbi(result);
+    core.set64("pc", BigInt.asUintN(64, this.pc + 4n));
+    core.set64("position", this.position + 1n);
+    return undefined;
+  }
+
+  #finishSbi(result: Exclude<SbiResult, { kind: "missing" }>): void {
+    const core = this.#core;
+    switch (result.kind) {
+      case "return":
+        core.setX(10, BigInt.asUintN(64, BigInt(result.error)));
+        core.setX(11, BigInt.asUintN(64, result.value));
+        return;
+      case "legacy":
+        core.setX(10, BigInt.asUintN(64, result.a0));
+        return;
+      case "wait":
+        core.setX(10, 0n);
+        core.setX(11, 0n);
+        core.set32("waiting", 1);
+        return;
+      case "power-off":
+      case "reset":
+        this.#powerRequest(result);
+        return;
+      default:
+        unreachable(result);
+    }
+  }
+
+  /** After a store that may have written `tohost`. */
+  #pollHtif(): void {
+    const result = this.#board.pollHtif();
+    if (result.kind === "exit") {
+      this.#powerRequest({ kind: "power-off", status: result.status });
+    } else if (result.kind === "missing") {
+      this.#missing = result.missing;
+      this.#core.set32("stopRequest", 1);
+    }
+  }
+
+  /** A command in `tohost` that lacked pages is tried again before anything else happens. */
+  #retryHtif(): StopReason | undefined {
+    if (this.#core.get64("htif") === 0n) return undefined;
+    this.#pollHtif();
+    this.#core.set32("stopRequest", 0);
+    return this.#missing === undefined ? this.#powerStop() : this.#takeMissing();
+  }
+
+  // ---- inputs and outputs
+
+  /**
+   * Something from outside happens at the present position. For an idle machine `at` says when:
+   * not before now, not after the deadline. With a `missing-...` answer nothing has happened.
+   */
+  input(event: InputEvent, at: Ticks = this.ticks): InputResult {
+    const now = this.ticks;
+    assert(at >= now, `input at ${at} lies before ${now}`);
+    assert(at === now || this.#core.get32("waiting") === 1, "time passes only while idle");
+    const missing = this.#deliver(event);
+    if (missing !== undefined) return shortage(missing) as InputResult;
+    if (at > now) this.#board.setTime(at);
+    this.#board.flushOutputs();
+    return { kind: "accepted" };
+  }
+
+  #deliver(event: InputEvent): Missing | undefined {
+    const core = this.#core;
+    switch (event.kind) {
+      case "clock":
+        assert(event.rate >= 0n && event.rate <= MAX_RATE && event.step >= 0n, "clock event range");
+        core.exports.rebase_time();
+        core.set64("timeRate", event.rate);
+        core.set64("timeTicks", core.get64("timeTicks") + event.step);
+        return undefined;
+      case "console":
+      case "frame":
+      case "entropy":
+      case "power-button":
+      case "link":
+        return this.#board.input(event);
+      default:
+        return unreachable(event);
+    }
+  }
+
+  /** What left since the last call, in order. */
+  takeOutputs(): readonly PositionedOutput[] {
+    this.#board.flushOutputs();
+    const outputs = this.#outputs;
+    this.#outputs = [];
+    return outputs;
+  }
+
+  /** How many bytes of input a console takes now; more than that is lost. */
+  consoleRoom(port: ConsolePort): number {
+    return this.#board.consoleRoom(port);
+  }
+
+  // ---- memory and disks
+
+  /** RAM in pages of 4,096 bytes; page 0 is at RAM's start. */
+  get pageCount(): number {
+    return this.#ram.pageCount;
+  }
+
+  /** Dirty tracking, checkpoints, absent pages. */
+  get ram(): Ram {
+    return this.#ram;
+  }
+
+  /** A view of a page, valid until the machine runs. */
+  readPage(page: number): Uint8Array {
+    return this.#ram.page(page);
+  }
+
+  isZeroPage(page: number): boolean {
+    return this.#ram.isZero(page);
+  }
+
+  /** Gives an absent page its content. */
+  supplyPage(page: number, bytes: Uint8Array): void {
+    this.#ram.supply(page, bytes);
+  }
+
+  /** Every page that is still absent is zero. */
+  zeroAbsentPages(): void {
+    for (let page = 0; page < this.pageCount; page++) {
+      if (this.#ram.isAbsent(page)) this.#ram.supply(page, undefined);
+    }
+  }
+
+  /** Accesses within these ranges stop the machine after they happened. */
+  watch(ranges: readonly WatchRange[]): void {
+    this.#ram.watch(ranges);
+  }
+
+  /** Gives a disk chunk its content; the caller has taken the dirty blocks before. */
+  supplyBlock(block: MissingBlock, bytes: Uint8Array): void {
+    this.#board.disk(block.disk).supply(block.chunk, bytes);
+  }
+
+  /** Chunks changed since the last call. The taker must be able to supply them again. */
+  takeDirtyBlocks(): readonly DirtyBlock[] {
+    return this.#board.disks.flatMap((disk) =>
+      disk.takeDirty().map((changed) => ({ disk: disk.index, ...changed })),
+    );
+  }
+
+  // ---- state
+
+  /** Everything but RAM pages and the contents of disk chunks. */
+  save(): State {
+    return {
+      version: STATE_VERSION,
+      hart: saveHart(this.#core),
+      board: this.#board.save(),
+      power: this.#power.kind,
+      status: this.#power.kind === "power-off" ? this.#power.status : 0,
+    };
+  }
+
+  /** Takes saved state, on a fresh or a used machine; see the static `restore`. */
+  restore(state: State): void {
+    const reader = fields(state, "machine");
+    reader.integer("version", { min: STATE_VERSION, max: STATE_VERSION });
+    const power = reader.oneOf("power", ["on", "power-off", "reset"]);
+    const status = reader.integer("status", { min: 0, max: 2 ** 48 });
+    this.#ram.forgetAll();
+    this.#digest.reset();
+    this.#outputs = [];
+    this.#missing = undefined;
+    this.#board.restore(reader.record("board"));
+    restoreHart(this.#core, reader.record("hart"));
+    reader.end();
+    this.#board.afterRestore();
+    this.#power = power === "power-off" ? { kind: power, status } : { kind: power };
+    this.#core.set32("stopRequest", 0);
+    const tohost = Number(this.#core.get64("htif"));
+    if (tohost !== 0) this.#ram.watchHtif(tohost);
+  }
+
+  /** Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past. */
+  digest(): string {
+    this.#board.flushOutputs();
+    const state = this.#core.hashBytes(encodeState(this.save()), 1);
+    const sum = state * 3n + this.#digest.value() + this.#board.overlayDigest() * 5n;
+    return (sum & MASK_128).toString(16).padStart(32, "0");
+  }
+}
+
+function shortage({ pages, blocks }: Missing): StopReason & InputResult {
+  if (pages.length > 0) return { kind: "missing-page", pages };
+  if (blocks.length > 0) return { kind: "missing-block", blocks };
+  throw new CodedError("E_INTERNAL", "a device stopped for want of nothing");
+}
