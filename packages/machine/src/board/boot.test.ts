@@ -46,6 +46,12 @@ describe("boot layout", () => {
     expect(codeOf(testBoot({ initrd: new Uint8Array(room + 1) }))).toBe("E_INITRD_TOO_BIG");
   });
 
+  test("an initrd never overlaps what the running kernel takes", () => {
+    const kernel = linuxImage({ imageBytes: BigInt(80 * MiB) });
+    const plan = planBoot(testBoot({ kernel, initrd: new Uint8Array(MiB) }));
+    expect(addresses(plan)[1]).toBe(0x87e0_0000 - MiB);
+  });
+
   test("a kernel that needs more RAM than there is is refused", () => {
     const kernel = linuxImage({ imageBytes: BigInt(124 * MiB) });
     expect(codeOf(testBoot({ kernel }))).toBe("no error");
