@@ -1,9 +1,9 @@
-import { CodedError } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import type { MachineConfig } from "../machine-types.ts";
 import { type BootPlan, planBoot } from "./boot.ts";
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from "./memory-map.ts";
 import { elf, linuxImage, testBoot, testConfig } from "./test-support/config.ts";
+import { errorCode } from "./test-support/error-code.ts";
 
 const MiB = 1024 * 1024;
 const KERNEL = 0x8020_0000;
@@ -13,13 +13,7 @@ function addresses(plan: BootPlan): number[] {
 }
 
 function codeOf(config: MachineConfig): string {
-  try {
-    planBoot(config);
-  } catch (error) {
-    if (error instanceof CodedError) return error.code;
-    throw error;
-  }
-  return "no error";
+  return errorCode(() => planBoot(config));
 }
 
 describe("boot layout", () => {
