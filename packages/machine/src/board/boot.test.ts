@@ -61,6 +61,10 @@ describe("boot layout", () => {
     expect([plan.privilege, plan.pc]).toEqual(["m", 0x8000_0000n]);
     expect(plan.registers).toEqual({ a0: 0n, a1: 0x87e0_0000n, a2: 0x1028n });
     const rom = new DataView(plan.rom.buffer);
+    // As read from the ROM of QEMU's board.
+    expect(Array.from({ length: 6 }, (_, i) => rom.getUint32(4 * i, true))).toEqual([
+      0x0000_0297, 0x0282_8613, 0xf140_2573, 0x0202_b583, 0x0182_b283, 0x0002_8067,
+    ]);
     const words = Array.from({ length: 8 }, (_, i) => rom.getBigUint64(0x18 + 8 * i, true));
     expect(words).toEqual([
       0x8000_0000n,
