@@ -1,9 +1,9 @@
-import { CodedError } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import type { MachineConfig } from "../machine-types.ts";
 import { type BootPlan, planBoot } from "./boot.ts";
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from "./memory-map.ts";
 import { elf, linuxImage, testBoot, testConfig } from "./test-support/config.ts";
+import { errorCode } from "./test-support/error-code.ts";
 
 const MiB = 1024 * 1024;
 const KERNEL = 0x8020_0000;
@@ -13,13 +13,7 @@ function addresses(plan: BootPlan): number[] {
 }
 
 function codeOf(config: MachineConfig): string {
-  try {
-    planBoot(config);
-  } catch (error) {
-    if (error instanceof CodedError) return error.code;
-    throw error;
-  }
-  return "no error";
+  return errorCode(() => planBoot(config));
 }
 
 describe("boot layout", () => {
@@ -46,6 +40,12 @@ describe("boot layout", () => {
     expect(codeOf(testBoot({ initrd: new Uint8Array(room + 1) }))).toBe("E_INITRD_TOO_BIG");
   });
 
+  test("an initrd never overlaps what the running kernel takes", () => {
+    const kernel = linuxImage({ imageBytes: BigInt(80 * MiB) });
+    const plan = planBoot(testBoot({ kernel, initrd: new Uint8Array(MiB) }));
+    expect(addresses(plan)[1]).toBe(0x87e0_0000 - MiB);
+  });
+
   test("a kernel that needs more RAM than there is is refused", () => {
     const kernel = linuxImage({ imageBytes: BigInt(124 * MiB) });
     expect(codeOf(testBoot({ kernel }))).toBe("no error");
@@ -61,6 +61,10 @@ describe("boot layout", () => {
     expect([plan.privilege, plan.pc]).toEqual(["m", 0x8000_0000n]);
     expect(plan.registers).toEqual({ a0: 0n, a1: 0x87e0_0000n, a2: 0x1028n });
     const rom = new DataView(plan.rom.buffer);
+    // As read from the ROM of QEMU's board.
+    expect(Array.from({ length: 6 }, (_, i) => rom.getUint32(4 * i, true))).toEqual([
+      0x0000_0297, 0x0282_8613, 0xf140_2573, 0x0202_b583, 0x0182_b283, 0x0002_8067,
+    ]);
     const words = Array.from({ length: 8 }, (_, i) => rom.getBigUint64(0x18 + 8 * i, true));
     expect(words).toEqual([
       0x8000_0000n,

@@ -106,10 +106,8 @@ function chosen(config: MachineConfig, initrd: Region | undefined): FdtNode {
 }
 
 function cpus(): FdtNode {
-  const [base = "", ...rest] = [
-    ISA_EXTENSIONS.filter((name) => name.length === 1).join(""),
-    ...ISA_EXTENSIONS.filter((name) => name.length > 1),
-  ];
+  const letters = ISA_EXTENSIONS.filter((name) => name.length === 1).join("");
+  const names = ISA_EXTENSIONS.filter((name) => name.length > 1);
   return {
     name: "cpus",
     properties: {
@@ -129,7 +127,7 @@ function cpus(): FdtNode {
           "riscv,cboz-block-size": CBOZ_BLOCK_BYTES,
           "riscv,isa-extensions": ISA_EXTENSIONS,
           "riscv,isa-base": "rv64i",
-          "riscv,isa": [`rv64${base}`, ...rest].join("_"),
+          "riscv,isa": [`rv64${letters}`, ...names].join("_"),
           "mmu-type": "riscv,sv39",
         },
         children: [

@@ -1,20 +1,11 @@
-import { CodedError, Prng } from "@dejavm/base";
+import { Prng } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import { ELF_MAX_SEGMENTS, type ElfProgram, readElf } from "./elf.ts";
 import { elf, type TestSegment } from "./test-support/config.ts";
+import { errorCode } from "./test-support/error-code.ts";
 
 const RAM = { base: 0x8000_0000, size: 0x10_0000 };
 const CODE: TestSegment = { address: 0x8000_0000n, bytes: Uint8Array.of(1, 2, 3, 4) };
-
-function codeOf(read: () => unknown): string {
-  try {
-    read();
-  } catch (error) {
-    if (error instanceof CodedError) return error.code;
-    throw error;
-  }
-  return "no error";
-}
 
 describe("ELF programs", () => {
   test("segments go to their physical addresses with their zeroed rest", () => {
@@ -43,7 +34,7 @@ describe("ELF programs", () => {
     expect(program.entry).toBe(0x8000_0002n);
     expect(program.segments[0]?.address).toBe(RAM.base);
     expect(program.symbols).toEqual({ tohost: 0x8000_0008n });
-    expect(codeOf(() => readElf(elf({ segments }), RAM))).toBe("E_ELF_OUTSIDE_RAM");
+    expect(errorCode(() => readElf(elf({ segments }), RAM))).toBe("E_ELF_OUTSIDE_RAM");
   });
 
   test.each([
@@ -55,12 +46,12 @@ describe("ELF programs", () => {
   ])("a segment at RAM + %i: %s", (offset, code) => {
     const address = BigInt.asUintN(64, 0x8000_0000n + offset);
     const bytes = elf({ segments: [{ ...CODE, address }] });
-    expect(codeOf(() => readElf(bytes, RAM))).toBe(code);
+    expect(errorCode(() => readElf(bytes, RAM))).toBe(code);
   });
 
   test.each([-1, 0, 1])("limit of segments %i", (excess) => {
     const segments = Array.from({ length: ELF_MAX_SEGMENTS + excess }, () => CODE);
-    const code = codeOf(() => readElf(elf({ segments }), RAM));
+    const code = errorCode(() => readElf(elf({ segments }), RAM));
     expect(code).toBe(excess > 0 ? "E_ELF_INVALID" : "no error");
   });
 
@@ -79,20 +70,20 @@ describe("ELF programs", () => {
   ])("refuses a file that is %s", (_, offset, value) => {
     const bytes = elf({ segments: [CODE], symbols: { tohost: 0n } });
     bytes[offset] = value;
-    expect(codeOf(() => readElf(bytes, RAM))).toBe("E_ELF_INVALID");
+    expect(errorCode(() => readElf(bytes, RAM))).toBe("E_ELF_INVALID");
   });
 
   test("every truncation and random damage ends in a coded error or a program within RAM", () => {
     const whole = elf({ segments: [CODE, CODE], symbols: { tohost: 1n, fromhost: 2n } });
     for (let length = 0; length < whole.length; length++) {
-      expect(codeOf(() => readElf(whole.subarray(0, length), RAM))).toBe("E_ELF_INVALID");
+      expect(errorCode(() => readElf(whole.subarray(0, length), RAM))).toBe("E_ELF_INVALID");
     }
     const prng = new Prng(0xe1f);
     for (let i = 0; i < 20_000; i++) {
       const bytes = whole.slice();
       for (let n = prng.below(4); n >= 0; n--) bytes[prng.below(bytes.length)] = prng.below(256);
       let program: ElfProgram | undefined;
-      const code = codeOf(() => (program = readElf(bytes, RAM)));
+      const code = errorCode(() => (program = readElf(bytes, RAM)));
       expect(["no error", "E_ELF_INVALID", "E_ELF_OUTSIDE_RAM"]).toContain(code);
       for (const { address, memoryBytes } of program?.segments ?? []) {
         expect(address >= RAM.base && address + memoryBytes <= RAM.base + RAM.size).toBe(true);

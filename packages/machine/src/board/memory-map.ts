@@ -55,7 +55,8 @@ export type VirtioRole =
   | { readonly kind: "blk"; readonly disk: number }
   | { readonly kind: "net" }
   | { readonly kind: "console" }
-  | { readonly kind: "rng" };
+  | { readonly kind: "rng" }
+  | { readonly kind: "power-button" };
 
 /** A virtio slot in use. */
 export interface VirtioSlot {
@@ -72,7 +73,7 @@ export function virtioRegion(slot: number): Region {
 
 /**
  * The virtio devices of a machine, by slot. A device keeps its slot whatever else is there: disks
- * 0-3, network 4, console 5, entropy 6.
+ * 0-3, network 4, console 5, entropy 6, power button 7.
  * Throws E_CONFIG_INVALID if there are more disks than slots for them.
  */
 export function virtioSlots(config: Pick<MachineConfig, "disks" | "net">): VirtioSlot[] {
@@ -84,8 +85,12 @@ export function virtioSlots(config: Pick<MachineConfig, "disks" | "net">): Virti
   }
   const slots = config.disks.map((_, disk) => place(disk, { kind: "blk", disk }));
   if (config.net !== undefined) slots.push(place(MAX_DISKS, { kind: "net" }));
-  slots.push(place(MAX_DISKS + 1, { kind: "console" }), place(MAX_DISKS + 2, { kind: "rng" }));
-  return slots;
+  return [
+    ...slots,
+    place(MAX_DISKS + 1, { kind: "console" }),
+    place(MAX_DISKS + 2, { kind: "rng" }),
+    place(MAX_DISKS + 3, { kind: "power-button" }),
+  ];
 }
 
 function place(slot: number, role: VirtioRole): VirtioSlot {

@@ -2,7 +2,7 @@ import { Prng } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import { TestRam } from "../../board/test-support/ram.ts";
 import { utf8 } from "../../board/text.ts";
-import { decodeTohost, Htif, HTIF_WRITE_BYTES } from "./device.ts";
+import { decodeTohost, HTIF_WRITE_BYTES, Htif } from "./device.ts";
 
 const RAM = 0x8000_0000;
 const TOHOST = RAM + 0x1000;

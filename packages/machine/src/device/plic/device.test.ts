@@ -113,6 +113,14 @@ describe("PLIC", () => {
     expect(out.s).toBe(true);
   });
 
+  test("restore tells both contexts their levels, changed or not", () => {
+    const told: string[] = [];
+    const output = (context: string, asserted: boolean) => told.push(`${context} ${asserted}`);
+    const plic = new Plic({ output });
+    plic.restore(plic.save());
+    expect(told).toEqual(["m false", "s false"]);
+  });
+
   test("a state with source 0 or a missing context is refused", () => {
     const { plic } = make();
     const state = plic.save();

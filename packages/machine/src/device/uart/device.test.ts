@@ -2,7 +2,7 @@ import { AssertionError, CodedError } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import { fuzzRegisters } from "../../board/test-support/register-fuzz.ts";
 import { utf8 } from "../../board/text.ts";
-import { Uart, UART_QUEUE_BYTES } from "./device.ts";
+import { UART_QUEUE_BYTES, Uart } from "./device.ts";
 import * as wire from "./wire.ts";
 
 function make(): { readonly uart: Uart; readonly seen: { irq: boolean; text: string } } {
