@@ -1,1 +1,35 @@
-export { ModuleBuilder } from "./wasm/module.ts";
+/** The public face of `@dejavm/machine`. */
+export { detectKernel } from "./board/linux-image.ts";
+export { MAX_MEMORY_BYTES, MEMORY_UNIT_BYTES, MIN_MEMORY_BYTES, RAM_BASE } from "./board/memory-map.ts";
+export {
+  CHUNK_BYTES,
+  type ConsolePort,
+  type Missing,
+  type MissingBlock,
+  type Output,
+  PAGE_BYTES,
+  type State,
+  type StateValue,
+  TIMEBASE_HZ,
+} from "./device/device.ts";
+export {
+  type DirtyBlock,
+  Machine,
+  type PositionedOutput,
+  type RestoreConfig,
+  SEMANTICS,
+} from "./machine.ts";
+export {
+  type BootConfig,
+  type DiskConfig,
+  type InputEvent,
+  type InputResult,
+  type MachineConfig,
+  type NetConfig,
+  type Position,
+  position,
+  type StopReason,
+  type Ticks,
+  ticks,
+} from "./machine-types.ts";
+export type { BeforeWrite, Epoch, Ram, WatchRange } from "./memory/ram.ts";

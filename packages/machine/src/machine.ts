@@ -75,10 +75,7 @@ export class Machine {
       firstWrite: (page) => this.#ram.firstWrite(page),
       mmioRead: (address, size) => this.#mmioRead(address, size),
       mmioWrite: (address, size) => this.#mmioWrite(address, size),
-      watch: (address, size, write) => {
-        this.#ram.noteAccess(address, size, write);
-        this.#core.set32("stopRequest", 1);
-      },
+      watch: (address, size, write) => this.#ram.noteAccess(address, size, write),
       htif: () => this.#pollHtif(),
       dropStaleCode: () => this.#ram.dropStaleCode(),
     });

@@ -7,6 +7,7 @@ import { Clint, type HartTimer } from "../device/clint/device.ts";
 import type { ConsolePort, Device, Missing, Output, OutputSink, State } from "../device/device.ts";
 import { Disk } from "../device/disk.ts";
 import { Htif, type HtifResult } from "../device/htif/device.ts";
+import { PowerButton } from "../device/power-button/device.ts";
 import { Plic } from "../device/plic/device.ts";
 import { Rom } from "../device/rom/device.ts";
 import { Rtc } from "../device/rtc/device.ts";
@@ -58,6 +59,7 @@ export class Board implements HartTimer {
   readonly #console: VirtioConsole;
   readonly #net: VirtioNet | undefined;
   readonly #rng: VirtioRng;
+  readonly #button: PowerButton;
   readonly #htif: Htif | undefined;
 
   constructor(options: BoardOptions) {
@@ -84,6 +86,7 @@ export class Board implements HartTimer {
     this.#console = virtio.console;
     this.#net = virtio.net;
     this.#rng = virtio.rng;
+    this.#button = virtio.button;
     this.#htif = options.htif && new Htif({ memory, output, ...options.htif });
     this.bus.attach(
       MEMORY_MAP.resetRom,
@@ -99,7 +102,12 @@ export class Board implements HartTimer {
   }
 
   #makeVirtio({ config, memory }: BoardOptions, output: OutputSink) {
-    const made: { console?: VirtioConsole; net?: VirtioNet; rng?: VirtioRng } = {};
+    const made: {
+      console?: VirtioConsole;
+      net?: VirtioNet;
+      rng?: VirtioRng;
+      button?: PowerButton;
+    } = {};
     for (const { role, irq, region } of virtioSlots(config)) {
       const common = { memory, irq: this.#plic.line(irq) };
       let device: Device;
@@ -125,14 +133,20 @@ export class Board implements HartTimer {
           device = made.rng = new VirtioRng({ ...common, name: "virtio-rng.0", seed });
           break;
         }
+        case "power-button":
+          device = made.button = new PowerButton({ ...common, name: "power-button" });
+          break;
         default:
           unreachable(role);
       }
       this.bus.attach(region, device);
     }
-    const { console, net, rng } = made;
-    assert(console !== undefined && rng !== undefined, "every board has a console and entropy");
-    return { console, net, rng };
+    const { console, net, rng, button } = made;
+    assert(
+      console !== undefined && rng !== undefined && button !== undefined,
+      "every board has a console, entropy and a power button",
+    );
+    return { console, net, rng, button };
   }
 
   #makeSbiHost(memory: Ram, output: OutputSink): SbiHost {
@@ -226,7 +240,7 @@ export class Board implements HartTimer {
         this.#rng.reseed(event.seed);
         return undefined;
       case "power-button":
-        return undefined;
+        return this.#button.press();
       case "link":
         this.#net?.setLink(event.up);
         return undefined;

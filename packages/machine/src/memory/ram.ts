@@ -253,7 +253,9 @@ export class Ram implements GuestMemory {
         address < range.address + range.length &&
         range.address < address + length,
     );
-    if (hits) this.#watchHit ??= { address, write };
+    if (!hits) return;
+    this.#watchHit ??= { address, write };
+    this.#core.set32("stopRequest", 1);
   }
 
   /** The first hit since the last call. */
