@@ -30,6 +30,10 @@ const root = path.dirname(path.dirname(self));
 const stampDir = path.join(root, "node_modules", ".dejavm");
 const nodeMajor = Number.parseInt(process.versions.node, 10);
 
+/** What npm and pnpm say when they do not reach the registry. */
+const NETWORK_TROUBLE =
+  /ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET|META_FETCH|FETCH_ERROR/u;
+
 /** A failure that has been understood: printed as one line, never as a stack trace. */
 class BootstrapError extends Error {
   /**
@@ -39,6 +43,7 @@ class BootstrapError extends Error {
    */
   constructor(code, message, hint) {
     super(hint === undefined ? `${code} ${message}` : `${code} ${message}; ${hint}`);
+    this.name = "";
   }
 }
 
@@ -122,10 +127,7 @@ function installError(what, output) {
   if (/ENOSPC|EDQUOT/u.test(output)) {
     return new BootstrapError("E_DISK_FULL", `cannot install ${what}`, "free some disk space");
   }
-  if (
-    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH/u.test(output) ||
-    /ERR_SOCKET_TIMEOUT|ERR_PNPM_META_FETCH_FAIL|FETCH_ERROR/u.test(output)
-  ) {
+  if (NETWORK_TROUBLE.test(output)) {
     return new BootstrapError(
       "E_NO_NETWORK",
       `cannot fetch ${what}: ${reasonIn(output)}`,
@@ -174,7 +176,7 @@ function makeDirectory(directory) {
   } catch (error) {
     throw new BootstrapError(
       "E_CACHE_UNWRITABLE",
-      `cannot make the directory ${directory}: ${error instanceof Error ? error.message : error}`,
+      `cannot make the directory ${directory}: ${String(error)}`,
       "set XDG_CACHE_HOME to a directory that you may write",
     );
   }
@@ -286,10 +288,10 @@ function npmMissing(error) {
 
 // --- Dependencies --------------------------------------------------------------------------
 
-/** Directories of the workspace's members, relative to the root, sorted. */
+/** Directories of the workspace's members, relative to the root. */
 function memberDirectories() {
   const packages = fs.readdirSync(path.join(root, "packages")).map((name) => `packages/${name}`);
-  return [...packages, "bench", "test"].filter((d) => fs.existsSync(path.join(root, d))).sort();
+  return [...packages, "bench", "test"].filter((d) => fs.existsSync(path.join(root, d)));
 }
 
 /** A hash of everything that decides what `pnpm install` does. */
@@ -359,8 +361,8 @@ function addTree(hash, directory) {
 
 /** True if dist holds what the present sources compile to. */
 function isBuilt() {
-  const main = path.join(root, "packages/cli/dist/main.js");
-  return fs.existsSync(main) && stampIs("build", buildSignature());
+  const program = path.join(root, "packages/cli/dist/main.js");
+  return fs.existsSync(program) && stampIs("build", buildSignature());
 }
 
 /** Compiles what the command line needs; runs under the lock of this checkout. */
@@ -431,25 +433,22 @@ async function bringUp(goal) {
   process.stdout.write(`${bins.join(path.delimiter)}\n`);
 }
 
-/** @param {string | undefined} argument */
-async function main(argument) {
-  switch (argument) {
-    case "install":
-    case "build":
-      return await bringUp(argument);
-    case "toolchain-step":
-      return await toolchainStep();
-    case "install-step":
-      return await installStep();
-    case "build-step":
-      return await buildStep();
-    default:
-      throw new Error(`usage: node tools/bootstrap.mjs install|build, not ${argument}`);
-  }
-}
+/** @type {Readonly<Record<string, () => Promise<void>>>} */
+const actions = {
+  install: () => bringUp("install"),
+  build: () => bringUp("build"),
+  "toolchain-step": toolchainStep,
+  "install-step": installStep,
+  "build-step": buildStep,
+};
 
-main(process.argv[2]).catch((error) => {
+try {
+  const action = actions[process.argv[2] ?? ""];
+  if (action === undefined) throw new Error("usage: node tools/bootstrap.mjs install|build");
+  await action();
+} catch (error) {
   if (error instanceof Interrupted) process.exit(error.exitStatus);
-  say(error instanceof BootstrapError ? error.message : String(error?.stack ?? error));
+  const understood = error instanceof BootstrapError || !(error instanceof Error);
+  say(understood ? String(error) : (error.stack ?? error.message));
   process.exit(1);
-});
+}
