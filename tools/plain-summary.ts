@@ -21,7 +21,7 @@ export function summaryLines(tally: Tally): string[] {
 }
 
 /** Counts the tests of `modules`; `strayErrorCount` errors belong to no test. */
-export function tallyModules(modules: readonly TestModule[], strayErrorCount: number): Tally {
+function tallyModules(modules: readonly TestModule[], strayErrorCount: number): Tally {
   let passed = 0;
   let failed = strayErrorCount;
   const skipped: string[] = [];

@@ -27,7 +27,7 @@ const OUTSIDE: Readonly<Record<string, string>> = {
 };
 
 /** True for files that must be pure. */
-export function mustBePure(source: Source): boolean {
+function mustBePure(source: Source): boolean {
   if (source.role !== "source") return false;
   return PURE_MEMBERS.includes(source.member) || source.path.endsWith("-session.ts");
 }
