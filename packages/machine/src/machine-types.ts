@@ -9,10 +9,12 @@ export type Position = Brand<bigint, "Position">;
 /** Virtual time in ticks of 100 ns since power-on. */
 export type Ticks = Brand<bigint, "Ticks">;
 
+/** A position; `value` is 0 .. 2^64-1. */
 export function position(value: bigint): Position {
   return value as Position;
 }
 
+/** A virtual time; `value` is 0 .. 2^64-1. */
 export function ticks(value: bigint): Ticks {
   return value as Ticks;
 }
@@ -36,6 +38,7 @@ export type BootConfig =
       readonly commandLine: string;
     };
 
+/** A virtio disk as the guest sees it. */
 export interface DiskConfig {
   /** A multiple of 512. */
   readonly sizeBytes: number;
@@ -44,6 +47,7 @@ export interface DiskConfig {
   readonly serial: string;
 }
 
+/** A virtio network card as the guest sees it. */
 export interface NetConfig {
   /** Six bytes. */
   readonly mac: Uint8Array;

@@ -17,7 +17,7 @@ export type StateValue =
 /** Named fields of one stateful part. */
 export type State = { readonly [field: string]: StateValue };
 
-/** Width of an MMIO access in bytes. The bus splits 8-byte accesses into two of 4, low half first. */
+/** Width of an MMIO access in bytes. The bus splits 8-byte accesses into two of 4, low first. */
 export type AccessWidth = 1 | 2 | 4;
 
 /**
@@ -31,6 +31,7 @@ export interface Missing {
   readonly blocks: readonly MissingBlock[];
 }
 
+/** A disk chunk that the machine needs and does not have. */
 export interface MissingBlock {
   /** Index of the disk in the machine's configuration. */
   readonly disk: number;
@@ -100,6 +101,7 @@ export type OutputSink = (output: Output) => void;
 /** Guest ticks per second (`timebase-frequency` of QEMU's `virt` board). */
 export const TIMEBASE_HZ = 10_000_000;
 
+/** Unit of guest memory: dirty tracking, checkpoints and `missing-page`. */
 export const PAGE_BYTES = 4096;
 /** Unit of disk overlays, caches and `missing-block`. */
 export const CHUNK_BYTES = 65_536;

@@ -33,7 +33,11 @@ export const VAL_TYPE_CODE: Readonly<Record<ValType, number>> = {
   f64: 0x7c,
 };
 
-function node<T extends ValType>(type: T, emit: (out: CodeBuffer) => void, known?: number): Expr<T> {
+function node<T extends ValType>(
+  type: T,
+  emit: (out: CodeBuffer) => void,
+  known?: number,
+): Expr<T> {
   return { type, known, emit };
 }
 
@@ -120,18 +124,15 @@ function intUnary(opcodes: Opcodes<IntType>) {
 }
 
 function intCompare(opcodes: Opcodes<IntType>) {
-  return <T extends IntType>(a: Expr<T>, b: Expr<T>): I32 =>
-    binary("i32", opcodes[a.type], a, b);
+  return <T extends IntType>(a: Expr<T>, b: Expr<T>): I32 => binary("i32", opcodes[a.type], a, b);
 }
 
 function anyCompare(opcodes: Opcodes<ValType>) {
-  return <T extends ValType>(a: Expr<T>, b: Expr<T>): I32 =>
-    binary("i32", opcodes[a.type], a, b);
+  return <T extends ValType>(a: Expr<T>, b: Expr<T>): I32 => binary("i32", opcodes[a.type], a, b);
 }
 
 function floatCompare(opcodes: Opcodes<FloatType>) {
-  return <T extends FloatType>(a: Expr<T>, b: Expr<T>): I32 =>
-    binary("i32", opcodes[a.type], a, b);
+  return <T extends FloatType>(a: Expr<T>, b: Expr<T>): I32 => binary("i32", opcodes[a.type], a, b);
 }
 
 const rawAdd = intBinary({ i32: 0x6a, i64: 0x7c });
@@ -248,10 +249,14 @@ function saturating<T extends IntType>(type: T, sub_: number, a: Expr): Expr<T> 
   });
 }
 /** Float to integer, rounding towards zero; out of range saturates and NaN gives 0. */
-export const i32TruncSatS = (a: Expr<FloatType>): I32 => saturating("i32", a.type === "f32" ? 0 : 2, a);
-export const i32TruncSatU = (a: Expr<FloatType>): I32 => saturating("i32", a.type === "f32" ? 1 : 3, a);
-export const i64TruncSatS = (a: Expr<FloatType>): I64 => saturating("i64", a.type === "f32" ? 4 : 6, a);
-export const i64TruncSatU = (a: Expr<FloatType>): I64 => saturating("i64", a.type === "f32" ? 5 : 7, a);
+export const i32TruncSatS = (a: Expr<FloatType>): I32 =>
+  saturating("i32", a.type === "f32" ? 0 : 2, a);
+export const i32TruncSatU = (a: Expr<FloatType>): I32 =>
+  saturating("i32", a.type === "f32" ? 1 : 3, a);
+export const i64TruncSatS = (a: Expr<FloatType>): I64 =>
+  saturating("i64", a.type === "f32" ? 4 : 6, a);
+export const i64TruncSatU = (a: Expr<FloatType>): I64 =>
+  saturating("i64", a.type === "f32" ? 5 : 7, a);
 
 // ---- choice and memory -------------------------------------------------------------------------
 

@@ -1,0 +1,29 @@
+/** What knip (dead files, exports and dependencies) cannot find out by itself. */
+import type { KnipConfig } from "knip";
+
+const config: KnipConfig = {
+  workspaces: {
+    ".": {
+      // Started by the shell scripts and by package.json through tools/run.
+      entry: ["tools/bootstrap.mjs", "tools/ok.ts", "tools/tidy.ts"],
+      project: ["tools/**/*.{ts,mjs}", "*.ts"],
+      ignoreDependencies: [
+        // Programs that tools/ok.ts starts; tsgolint is started by oxlint.
+        "@biomejs/biome",
+        "oxlint",
+        "oxlint-tsgolint",
+        // For property tests of any package.
+        "fast-check",
+      ],
+    },
+    "packages/*": { project: ["src/**/*.ts"] },
+  },
+  // A type that an exported function mentions is part of its signature.
+  ignoreExportsUsedInFile: { interface: true, type: true },
+  ignoreIssues: {
+    // The emitter lists WebAssembly's operators, needed today or not.
+    "packages/machine/src/wasm/*.ts": ["exports", "types"],
+  },
+};
+
+export default config;
