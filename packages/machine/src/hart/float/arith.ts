@@ -29,11 +29,11 @@ import {
   or,
   xor,
 } from "../../wasm/expr.ts";
-import { type Fn, type FuncRef, type Local, type ModuleBuilder, not } from "../../wasm/module.ts";
+import { call, type Fn, type Local, type ModuleBuilder, not } from "../../wasm/module.ts";
 import { type ExactnessTests, sumError } from "./exact.ts";
 import type { InlineFma } from "./fma.ts";
 import { DOUBLE, doubled, exponentIsSafe, type Format } from "./format.ts";
-import type { FormatFunctions } from "./functions.ts";
+import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import type { SoftFunctions } from "./soft.ts";
 import {
   FLAG,
@@ -41,7 +41,9 @@ import {
   loadMode,
   mayRoundToNearest,
   ROUND,
+  type Rounding,
   resolveRounding,
+  roundingField,
 } from "./state.ts";
 
 /** Where and with what the functions of one format are defined. */
@@ -50,9 +52,9 @@ export interface ArithParts<B extends IntType, V extends FloatType> {
   readonly state: FloatState;
   readonly format: Format<B, V>;
   readonly functions: FormatFunctions<B>;
-  readonly soft: SoftFunctions;
+  readonly soft: SoftFunctions<B>;
   readonly tests: ExactnessTests<B>;
-  readonly accrue: FuncRef<readonly ["i32"]>;
+  readonly accrue: AccrueRef;
 }
 
 /** Sums never underflow, so only overflow is out of range; half of it, for `sumError`. */
@@ -113,7 +115,7 @@ function defineAdd<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
     const one = i64(BigInt(1023) << 52n);
     const wideA = f.let(format.toDouble(a));
     const wideB = f.let(format.toDouble(b));
-    f.return(format.call(soft.fma, rm, wideA, one, wideB));
+    f.return(call(soft.fma, rm, wideA, one, wideB));
   });
 }
 
@@ -134,7 +136,7 @@ function defineMul<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
     const wideB = f.let(format.toDouble(b));
     // Adding a zero of the product's sign changes nothing.
     const zero = and(xor(wideA, wideB), i64(DOUBLE.signBit));
-    f.return(format.call(soft.fma, rm, wideA, wideB, zero));
+    f.return(call(soft.fma, rm, wideA, wideB, zero));
   });
 }
 
@@ -151,7 +153,7 @@ function defineDiv<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
     });
     const wideA = f.let(format.toDouble(a));
     const wideB = f.let(format.toDouble(b));
-    f.return(format.call(soft.div, rm, wideA, wideB));
+    f.return(call(soft.div, rm, wideA, wideB));
   });
 }
 
@@ -164,26 +166,25 @@ function defineSqrt<B extends IntType, V extends FloatType>(parts: ArithParts<B,
       const bits = f.let(format.bitsOf(fSqrt(value)));
       returnNearest(f, parts, bits, tests.rootInexact(a, bits));
     });
-    f.return(format.call(soft.sqrt, rm, f.let(format.toDouble(a))));
+    f.return(call(soft.sqrt, rm, f.let(format.toDouble(a))));
   });
 }
 
 /**
- * Rounded operations of one format on raw bits. `rm` is the rounding-mode field: a constant
- * (0 .. 4, or 7 for what frm says) gets the inline path where there is one, any other expression
- * only the call.
+ * Rounded operations of one format on raw bits. A number as rounding-mode field gets the
+ * inline path where there is one, an expression only the call.
  */
 export interface ArithOps<B extends IntType> {
-  add(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
-  sub(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
-  mul(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
-  div(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
-  sqrt(f: Fn, rm: I32, a: Expr<B>): Expr<B>;
+  add(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
+  sub(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
+  mul(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
+  div(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
+  sqrt(f: Fn, rm: Rounding, a: Expr<B>): Expr<B>;
   /** a*b + c, a*b - c, -(a*b) + c, -(a*b) - c. */
-  madd(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
-  msub(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
-  nmsub(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
-  nmadd(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  madd(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  msub(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  nmsub(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  nmadd(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
 }
 
 /** What distinguishes the inline code of one operation. */
@@ -203,7 +204,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
   const negate = (bits: Expr<B>) => xor(bits, sign);
   const { valueOf } = format;
 
-  function emit(f: Fn, rm: I32, { value, isSafe, slow }: Inline<B, V>): Expr<B> {
+  function emit(f: Fn, rm: Rounding, { value, isSafe, slow }: Inline<B, V>): Expr<B> {
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const fast = f.let(value);
     const out = f.let(format.bitsOf(fast));
@@ -218,7 +219,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fAdd(valueOf(x), valueOf(y)),
         isSafe: (sum) => sumIsSafe(format, sum),
-        slow: format.call(functions.add, rm, x, y),
+        slow: call(functions.add, roundingField(rm), x, y),
       });
     },
     sub: (f, rm, a, b) => {
@@ -226,7 +227,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fSub(valueOf(x), valueOf(y)),
         isSafe: (difference) => sumIsSafe(format, difference),
-        slow: format.call(functions.add, rm, x, negate(y)),
+        slow: call(functions.add, roundingField(rm), x, negate(y)),
       });
     },
     mul: (f, rm, a, b) => {
@@ -234,7 +235,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fMul(valueOf(x), valueOf(y)),
         isSafe: (product) => exponentIsSafe(format, product),
-        slow: format.call(functions.mul, rm, x, y),
+        slow: call(functions.mul, roundingField(rm), x, y),
       });
     },
     div: (f, rm, a, b) => {
@@ -242,7 +243,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fDiv(valueOf(x), valueOf(y)),
         isSafe: (quotient) => exponentIsSafe(format, quotient),
-        slow: format.call(functions.div, rm, x, y),
+        slow: call(functions.div, roundingField(rm), x, y),
       });
     },
     sqrt: (f, rm, a) => {
@@ -250,7 +251,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fSqrt(valueOf(x)),
         isSafe: () => radicandIsSafe(format, valueOf(x)),
-        slow: format.call(functions.sqrt, rm, x),
+        slow: call(functions.sqrt, roundingField(rm), x),
       });
     },
     madd: (f, rm, a, b, c) => fma(f, rm, a, b, c),

@@ -1,13 +1,11 @@
 /**
- * Operations without rounding: comparisons, minimum and maximum, sign injection, classification.
+ * Operations without rounding: comparisons, minimum and maximum, classification.
  * The usual case is inline; a NaN operand goes to a function.
  */
 import {
   add,
-  and,
   type Expr,
   eq,
-  extendU,
   type FloatType,
   fLe,
   fLt,
@@ -15,9 +13,7 @@ import {
   fMin,
   geU,
   type I32,
-  type I64,
   i32,
-  i64,
   type IntType,
   ltS,
   ne,
@@ -25,9 +21,8 @@ import {
   select,
   shl,
   sub,
-  xor,
 } from "../../wasm/expr.ts";
-import { callI64, type Fn, type FuncRef, type ModuleBuilder } from "../../wasm/module.ts";
+import { call, type Fn, type ModuleBuilder } from "../../wasm/module.ts";
 import {
   doubled,
   type Format,
@@ -35,17 +30,15 @@ import {
   isNan,
   isSignalingNan,
 } from "./format.ts";
-import type { FormatFunctions } from "./functions.ts";
+import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import { FLAG } from "./state.ts";
-
-type Accrue = FuncRef<readonly ["i32"]>;
 
 /** Defines the functions that the operations below call. */
 export function defineCompare<B extends IntType, V extends FloatType>(
   m: ModuleBuilder,
   format: Format<B, V>,
   functions: FormatFunctions<B>,
-  accrue: Accrue,
+  accrue: AccrueRef,
 ): void {
   m.define(functions.signal, (f, a, b) => {
     f.if(or(isSignalingNan(format, a), isSignalingNan(format, b)), () => {
@@ -68,8 +61,8 @@ function defineClassify<B extends IntType, V extends FloatType>(
   functions: FormatFunctions<B>,
 ): void {
   m.define(functions.classify, (f, a) => {
-    const quiet = i64(1 << 9);
-    const signaling = i64(1 << 8);
+    const quiet = i32(1 << 9);
+    const signaling = i32(1 << 8);
     f.if(isNan(format, a), () => {
       f.return(select(isSignalingNan(format, a), signaling, quiet));
     });
@@ -85,34 +78,27 @@ function defineClassify<B extends IntType, V extends FloatType>(
     );
     const negative = ltS(a, zero);
     const bit = select(negative, sub(i32(3), rank), add(i32(4), rank));
-    f.return(shl(i64(1), extendU(bit)));
+    f.return(shl(i32(1), bit));
   });
 }
 
-/** Comparing operations of one format on raw bits; integer results are register values. */
+/** Comparing operations of one format on raw bits. */
 export interface CompareOps<B extends IntType> {
   min(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
   max(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
   /** Quiet: NV only for signalling NaNs. */
-  eq(f: Fn, a: Expr<B>, b: Expr<B>): I64;
+  eq(f: Fn, a: Expr<B>, b: Expr<B>): I32;
   /** Signalling: NV for every NaN. */
-  lt(f: Fn, a: Expr<B>, b: Expr<B>): I64;
-  le(f: Fn, a: Expr<B>, b: Expr<B>): I64;
-  /** `a` with the sign of `b`, its complement, or both signs' exclusive or. */
-  sgnj(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
-  sgnjn(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
-  sgnjx(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
-  class(f: Fn, a: Expr<B>): I64;
+  lt(f: Fn, a: Expr<B>, b: Expr<B>): I32;
+  le(f: Fn, a: Expr<B>, b: Expr<B>): I32;
+  class(f: Fn, a: Expr<B>): I32;
 }
 
 export function compareOps<B extends IntType, V extends FloatType>(
   format: Format<B, V>,
   functions: FormatFunctions<B>,
-  accrue: Accrue,
+  accrue: AccrueRef,
 ): CompareOps<B> {
-  const sign = format.integer(format.signBit);
-  const magnitudeMask = format.integer(format.signBit - 1n);
-
   /** Binds the operands as bits and as values. */
   function bind(f: Fn, a: Expr<B>, b: Expr<B>) {
     const x = f.let(a);
@@ -124,7 +110,7 @@ export function compareOps<B extends IntType, V extends FloatType>(
       const { x, y, vx, vy } = bind(f, a, b);
       const value = f.let(pick(vx, vy));
       const out = f.let(format.bitsOf(value));
-      const notNan = () => f.set(out, format.call(functions.notNan, x, y));
+      const notNan = () => f.set(out, call(functions.notNan, x, y));
       f.if(ne(value, value), notNan, undefined, "unlikely");
       return out;
     };
@@ -133,11 +119,11 @@ export function compareOps<B extends IntType, V extends FloatType>(
     compare: (a: Expr<V>, b: Expr<V>) => I32,
     onNan: (f: Fn, x: Expr<B>, y: Expr<B>) => void,
   ) {
-    return (f: Fn, a: Expr<B>, b: Expr<B>): I64 => {
+    return (f: Fn, a: Expr<B>, b: Expr<B>): I32 => {
       const { x, y, vx, vy } = bind(f, a, b);
       const unordered = or(ne(vx, vx), ne(vy, vy));
       f.if(unordered, () => onNan(f, x, y), undefined, "unlikely");
-      return f.let(extendU(compare(vx, vy)));
+      return f.let(compare(vx, vy));
     };
   }
   const signalAny = (f: Fn) => f.call(accrue, i32(FLAG.NV));
@@ -149,9 +135,6 @@ export function compareOps<B extends IntType, V extends FloatType>(
     eq: comparison(eq, signalSignaling),
     lt: comparison(fLt, signalAny),
     le: comparison(fLe, signalAny),
-    sgnj: (f, a, b) => f.let(or(and(a, magnitudeMask), and(b, sign))),
-    sgnjn: (f, a, b) => f.let(or(and(a, magnitudeMask), and(xor(b, sign), sign))),
-    sgnjx: (f, a, b) => f.let(xor(a, and(b, sign))),
-    class: (f, a) => callI64(functions.classify, f.let(a)),
+    class: (f, a) => f.let(call(functions.classify, a)),
   };
 }

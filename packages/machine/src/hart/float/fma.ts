@@ -32,27 +32,34 @@ import {
   wrap,
 } from "../../wasm/expr.ts";
 import {
-  callI32,
-  callI64,
+  call,
   type Fn,
-  type FuncRef,
   type Local,
   type ModuleBuilder,
   not,
 } from "../../wasm/module.ts";
 import { sumError } from "./exact.ts";
 import { exponentIsSafe, SINGLE } from "./format.ts";
-import type { FormatFunctions } from "./functions.ts";
+import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import type { SoftFunctions } from "./soft.ts";
-import { FLAG, type FloatState, loadMode, mayRoundToNearest, resolveRounding, ROUND } from "./state.ts";
+import {
+  FLAG,
+  type FloatState,
+  loadMode,
+  mayRoundToNearest,
+  ROUND,
+  type Rounding,
+  resolveRounding,
+  roundingField,
+} from "./state.ts";
 
 /** Where and with what the two functions are defined. */
 export interface FmaParts<B extends "i32" | "i64"> {
   readonly m: ModuleBuilder;
   readonly state: FloatState;
   readonly functions: FormatFunctions<B>;
-  readonly soft: SoftFunctions;
-  readonly accrue: FuncRef<readonly ["i32"]>;
+  readonly soft: SoftFunctions<B>;
+  readonly accrue: AccrueRef;
 }
 
 /** A product exactly: high + low. */
@@ -119,7 +126,7 @@ export function defineDoubleFma({ m, state, functions, soft, accrue }: FmaParts<
         f.return(bitsOfF64(result));
       });
     });
-    f.return(callI64(soft.fma, rm, aBits, bBits, cBits));
+    f.return(call(soft.fma, rm, aBits, bBits, cBits));
   });
 }
 
@@ -159,14 +166,14 @@ export function defineSingleFma({ m, state, functions, soft, accrue }: FmaParts<
       });
     });
     const wide = [a, b, c].map((bits) => f.let(SINGLE.toDouble(bits)));
-    f.return(callI32(soft.fma, rm, ...wide));
+    f.return(call(soft.fma, rm, ...wide));
   });
 }
 
 /** a * b + c on raw bits; `rm` as in `ArithOps`. */
 export type InlineFma<B extends IntType> = (
   f: Fn,
-  rm: I32,
+  rm: Rounding,
   a: Expr<B>,
   b: Expr<B>,
   c: Expr<B>,
@@ -174,7 +181,7 @@ export type InlineFma<B extends IntType> = (
 
 /** Too long to be inlined: always a call. */
 export function inlineDoubleFma(functions: FormatFunctions<"i64">): InlineFma<"i64"> {
-  return (f, rm, a, b, c) => f.let(callI64(functions.fma, rm, a, b, c));
+  return (f, rm, a, b, c) => f.let(call(functions.fma, roundingField(rm), a, b, c));
 }
 
 export function inlineSingleFma(
@@ -183,7 +190,7 @@ export function inlineSingleFma(
 ): InlineFma<"i32"> {
   return (f, rm, a, b, c) => {
     const [x, y, z] = [f.let(a), f.let(b), f.let(c)];
-    const slow = callI32(functions.fma, rm, x, y, z);
+    const slow = call(functions.fma, roundingField(rm), x, y, z);
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const { result, tie } = computeSingleFma(f, x, y, z);
     const out = f.let(bitsOfF32(result));

@@ -37,7 +37,6 @@ import {
   extendU,
   wrap,
 } from "../../wasm/expr.ts";
-import { callI32, callI64, type FuncRef } from "../../wasm/module.ts";
 
 /**
  * One format: `B` is the WebAssembly type that carries its bits, `V` the one that computes with
@@ -71,7 +70,6 @@ export interface Format<B extends IntType, V extends FloatType> {
   /** From an integer, rounding to nearest. */
   ofSigned(x: Expr<IntType>): Expr<V>;
   ofUnsigned(x: Expr<IntType>): Expr<V>;
-  call(func: FuncRef, ...args: readonly Expr[]): Expr<B>;
 }
 
 export const DOUBLE: Format<"i64", "f64"> = {
@@ -94,7 +92,6 @@ export const DOUBLE: Format<"i64", "f64"> = {
   toDoubleValue: f64OfBits,
   ofSigned: f64OfS,
   ofUnsigned: f64OfU,
-  call: callI64,
 };
 
 const CANONICAL_SINGLE_NAN = i32(0x7fc0_0000);
@@ -126,7 +123,6 @@ export const SINGLE: Format<"i32", "f32"> = {
   toDoubleValue: (bits) => promote(f32OfBits(bits)),
   ofSigned: f32OfS,
   ofUnsigned: f32OfU,
-  call: callI32,
 };
 
 /** The bits without the sign, shifted left by one: 0 is zero, `infinityDoubled` is infinity. */

@@ -26,19 +26,23 @@ import {
   sub,
 } from "../../wasm/expr.ts";
 import type { FuncRef, Local, ModuleBuilder } from "../../wasm/module.ts";
-import { type Format } from "./format.ts";
+import type { Format } from "./format.ts";
+import type { AccrueRef } from "./functions.ts";
 import { FLAG, ROUND } from "./state.ts";
 import { shiftRightJam } from "./unpacked.ts";
 
 /** rm (0 .. 4), sign, exponent, significand as in `Unpacked`; gives the bits in the format. */
-export type RoundFunction = FuncRef<readonly ["i32", "i32", "i32", "i64"]>;
+export type RoundFunction<B extends IntType> = FuncRef<
+  readonly ["i32", "i32", "i32", "i64"],
+  B
+>;
 
 /** Declares and defines the rounding function of `format`. */
 export function defineRound<B extends IntType, V extends FloatType>(
   m: ModuleBuilder,
   format: Format<B, V>,
-  accrue: FuncRef<readonly ["i32"]>,
-): RoundFunction {
+  accrue: AccrueRef,
+): RoundFunction<B> {
   const extraBits = BigInt(62 - format.fractionBits);
   const half = i64(1n << (extraBits - 1n));
   const extraMask = i64((1n << extraBits) - 1n);
