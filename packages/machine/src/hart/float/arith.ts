@@ -41,9 +41,7 @@ import {
   loadMode,
   mayRoundToNearest,
   ROUND,
-  type Rounding,
   resolveRounding,
-  roundingField,
 } from "./state.ts";
 
 /** Where and with what the functions of one format are defined. */
@@ -171,20 +169,20 @@ function defineSqrt<B extends IntType, V extends FloatType>(parts: ArithParts<B,
 }
 
 /**
- * Rounded operations of one format on raw bits. A number as rounding-mode field gets the
- * inline path where there is one, an expression only the call.
+ * Rounded operations of one format on raw bits. A constant as rounding-mode field (0 .. 4, or 7
+ * for what frm says) gets the inline path where there is one, any other expression only the call.
  */
 export interface ArithOps<B extends IntType> {
-  add(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
-  sub(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
-  mul(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
-  div(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>): Expr<B>;
-  sqrt(f: Fn, rm: Rounding, a: Expr<B>): Expr<B>;
+  add(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
+  sub(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
+  mul(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
+  div(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
+  sqrt(f: Fn, rm: I32, a: Expr<B>): Expr<B>;
   /** a*b + c, a*b - c, -(a*b) + c, -(a*b) - c. */
-  madd(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
-  msub(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
-  nmsub(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
-  nmadd(f: Fn, rm: Rounding, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  madd(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  msub(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  nmsub(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
+  nmadd(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>, c: Expr<B>): Expr<B>;
 }
 
 /** What distinguishes the inline code of one operation. */
@@ -204,7 +202,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
   const negate = (bits: Expr<B>) => xor(bits, sign);
   const { valueOf } = format;
 
-  function emit(f: Fn, rm: Rounding, { value, isSafe, slow }: Inline<B, V>): Expr<B> {
+  function emit(f: Fn, rm: I32, { value, isSafe, slow }: Inline<B, V>): Expr<B> {
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const fast = f.let(value);
     const out = f.let(format.bitsOf(fast));
@@ -219,7 +217,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fAdd(valueOf(x), valueOf(y)),
         isSafe: (sum) => sumIsSafe(format, sum),
-        slow: call(functions.add, roundingField(rm), x, y),
+        slow: call(functions.add, rm, x, y),
       });
     },
     sub: (f, rm, a, b) => {
@@ -227,7 +225,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fSub(valueOf(x), valueOf(y)),
         isSafe: (difference) => sumIsSafe(format, difference),
-        slow: call(functions.add, roundingField(rm), x, negate(y)),
+        slow: call(functions.add, rm, x, negate(y)),
       });
     },
     mul: (f, rm, a, b) => {
@@ -235,7 +233,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fMul(valueOf(x), valueOf(y)),
         isSafe: (product) => exponentIsSafe(format, product),
-        slow: call(functions.mul, roundingField(rm), x, y),
+        slow: call(functions.mul, rm, x, y),
       });
     },
     div: (f, rm, a, b) => {
@@ -243,7 +241,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fDiv(valueOf(x), valueOf(y)),
         isSafe: (quotient) => exponentIsSafe(format, quotient),
-        slow: call(functions.div, roundingField(rm), x, y),
+        slow: call(functions.div, rm, x, y),
       });
     },
     sqrt: (f, rm, a) => {
@@ -251,7 +249,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
       return emit(f, rm, {
         value: fSqrt(valueOf(x)),
         isSafe: () => radicandIsSafe(format, valueOf(x)),
-        slow: call(functions.sqrt, roundingField(rm), x),
+        slow: call(functions.sqrt, rm, x),
       });
     },
     madd: (f, rm, a, b, c) => fma(f, rm, a, b, c),

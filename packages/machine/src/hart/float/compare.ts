@@ -1,11 +1,13 @@
 /**
- * Operations without rounding: comparisons, minimum and maximum, classification.
+ * Operations without rounding: comparisons, minimum and maximum, sign injection, classification.
  * The usual case is inline; a NaN operand goes to a function.
  */
 import {
   add,
+  and,
   type Expr,
   eq,
+  extendU,
   type FloatType,
   fLe,
   fLt,
@@ -13,6 +15,7 @@ import {
   fMin,
   geU,
   type I32,
+  type I64,
   i32,
   type IntType,
   ltS,
@@ -21,6 +24,7 @@ import {
   select,
   shl,
   sub,
+  xor,
 } from "../../wasm/expr.ts";
 import { call, type Fn, type ModuleBuilder } from "../../wasm/module.ts";
 import {
@@ -82,16 +86,20 @@ function defineClassify<B extends IntType, V extends FloatType>(
   });
 }
 
-/** Comparing operations of one format on raw bits. */
+/** Comparing operations of one format on raw bits; integer results are register values. */
 export interface CompareOps<B extends IntType> {
   min(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
   max(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
   /** Quiet: NV only for signalling NaNs. */
-  eq(f: Fn, a: Expr<B>, b: Expr<B>): I32;
+  eq(f: Fn, a: Expr<B>, b: Expr<B>): I64;
   /** Signalling: NV for every NaN. */
-  lt(f: Fn, a: Expr<B>, b: Expr<B>): I32;
-  le(f: Fn, a: Expr<B>, b: Expr<B>): I32;
-  class(f: Fn, a: Expr<B>): I32;
+  lt(f: Fn, a: Expr<B>, b: Expr<B>): I64;
+  le(f: Fn, a: Expr<B>, b: Expr<B>): I64;
+  /** `a` with the sign of `b`, its complement, or both signs' exclusive or. */
+  sgnj(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
+  sgnjn(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
+  sgnjx(f: Fn, a: Expr<B>, b: Expr<B>): Expr<B>;
+  class(f: Fn, a: Expr<B>): I64;
 }
 
 export function compareOps<B extends IntType, V extends FloatType>(
@@ -99,6 +107,9 @@ export function compareOps<B extends IntType, V extends FloatType>(
   functions: FormatFunctions<B>,
   accrue: AccrueRef,
 ): CompareOps<B> {
+  const sign = format.integer(format.signBit);
+  const magnitudeMask = format.integer(format.signBit - 1n);
+
   /** Binds the operands as bits and as values. */
   function bind(f: Fn, a: Expr<B>, b: Expr<B>) {
     const x = f.let(a);
@@ -119,11 +130,11 @@ export function compareOps<B extends IntType, V extends FloatType>(
     compare: (a: Expr<V>, b: Expr<V>) => I32,
     onNan: (f: Fn, x: Expr<B>, y: Expr<B>) => void,
   ) {
-    return (f: Fn, a: Expr<B>, b: Expr<B>): I32 => {
+    return (f: Fn, a: Expr<B>, b: Expr<B>): I64 => {
       const { x, y, vx, vy } = bind(f, a, b);
       const unordered = or(ne(vx, vx), ne(vy, vy));
       f.if(unordered, () => onNan(f, x, y), undefined, "unlikely");
-      return f.let(compare(vx, vy));
+      return extendU(f.let(compare(vx, vy)));
     };
   }
   const signalAny = (f: Fn) => f.call(accrue, i32(FLAG.NV));
@@ -135,6 +146,9 @@ export function compareOps<B extends IntType, V extends FloatType>(
     eq: comparison(eq, signalSignaling),
     lt: comparison(fLt, signalAny),
     le: comparison(fLe, signalAny),
-    class: (f, a) => f.let(call(functions.classify, a)),
+    sgnj: (f, a, b) => f.let(or(and(a, magnitudeMask), and(b, sign))),
+    sgnjn: (f, a, b) => f.let(or(and(a, magnitudeMask), and(xor(b, sign), sign))),
+    sgnjx: (f, a, b) => f.let(xor(a, and(b, sign))),
+    class: (f, a) => extendU(f.let(call(functions.classify, a))),
   };
 }

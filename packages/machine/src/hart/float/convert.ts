@@ -1,5 +1,6 @@
 /**
- * Conversions between integers and floats and between the two formats.
+ * Conversions between integer registers and floats and between the two formats. Integer operands
+ * and results are register values: the W forms read the low 32 bits and give them sign-extended.
  */
 import {
   add,
@@ -11,6 +12,7 @@ import {
   type Expr,
   eq,
   eqz,
+  extend32S,
   extendS,
   extendU,
   type F64,
@@ -66,9 +68,7 @@ import {
   loadMode,
   mayRoundToNearest,
   ROUND,
-  type Rounding,
   resolveRounding,
-  roundingField,
 } from "./state.ts";
 import { shiftRightJam } from "./unpacked.ts";
 
@@ -219,21 +219,21 @@ function defineNarrow({ m, state, functions, softSingle }: ConvertParts): void {
   });
 }
 
-/** Conversions between one format and integers; `rm` as in `ArithOps`. */
+/** Conversions between one format and integer registers; `rm` as in `ArithOps`. */
 export interface IntegerOps<B extends IntType> {
-  toW(f: Fn, rm: Rounding, a: Expr<B>): I32;
-  toWu(f: Fn, rm: Rounding, a: Expr<B>): I32;
-  toL(f: Fn, rm: Rounding, a: Expr<B>): I64;
-  toLu(f: Fn, rm: Rounding, a: Expr<B>): I64;
-  fromW(f: Fn, rm: Rounding, x: I32): Expr<B>;
-  fromWu(f: Fn, rm: Rounding, x: I32): Expr<B>;
-  fromL(f: Fn, rm: Rounding, x: I64): Expr<B>;
-  fromLu(f: Fn, rm: Rounding, x: I64): Expr<B>;
+  toW(f: Fn, rm: I32, a: Expr<B>): I64;
+  toWu(f: Fn, rm: I32, a: Expr<B>): I64;
+  toL(f: Fn, rm: I32, a: Expr<B>): I64;
+  toLu(f: Fn, rm: I32, a: Expr<B>): I64;
+  fromW(f: Fn, rm: I32, x: I64): Expr<B>;
+  fromWu(f: Fn, rm: I32, x: I64): Expr<B>;
+  fromL(f: Fn, rm: I32, x: I64): Expr<B>;
+  fromLu(f: Fn, rm: I32, x: I64): Expr<B>;
 }
 
 /** The rounding operator for a rounding mode that is known and has one. */
-function roundingOperator(rm: Rounding): ((x: F64) => F64) | undefined {
-  switch (rm) {
+function roundingOperator(rm: I32): ((x: F64) => F64) | undefined {
+  switch (rm.known) {
     // DYN: unless mode is 0 the result counts only if it equals the operand, in any mode.
     case ROUND.RNE:
     case ROUND.DYN:
@@ -259,10 +259,10 @@ export function integerOps<B extends IntType, V extends FloatType>(
     target: Target<T>,
     func: FuncRef<readonly ["i32", "i64"], T>,
   ) {
-    return (f: Fn, rm: Rounding, a: Expr<B>): Expr<T> => {
+    return (f: Fn, rm: I32, a: Expr<B>): Expr<T> => {
       const bits = f.let(a);
       const x = f.let(format.toDoubleValue(bits));
-      const slow = call(func, roundingField(rm), bitsOfF64(x));
+      const slow = call(func, rm, bitsOfF64(x));
       const operator = roundingOperator(rm);
       if (operator === undefined) return f.let(slow);
       const integral = f.let(operator(x));
@@ -276,7 +276,7 @@ export function integerOps<B extends IntType, V extends FloatType>(
   /** `isExact` may say no for an integer that the format holds. */
   function fromInteger(
     f: Fn,
-    rm: Rounding,
+    rm: I32,
     { value, isExact, slow }: { value: Expr<V>; isExact: I32; slow: Expr<B> },
   ): Expr<B> {
     const out = f.let(format.bitsOf(value));
@@ -286,35 +286,37 @@ export function integerOps<B extends IntType, V extends FloatType>(
     return out;
   }
   const largestExact = 2 ** (format.fractionBits + 1);
-  function fromL(f: Fn, rm: Rounding, operand: I64): Expr<B> {
+  function fromL(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
     return fromInteger(f, rm, {
       value: format.ofSigned(x),
       isExact: leU(add(x, i64(largestExact)), i64(2 * largestExact)),
-      slow: call(own.fromL, roundingField(rm), x),
+      slow: call(own.fromL, rm, x),
     });
   }
-  function fromLu(f: Fn, rm: Rounding, operand: I64): Expr<B> {
+  function fromLu(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
     return fromInteger(f, rm, {
       value: format.ofUnsigned(x),
       isExact: leU(x, i64(largestExact)),
-      slow: call(own.fromLu, roundingField(rm), x),
+      slow: call(own.fromLu, rm, x),
     });
   }
+  const toW = toInteger(W, functions.toW);
+  const toWu = toInteger(WU, functions.toWu);
   /** 32 bits always fit a double's significand. */
-  const holdsW = format.fractionBits >= 32;
+  const isExactW = format.fractionBits >= 32;
   return {
-    toW: toInteger(W, functions.toW),
-    toWu: toInteger(WU, functions.toWu),
+    toW: (f, rm, a) => extendS(toW(f, rm, a)),
+    toWu: (f, rm, a) => extendS(toWu(f, rm, a)),
     toL: toInteger(L, functions.toL),
     toLu: toInteger(LU, functions.toLu),
     fromW: (f, rm, x) =>
-      holdsW ? f.let(format.bitsOf(format.ofSigned(x))) : fromL(f, rm, extendS(x)),
+      isExactW ? f.let(format.bitsOf(format.ofSigned(wrap(x)))) : fromL(f, rm, extend32S(x)),
     fromWu: (f, rm, x) =>
-      holdsW
-        ? f.let(format.bitsOf(format.ofUnsigned(x)))
-        : fromL(f, rm, extendU(x)),
+      isExactW
+        ? f.let(format.bitsOf(format.ofUnsigned(wrap(x))))
+        : fromL(f, rm, extendU(wrap(x))),
     fromL,
     fromLu,
   };
@@ -325,10 +327,10 @@ export function narrow(
   f: Fn,
   state: FloatState,
   functions: FloatFunctions,
-  { rm, a }: { readonly rm: Rounding; readonly a: I64 },
+  { rm, a }: { readonly rm: I32; readonly a: I64 },
 ): I32 {
   const bits = f.let(a);
-  const slow = call(functions.narrow, roundingField(rm), bits);
+  const slow = call(functions.narrow, rm, bits);
   if (!mayRoundToNearest(rm)) return f.let(slow);
   const value = f.let(demote(f64OfBits(bits)));
   const out = f.let(bitsOfF32(value));

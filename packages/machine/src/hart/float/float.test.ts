@@ -24,8 +24,8 @@ import {
 const harness = createHarness();
 
 const FORMATS = [
-  ["D", REF_DOUBLE],
-  ["S", REF_SINGLE],
+  ["d", REF_DOUBLE],
+  ["s", REF_SINGLE],
 ] as const;
 
 function negated(format: RefFormat, bits: bigint): bigint {
@@ -104,7 +104,7 @@ describe.each(FORMATS)("%s arithmetic equals the reference in bits and flags", (
     sweep(CASES, 1, (prng, field) => {
       const a = operand(format, prng);
       const b = related(format, prng, a);
-      const call = callOf(format, `${name}${letter}`, [a, b]);
+      const call = callOf(format, `${letter}.${name}`, [a, b]);
       checkRounded(call, field, prng, (rm) => reference(rm, a, b));
     });
   });
@@ -112,7 +112,7 @@ describe.each(FORMATS)("%s arithmetic equals the reference in bits and flags", (
     const prng = new Prng(2);
     for (const a of specials(format)) {
       for (const b of specials(format)) {
-        const call = callOf(format, `${name}${letter}`, [a, b]);
+        const call = callOf(format, `${letter}.${name}`, [a, b]);
         checkRounded(call, prng.pick(RM_FIELDS), prng, (rm) => reference(rm, a, b));
       }
     }
@@ -121,7 +121,7 @@ describe.each(FORMATS)("%s arithmetic equals the reference in bits and flags", (
     sweep(CASES, 3, (prng, field) => {
       const bits = operand(format, prng);
       const a = prng.oneIn(8) ? bits : bits & ~(1n << BigInt(format.width - 1));
-      const call = callOf(format, `sqrt${letter}`, [a]);
+      const call = callOf(format, `${letter}.sqrt`, [a]);
       checkRounded(call, field, prng, (rm) => refSqrt(format, rm, a));
     });
   });
@@ -138,7 +138,7 @@ describe.each(FORMATS)("%s arithmetic equals the reference in bits and flags", (
       const c = related(format, prng, prng.oneIn(2) ? product : a);
       const x = negateProduct ? negated(format, a) : a;
       const z = negateAddend ? negated(format, c) : c;
-      const call = callOf(format, `${name}${letter}`, [a, b, c]);
+      const call = callOf(format, `${letter}.${name}`, [a, b, c]);
       checkRounded(call, field, prng, (rm) => refFma(format, rm, [x, b, z]));
     });
   });
@@ -148,7 +148,7 @@ describe.each(FORMATS)("%s arithmetic equals the reference in bits and flags", (
     for (const a of some) {
       for (const b of some) {
         for (const c of some) {
-          const call = callOf(format, `madd${letter}`, [a, b, c]);
+          const call = callOf(format, `${letter}.madd`, [a, b, c]);
           checkRounded(call, prng.pick(RM_FIELDS), prng, (rm) => refFma(format, rm, [a, b, c]));
         }
       }
@@ -157,19 +157,15 @@ describe.each(FORMATS)("%s arithmetic equals the reference in bits and flags", (
 });
 
 const INTEGER_TYPES = [
-  ["w", 32, true],
-  ["wu", 32, false],
-  ["l", 64, true],
-  ["lu", 64, false],
+  ["W", 32, true],
+  ["Wu", 32, false],
+  ["L", 64, true],
+  ["Lu", 64, false],
 ] as const;
 
 describe.each(FORMATS)("%s conversions equal the reference in bits and flags", (letter, format) => {
   const CASES = 800;
   test.each(INTEGER_TYPES)("to %s", (suffix, width, signed) => {
-    const toRegister = (rm: number, a: bigint) => {
-      const { bits, flags } = refToInteger(format, rm, a, { width, signed });
-      return { bits: BigInt.asUintN(width, bits), flags };
-    };
     sweep(CASES, 6, (prng, field) => {
       // Often an integer, a half, or their neighbours, around the limits too.
       const near = refFromInteger(format, 0, integer(prng) - (prng.oneIn(2) ? 0n : 1n << 63n));
@@ -178,39 +174,37 @@ describe.each(FORMATS)("%s conversions equal the reference in bits and flags", (
       const a = prng.oneIn(3)
         ? operand(format, prng)
         : BigInt.asUintN(format.width, halved + BigInt(prng.below(3) - 1));
-      const call = callOf(format, `${suffix}From${letter}`, [a]);
-      checkRounded(call, field, prng, (rm) => toRegister(rm, a));
+      const call = callOf(format, `${letter}.to${suffix}`, [a]);
+      checkRounded(call, field, prng, (rm) => refToInteger(format, rm, a, { width, signed }));
     });
   });
   test.each(INTEGER_TYPES)("from %s", (suffix, width, signed) => {
     sweep(CASES, 7, (prng, field) => {
       const x = integer(prng);
       const value = signed ? BigInt.asIntN(width, x) : BigInt.asUintN(width, x);
-      const name = `${letter.toLowerCase()}From${suffix[0]?.toUpperCase()}${suffix.slice(1)}`;
-      const carriers = [width === 32 ? Number(x & 0xffff_ffffn) : x];
-      const call = { name, operands: [x], carriers };
+      const call = { name: `${letter}.from${suffix}`, operands: [x], carriers: [x] };
       checkRounded(call, field, prng, (rm) => refFromInteger(format, rm, value));
     });
   });
 });
 
 describe("conversions between formats equal the reference in bits and flags", () => {
-  test("sFromD", () => {
+  test("narrow", () => {
     const once = (prng: Prng, field: RmField) => {
       const wide = refConvert([REF_SINGLE, REF_DOUBLE], 0, operand(REF_SINGLE, prng)).bits;
       const a = prng.oneIn(2)
         ? operand(REF_DOUBLE, prng)
         : BigInt.asUintN(64, wide + prng.pick([0n, 1n, -1n, 1n << 28n, (1n << 28n) - 1n]));
-      const call = callOf(REF_DOUBLE, "sFromD", [a]);
+      const call = callOf(REF_DOUBLE, "narrow", [a]);
       checkRounded(call, field, prng, (rm) => refConvert([REF_DOUBLE, REF_SINGLE], rm, a));
     };
     sweep(2000, 8, once);
   });
-  test("dFromS", () => {
+  test("widen", () => {
     const prng = new Prng(9);
     for (const a of [...specials(REF_SINGLE), ...many(prng, 2000, REF_SINGLE)]) {
       const want = refConvert([REF_SINGLE, REF_DOUBLE], 0, a);
-      checkPlain(callOf(REF_SINGLE, "dFromS", [a]), want);
+      checkPlain(callOf(REF_SINGLE, "widen", [a]), want);
     }
   });
 });
@@ -232,6 +226,7 @@ function checkPlain(call: Call, want: RefResult): void {
 }
 
 describe.each(FORMATS)("%s comparisons equal the reference in bits and flags", (letter, format) => {
+  const sign = 1n << BigInt(format.width - 1);
   const quietly = (bits: bigint): RefResult => ({ bits, flags: 0 });
   test.each<[string, (a: bigint, b: bigint) => RefResult]>([
     ["eq", (a, b) => refCompare(format, "eq", a, b)],
@@ -239,6 +234,9 @@ describe.each(FORMATS)("%s comparisons equal the reference in bits and flags", (
     ["le", (a, b) => refCompare(format, "le", a, b)],
     ["min", (a, b) => refExtreme(format, "min", a, b)],
     ["max", (a, b) => refExtreme(format, "max", a, b)],
+    ["sgnj", (a, b) => quietly((a & ~sign) | (b & sign))],
+    ["sgnjn", (a, b) => quietly((a & ~sign) | (~b & sign))],
+    ["sgnjx", (a, b) => quietly(a ^ (b & sign))],
   ])("%s", (name, reference) => {
     const prng = new Prng(10);
     const pairs = specials(format).flatMap((a) => specials(format).map((b) => [a, b] as const));
@@ -247,13 +245,13 @@ describe.each(FORMATS)("%s comparisons equal the reference in bits and flags", (
       pairs.push([a, prng.oneIn(3) ? a : related(format, prng, a)]);
     }
     for (const [a, b] of pairs) {
-      checkPlain(callOf(format, `${name}${letter}`, [a, b]), reference(a, b));
+      checkPlain(callOf(format, `${letter}.${name}`, [a, b]), reference(a, b));
     }
   });
   test("class", () => {
     const prng = new Prng(11);
     for (const a of [...specials(format), ...many(prng, 1500, format)]) {
-      checkPlain(callOf(format, `class${letter}`, [a]), quietly(refClass(format, a)));
+      checkPlain(callOf(format, `${letter}.class`, [a]), quietly(refClass(format, a)));
     }
   });
 });

@@ -48,9 +48,7 @@ import {
   loadMode,
   mayRoundToNearest,
   ROUND,
-  type Rounding,
   resolveRounding,
-  roundingField,
 } from "./state.ts";
 
 /** Where and with what the two functions are defined. */
@@ -173,7 +171,7 @@ export function defineSingleFma({ m, state, functions, soft, accrue }: FmaParts<
 /** a * b + c on raw bits; `rm` as in `ArithOps`. */
 export type InlineFma<B extends IntType> = (
   f: Fn,
-  rm: Rounding,
+  rm: I32,
   a: Expr<B>,
   b: Expr<B>,
   c: Expr<B>,
@@ -181,7 +179,7 @@ export type InlineFma<B extends IntType> = (
 
 /** Too long to be inlined: always a call. */
 export function inlineDoubleFma(functions: FormatFunctions<"i64">): InlineFma<"i64"> {
-  return (f, rm, a, b, c) => f.let(call(functions.fma, roundingField(rm), a, b, c));
+  return (f, rm, a, b, c) => f.let(call(functions.fma, rm, a, b, c));
 }
 
 export function inlineSingleFma(
@@ -190,7 +188,7 @@ export function inlineSingleFma(
 ): InlineFma<"i32"> {
   return (f, rm, a, b, c) => {
     const [x, y, z] = [f.let(a), f.let(b), f.let(c)];
-    const slow = call(functions.fma, roundingField(rm), x, y, z);
+    const slow = call(functions.fma, rm, x, y, z);
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const { result, tie } = computeSingleFma(f, x, y, z);
     const out = f.let(bitsOfF32(result));

@@ -63,18 +63,7 @@ export function resolveRounding(f: Fn, state: FloatState, rm: Local<"i32">): voi
   f.if(eq(rm, i32(ROUND.DYN)), () => f.set(rm, loadRounding(state)));
 }
 
-/** A rounding-mode field; 5 and 6 are illegal and never get here. */
-export type RoundingMode = 0 | 1 | 2 | 3 | 4 | 7;
-
-/** The rm field of an operation: known at emission, which allows inline code, or computed. */
-export type Rounding = RoundingMode | I32;
-
-/** The rm field as an expression. */
-export function roundingField(rm: Rounding): I32 {
-  return typeof rm === "number" ? i32(rm) : rm;
-}
-
-/** Whether the rm field is known and rounds to nearest even whenever `mode` is 0. */
-export function mayRoundToNearest(rm: Rounding): boolean {
-  return rm === ROUND.RNE || rm === ROUND.DYN;
+/** Whether the rm field is a constant that rounds to nearest even whenever `mode` is 0. */
+export function mayRoundToNearest(rm: I32): boolean {
+  return rm.known === ROUND.RNE || rm.known === ROUND.DYN;
 }

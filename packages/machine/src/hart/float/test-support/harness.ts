@@ -1,9 +1,9 @@
 /** A module that exports every floating-point operation, with the state words to go with it. */
-import type { Expr, I32, I64, ValType } from "../../../wasm/expr.ts";
+import { type Expr, type I32, type I64, type IntType, i32, type ValType } from "../../../wasm/expr.ts";
 import { type Fn, ModuleBuilder } from "../../../wasm/module.ts";
-import { defineFloat, type FloatOps } from "../float.ts";
+import { defineFloat, type FloatOps, type FormatOps } from "../float.ts";
 import { boxF32, unboxF32 } from "../format.ts";
-import { type FloatState, ROUND, type Rounding } from "../state.ts";
+import type { FloatState } from "../state.ts";
 
 /** Rounding-mode fields with a static form, and "any": the field comes as a parameter. */
 export const RM_FIELDS = [0, 1, 2, 3, 4, 7, "any"] as const;
@@ -15,7 +15,7 @@ export type Operation = (...operands: readonly Carrier[]) => Carrier;
 export const STATE: FloatState = { base: 256, fflags: 0, frm: 4, mode: 8 };
 
 export interface Harness {
-  /** An operation by its name in `FloatOps`; with "any" its rounding mode is the first operand. */
+  /** An operation such as "d.add"; with "any" its rounding mode is the first operand. */
   rounded(name: string, rm: RmField): Operation;
   plain(name: string): Operation;
   /** Sets fflags and frm, FS being Dirty, and `mode` to match. */
@@ -26,7 +26,7 @@ export interface Harness {
   mode(): number;
 }
 
-type Emit = (f: Fn, rm: Rounding, operands: readonly Expr[]) => Expr;
+type Emit = (f: Fn, rm: I32, operands: readonly Expr[]) => Expr;
 
 interface Entry {
   readonly params: readonly ValType[];
@@ -34,93 +34,103 @@ interface Entry {
   readonly emit: Emit;
 }
 
+type Entries = Map<string, Entry>;
+
 const BINARY = ["add", "sub", "mul", "div"] as const;
 const TERNARY = ["madd", "msub", "nmsub", "nmadd"] as const;
-const INTEGERS = ["w", "wu", "l", "lu"] as const;
+const TO_INTEGER = ["toW", "toWu", "toL", "toLu"] as const;
+const FROM_INTEGER = ["fromW", "fromWu", "fromL", "fromLu"] as const;
+const EXTREMES = ["min", "max", "sgnj", "sgnjn", "sgnjx"] as const;
+const COMPARISONS = ["eq", "lt", "le"] as const;
 
-/** The operations that round. */
-function roundedEntries(ops: FloatOps): Map<string, Entry> {
-  const entries = new Map<string, Entry>();
+/** The operations of one format that round. */
+function roundedEntries<B extends IntType>(b: B, ops: FormatOps<B>): Entries {
+  const entries: Entries = new Map();
   const put = (name: string, params: readonly ValType[], result: ValType, emit: Emit) =>
     entries.set(name, { params, result, emit });
-  for (const n of BINARY) {
-    put(`${n}D`, ["i64", "i64"], "i64", (f, rm, [a, b]) =>
-      ops[`${n}D`](f, rm, a as I64, b as I64),
-    );
-    put(`${n}S`, ["i32", "i32"], "i32", (f, rm, [a, b]) =>
-      ops[`${n}S`](f, rm, a as I32, b as I32),
+  type Bits = Expr<B>;
+  for (const name of BINARY) {
+    put(name, [b, b], b, (f, rm, [x, y]) => ops[name](f, rm, x as Bits, y as Bits));
+  }
+  for (const name of TERNARY) {
+    put(name, [b, b, b], b, (f, rm, [x, y, z]) =>
+      ops[name](f, rm, x as Bits, y as Bits, z as Bits),
     );
   }
-  for (const n of TERNARY) {
-    put(`${n}D`, ["i64", "i64", "i64"], "i64", (f, rm, [a, b, c]) =>
-      ops[`${n}D`](f, rm, a as I64, b as I64, c as I64),
-    );
-    put(`${n}S`, ["i32", "i32", "i32"], "i32", (f, rm, [a, b, c]) =>
-      ops[`${n}S`](f, rm, a as I32, b as I32, c as I32),
-    );
+  put("sqrt", [b], b, (f, rm, [x]) => ops.sqrt(f, rm, x as Bits));
+  for (const name of TO_INTEGER) {
+    put(name, [b], "i64", (f, rm, [x]) => ops[name](f, rm, x as Bits));
   }
-  put("sqrtD", ["i64"], "i64", (f, rm, [a]) => ops.sqrtD(f, rm, a as I64));
-  put("sqrtS", ["i32"], "i32", (f, rm, [a]) => ops.sqrtS(f, rm, a as I32));
-  for (const n of INTEGERS) {
-    const result = n.startsWith("w") ? "i32" : "i64";
-    put(`${n}FromD`, ["i64"], result, (f, rm, [a]) => ops[`${n}FromD`](f, rm, a as I64));
-    put(`${n}FromS`, ["i32"], result, (f, rm, [a]) => ops[`${n}FromS`](f, rm, a as I32));
+  for (const name of FROM_INTEGER) {
+    put(name, ["i64"], b, (f, rm, [x]) => ops[name](f, rm, x as I64));
   }
-  put("dFromW", ["i32"], "i64", (f, _rm, [a]) => ops.dFromW(f, a as I32));
-  put("dFromWu", ["i32"], "i64", (f, _rm, [a]) => ops.dFromWu(f, a as I32));
-  put("dFromL", ["i64"], "i64", (f, rm, [a]) => ops.dFromL(f, rm, a as I64));
-  put("dFromLu", ["i64"], "i64", (f, rm, [a]) => ops.dFromLu(f, rm, a as I64));
-  put("sFromW", ["i32"], "i32", (f, rm, [a]) => ops.sFromW(f, rm, a as I32));
-  put("sFromWu", ["i32"], "i32", (f, rm, [a]) => ops.sFromWu(f, rm, a as I32));
-  put("sFromL", ["i64"], "i32", (f, rm, [a]) => ops.sFromL(f, rm, a as I64));
-  put("sFromLu", ["i64"], "i32", (f, rm, [a]) => ops.sFromLu(f, rm, a as I64));
-  put("sFromD", ["i64"], "i32", (f, rm, [a]) => ops.sFromD(f, rm, a as I64));
   return entries;
 }
 
-const EXTREMES = ["min", "max"] as const;
-const COMPARISONS = ["eq", "lt", "le"] as const;
+/** The operations of one format that do not. */
+function plainEntries<B extends IntType>(b: B, ops: FormatOps<B>): Entries {
+  const entries: Entries = new Map();
+  type Bits = Expr<B>;
+  for (const name of [...EXTREMES, ...COMPARISONS]) {
+    const result = name === "eq" || name === "lt" || name === "le" ? "i64" : b;
+    const emit: Emit = (f, _rm, [x, y]) => ops[name](f, x as Bits, y as Bits);
+    entries.set(name, { params: [b, b], result, emit });
+  }
+  const emit: Emit = (f, _rm, [x]) => ops.class(f, x as Bits);
+  return entries.set("class", { params: [b], result: "i64", emit });
+}
 
-/** The operations that do not. */
-function plainEntries(ops: FloatOps): Map<string, Entry> {
-  const entries = new Map<string, Entry>();
-  const put = (name: string, params: readonly ValType[], result: ValType, emit: Emit) =>
-    entries.set(name, { params, result, emit });
-  for (const n of EXTREMES) {
-    put(`${n}D`, ["i64", "i64"], "i64", (f, _rm, [a, b]) => ops[`${n}D`](f, a as I64, b as I64));
-    put(`${n}S`, ["i32", "i32"], "i32", (f, _rm, [a, b]) => ops[`${n}S`](f, a as I32, b as I32));
-  }
-  for (const n of COMPARISONS) {
-    put(`${n}D`, ["i64", "i64"], "i32", (f, _rm, [a, b]) => ops[`${n}D`](f, a as I64, b as I64));
-    put(`${n}S`, ["i32", "i32"], "i32", (f, _rm, [a, b]) => ops[`${n}S`](f, a as I32, b as I32));
-  }
-  put("classD", ["i64"], "i32", (f, _rm, [a]) => ops.classD(f, a as I64));
-  put("classS", ["i32"], "i32", (f, _rm, [a]) => ops.classS(f, a as I32));
-  put("dFromS", ["i32"], "i64", (f, _rm, [a]) => ops.dFromS(f, a as I32));
-  put("box", ["i32"], "i64", (_f, _rm, [a]) => boxF32(a as I32));
-  put("unbox", ["i64"], "i32", (f, _rm, [a]) => unboxF32(f.let(a as I64)));
-  return entries;
+/** Names get the format in front: "d.add". */
+function prefixed(format: "d" | "s", entries: Entries): readonly (readonly [string, Entry])[] {
+  return [...entries].map(([name, entry]) => [`${format}.${name}`, entry]);
+}
+
+function allRounded(ops: FloatOps): Entries {
+  const narrow: Entry = {
+    params: ["i64"],
+    result: "i32",
+    emit: (f, rm, [a]) => ops.narrow(f, rm, a as I64),
+  };
+  return new Map([
+    ...prefixed("d", roundedEntries("i64", ops.d)),
+    ...prefixed("s", roundedEntries("i32", ops.s)),
+    ["narrow", narrow],
+  ]);
+}
+
+function allPlain(ops: FloatOps): Entries {
+  const unary = (params: readonly ValType[], result: ValType, emit: Emit): Entry => ({
+    params,
+    result,
+    emit,
+  });
+  return new Map([
+    ...prefixed("d", plainEntries("i64", ops.d)),
+    ...prefixed("s", plainEntries("i32", ops.s)),
+    ["widen", unary(["i32"], "i64", (f, _rm, [a]) => ops.widen(f, a as I32))],
+    ["box", unary(["i32"], "i64", (_f, _rm, [a]) => boxF32(a as I32))],
+    ["unbox", unary(["i64"], "i32", (f, _rm, [a]) => unboxF32(f.let(a as I64)))],
+  ]);
 }
 
 /** The binary module. */
 export function buildModule(): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder({ initialPages: 1, maximumPages: 1 });
   const ops = defineFloat(m, STATE);
-  const rounded = roundedEntries(ops);
-  for (const [name, { params, result, emit }] of rounded) {
+  for (const [name, { params, result, emit }] of allRounded(ops)) {
     for (const rm of RM_FIELDS) {
       const all: readonly ValType[] = rm === "any" ? ["i32", ...params] : params;
       const func = m.declare(`${name}/${rm}`, all, result);
       m.define(func, (f, ...locals) => {
         if (rm === "any") f.return(emit(f, locals[0] as I32, locals.slice(1)));
-        else f.return(emit(f, rm, locals));
+        else f.return(emit(f, i32(rm), locals));
       });
       m.export(func);
     }
   }
-  for (const [name, { params, result, emit }] of plainEntries(ops)) {
+  for (const [name, { params, result, emit }] of allPlain(ops)) {
     const func = m.declare(name, params, result);
-    m.define(func, (f, ...locals) => f.return(emit(f, ROUND.RNE, locals)));
+    m.define(func, (f, ...locals) => f.return(emit(f, i32(0), locals)));
     m.export(func);
   }
   const recompute = m.declare("recomputeMode", ["i32"]);
