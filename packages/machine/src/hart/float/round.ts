@@ -18,6 +18,7 @@ import {
   type IntType,
   ltS,
   ltU,
+  ne,
   nez,
   or,
   select,
@@ -28,7 +29,7 @@ import {
 import type { FuncRef, Local, ModuleBuilder } from "../../wasm/module.ts";
 import type { Format } from "./format.ts";
 import type { AccrueRef } from "./functions.ts";
-import { FLAG, ROUND } from "./state.ts";
+import { FLAG, type FloatState, loadFlags, ROUND } from "./state.ts";
 import { shiftRightJam } from "./unpacked.ts";
 
 /** rm (0 .. 4), sign, exponent, significand as in `Unpacked`; gives the bits in the format. */
@@ -40,6 +41,7 @@ export type RoundFunction<B extends IntType> = FuncRef<
 /** Declares and defines the rounding function of `format`. */
 export function defineRound<B extends IntType, V extends FloatType>(
   m: ModuleBuilder,
+  state: FloatState,
   format: Format<B, V>,
   accrue: AccrueRef,
 ): RoundFunction<B> {
@@ -93,7 +95,9 @@ export function defineRound<B extends IntType, V extends FloatType>(
       const extra = f.let(and(significand, extraMask));
       const rounded = f.let(shrU(add(significand, increment), i64(extraBits)));
       f.if(nez(extra), () => {
-        f.call(accrue, or(flags, i32(FLAG.NX)));
+        f.set(flags, or(flags, i32(FLAG.NX)));
+        const isNew = ne(or(loadFlags(state), flags), loadFlags(state));
+        f.if(isNew, () => f.call(accrue, flags), undefined, "unlikely");
         f.if(and(eq(rm, i32(ROUND.RNE)), eq(extra, half)), () => {
           f.set(rounded, and(rounded, i64(-2)));
         });

@@ -122,11 +122,12 @@ function multiplySignificands(f: Fn, a: I64, b: I64): Product {
   // With leading bits 62 and 63 the product's is 125 or 126.
   f.set(y.significand, shl(y.significand, i64(1)));
   const wide = multiplyWide(f, x.significand, y.significand);
-  f.if(eqz(shrU(wide.high, i64(62))), () => {
-    f.set(wide.high, or(shl(wide.high, i64(1)), shrU(wide.low, i64(63))));
-    f.set(wide.low, shl(wide.low, i64(1)));
-    f.set(exponent, sub(exponent, i32(1)));
-  });
+  // Without a branch: which of the two it is looks random to a predictor.
+  const short = f.let(eqz(shrU(wide.high, i64(62))));
+  const by = f.let(extendU(short));
+  f.set(wide.high, or(shl(wide.high, by), and(shrU(wide.low, i64(63)), by)));
+  f.set(wide.low, shl(wide.low, by));
+  f.set(exponent, sub(exponent, short));
   return { sign, exponent, wide };
 }
 
