@@ -7,6 +7,7 @@ import {
   and,
   bitsOfF32,
   bitsOfF64,
+  both,
   clz,
   demote,
   type Expr,
@@ -265,9 +266,10 @@ export function integerOps<B extends IntType, V extends FloatType>(
       const slow = call(func, rm, bitsOfF64(x));
       const operator = roundingOperator(rm);
       if (operator === undefined) return f.let(slow);
-      const integral = f.let(operator(x));
+      // `take` truncates by itself, which is faster; bounds are then tested before truncation.
+      const integral = operator === fTrunc ? x : f.let(operator(x));
       const out = f.let(target.take(integral));
-      const inexact = and(nez(loadMode(state)), ne(integral, x));
+      const inexact = both(loadMode(state), ne(operator(x), x));
       const unsafe = or(inexact, not(isWithin(target, integral)));
       f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
       return out;
