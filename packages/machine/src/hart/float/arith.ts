@@ -22,9 +22,9 @@ import {
   fSqrt,
   fSub,
   type I32,
+  type IntType,
   i32,
   i64,
-  type IntType,
   ne,
   or,
   xor,
@@ -102,15 +102,15 @@ function defineAdd<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
   m.define(functions.add, (f, rm, a, b) => {
     resolveRounding(f, state, rm);
     f.if(eq(rm, i32(ROUND.RNE)), () => {
-      const x = f.let(format.valueOf(a));
-      const y = f.let(format.valueOf(b));
+      const x = f.let(format.toValue(a));
+      const y = f.let(format.toValue(b));
       const sum = f.let(fAdd(x, y));
       f.if(sumIsSafe(format, sum), () => {
         const inexact = ne(sumError(f, x, y, sum), format.real(0));
-        returnNearest(f, parts, f.let(format.bitsOf(sum)), inexact);
+        returnNearest(f, parts, f.let(format.toBits(sum)), inexact);
       });
     });
-    const one = i64(BigInt(1023) << 52n);
+    const one = i64(BigInt(DOUBLE.bias) << 52n);
     const wideA = f.let(format.toDouble(a));
     const wideB = f.let(format.toDouble(b));
     f.return(call(soft.fma, rm, wideA, one, wideB));
@@ -120,8 +120,8 @@ function defineAdd<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
 function defineMul<B extends IntType, V extends FloatType>(parts: ArithParts<B, V>): void {
   const { m, state, format, functions, soft, tests } = parts;
   m.define(functions.mul, (f, rm, a, b) => {
-    const value = f.let(fMul(format.valueOf(a), format.valueOf(b)));
-    const bits = f.let(format.bitsOf(value));
+    const value = f.let(fMul(format.toValue(a), format.toValue(b)));
+    const bits = f.let(format.toBits(value));
     const zeroFactor = both(isZero(format, bits), or(isZero(format, a), isZero(format, b)));
     f.if(zeroFactor, () => f.return(bits));
     resolveRounding(f, state, rm);
@@ -142,8 +142,8 @@ function defineDiv<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
   const { m, state, format, functions, soft, tests } = parts;
   m.define(functions.div, (f, rm, a, b) => {
     resolveRounding(f, state, rm);
-    const value = f.let(fDiv(format.valueOf(a), format.valueOf(b)));
-    const bits = f.let(format.bitsOf(value));
+    const value = f.let(fDiv(format.toValue(a), format.toValue(b)));
+    const bits = f.let(format.toBits(value));
     f.if(and(eq(rm, i32(ROUND.RNE)), exponentIsSafe(format, value)), () => {
       f.if(and(tests.covers(a), tests.covers(b)), () => {
         returnNearest(f, parts, bits, tests.quotientInexact(a, b, bits));
@@ -159,9 +159,9 @@ function defineSqrt<B extends IntType, V extends FloatType>(parts: ArithParts<B,
   const { m, state, format, functions, soft, tests } = parts;
   m.define(functions.sqrt, (f, rm, a) => {
     resolveRounding(f, state, rm);
-    const value = f.let(format.valueOf(a));
+    const value = f.let(format.toValue(a));
     f.if(and(eq(rm, i32(ROUND.RNE)), radicandIsSafe(format, value)), () => {
-      const bits = f.let(format.bitsOf(fSqrt(value)));
+      const bits = f.let(format.toBits(fSqrt(value)));
       returnNearest(f, parts, bits, tests.rootInexact(a, bits));
     });
     f.return(call(soft.sqrt, rm, f.let(format.toDouble(a))));
@@ -200,12 +200,12 @@ export function arithOps<B extends IntType, V extends FloatType>(
 ): ArithOps<B> {
   const sign = format.integer(format.signBit);
   const negate = (bits: Expr<B>) => xor(bits, sign);
-  const { valueOf } = format;
+  const { toValue } = format;
 
   function emit(f: Fn, rm: I32, { value, isSafe, slow }: Inline<B, V>): Expr<B> {
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const fast = f.let(value);
-    const out = f.let(format.bitsOf(fast));
+    const out = f.let(format.toBits(fast));
     const unsafe = or(loadMode(state), not(isSafe(fast)));
     f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
     return out;
@@ -215,7 +215,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
     add: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fAdd(valueOf(x), valueOf(y)),
+        value: fAdd(toValue(x), toValue(y)),
         isSafe: (sum) => sumIsSafe(format, sum),
         slow: call(functions.add, rm, x, y),
       });
@@ -223,7 +223,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
     sub: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fSub(valueOf(x), valueOf(y)),
+        value: fSub(toValue(x), toValue(y)),
         isSafe: (difference) => sumIsSafe(format, difference),
         slow: call(functions.add, rm, x, negate(y)),
       });
@@ -231,7 +231,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
     mul: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fMul(valueOf(x), valueOf(y)),
+        value: fMul(toValue(x), toValue(y)),
         isSafe: (product) => exponentIsSafe(format, product),
         slow: call(functions.mul, rm, x, y),
       });
@@ -239,7 +239,7 @@ export function arithOps<B extends IntType, V extends FloatType>(
     div: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fDiv(valueOf(x), valueOf(y)),
+        value: fDiv(toValue(x), toValue(y)),
         isSafe: (quotient) => exponentIsSafe(format, quotient),
         slow: call(functions.div, rm, x, y),
       });
@@ -247,8 +247,8 @@ export function arithOps<B extends IntType, V extends FloatType>(
     sqrt: (f, rm, a) => {
       const x = f.let(a);
       return emit(f, rm, {
-        value: fSqrt(valueOf(x)),
-        isSafe: () => radicandIsSafe(format, valueOf(x)),
+        value: fSqrt(toValue(x)),
+        isSafe: () => radicandIsSafe(format, toValue(x)),
         slow: call(functions.sqrt, rm, x),
       });
     },

@@ -16,8 +16,8 @@ import {
   geU,
   type I32,
   type I64,
-  i32,
   type IntType,
+  i32,
   ltS,
   ne,
   or,
@@ -27,13 +27,7 @@ import {
   xor,
 } from "../../wasm/expr.ts";
 import { call, type Fn, type ModuleBuilder } from "../../wasm/module.ts";
-import {
-  doubled,
-  type Format,
-  infinityDoubled,
-  isNan,
-  isSignalingNan,
-} from "./format.ts";
+import { doubled, type Format, infinityDoubled, isNan, isSignalingNan } from "./format.ts";
 import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import { FLAG } from "./state.ts";
 
@@ -114,13 +108,13 @@ export function compareOps<B extends IntType, V extends FloatType>(
   function bind(f: Fn, a: Expr<B>, b: Expr<B>) {
     const x = f.let(a);
     const y = f.let(b);
-    return { x, y, vx: f.let(format.valueOf(x)), vy: f.let(format.valueOf(y)) };
+    return { x, y, vx: f.let(format.toValue(x)), vy: f.let(format.toValue(y)) };
   }
   function extreme(pick: (a: Expr<V>, b: Expr<V>) => Expr<V>) {
     return (f: Fn, a: Expr<B>, b: Expr<B>): Expr<B> => {
       const { x, y, vx, vy } = bind(f, a, b);
       const value = f.let(pick(vx, vy));
-      const out = f.let(format.bitsOf(value));
+      const out = f.let(format.toBits(value));
       const notNan = () => f.set(out, call(functions.notNan, x, y));
       f.if(ne(value, value), notNan, undefined, "unlikely");
       return out;

@@ -33,13 +33,13 @@ import {
   fTrunc,
   type I32,
   type I64,
+  type IntType,
   i32,
-  i64,
   i32TruncSatS,
   i32TruncSatU,
+  i64,
   i64TruncSatS,
   i64TruncSatU,
-  type IntType,
   leU,
   ltS,
   ne,
@@ -170,8 +170,7 @@ function defineToInteger<T extends IntType>(
 /** The integral double next to `x` in the direction of `rm` (0 .. 4). */
 function roundToIntegral(f: Fn, rm: I32, x: Local<"f64">): Local<"f64"> {
   const integral = f.let(fNearest(x));
-  const when = (mode: number, value: F64) =>
-    f.if(eq(rm, i32(mode)), () => f.set(integral, value));
+  const when = (mode: number, value: F64) => f.if(eq(rm, i32(mode)), () => f.set(integral, value));
   when(ROUND.RTZ, fTrunc(x));
   when(ROUND.RDN, fFloor(x));
   when(ROUND.RUP, fCeil(x));
@@ -281,7 +280,7 @@ export function integerOps<B extends IntType, V extends FloatType>(
     rm: I32,
     { value, isExact, slow }: { value: Expr<V>; isExact: I32; slow: Expr<B> },
   ): Expr<B> {
-    const out = f.let(format.bitsOf(value));
+    const out = f.let(format.toBits(value));
     const inexact = not(isExact);
     const unsafe = mayRoundToNearest(rm) ? and(nez(loadMode(state)), inexact) : inexact;
     f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
@@ -291,7 +290,7 @@ export function integerOps<B extends IntType, V extends FloatType>(
   function fromL(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
     return fromInteger(f, rm, {
-      value: format.ofSigned(x),
+      value: format.fromSigned(x),
       isExact: leU(add(x, i64(largestExact)), i64(2 * largestExact)),
       slow: call(own.fromL, rm, x),
     });
@@ -299,7 +298,7 @@ export function integerOps<B extends IntType, V extends FloatType>(
   function fromLu(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
     return fromInteger(f, rm, {
-      value: format.ofUnsigned(x),
+      value: format.fromUnsigned(x),
       isExact: leU(x, i64(largestExact)),
       slow: call(own.fromLu, rm, x),
     });
@@ -314,10 +313,10 @@ export function integerOps<B extends IntType, V extends FloatType>(
     toL: toInteger(L, functions.toL),
     toLu: toInteger(LU, functions.toLu),
     fromW: (f, rm, x) =>
-      isExactW ? f.let(format.bitsOf(format.ofSigned(wrap(x)))) : fromL(f, rm, extend32S(x)),
+      isExactW ? f.let(format.toBits(format.fromSigned(wrap(x)))) : fromL(f, rm, extend32S(x)),
     fromWu: (f, rm, x) =>
       isExactW
-        ? f.let(format.bitsOf(format.ofUnsigned(wrap(x))))
+        ? f.let(format.toBits(format.fromUnsigned(wrap(x))))
         : fromL(f, rm, extendU(wrap(x))),
     fromL,
     fromLu,

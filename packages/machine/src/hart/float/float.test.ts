@@ -287,3 +287,15 @@ describe("mode", () => {
     expect(harness.mode()).toBe(want);
   });
 });
+
+describe("another module", () => {
+  test("computes inline and by the imported functions, on the same state", () => {
+    const three = refFromInteger(REF_DOUBLE, 0, 3n).bits;
+    const huge = refFromInteger(REF_DOUBLE, 0, 1n << 62n).bits;
+    for (const fflags of [0, 1]) {
+      harness.setState(fflags, 0);
+      expect(asBits(harness.imported("d.sub")(huge, three))).toBe(huge);
+      expect([harness.fflags(), harness.mode()]).toEqual([1, 0]);
+    }
+  });
+});

@@ -8,9 +8,9 @@ import {
   bitsOfF32,
   bitsOfF64,
   demote,
+  type Expr,
   eq,
   eqz,
-  type Expr,
   f32OfBits,
   f64,
   f64OfBits,
@@ -19,9 +19,9 @@ import {
   fSub,
   type I32,
   type I64,
+  type IntType,
   i32,
   i64,
-  type IntType,
   ltU,
   ne,
   nez,
@@ -31,13 +31,7 @@ import {
   sub,
   wrap,
 } from "../../wasm/expr.ts";
-import {
-  call,
-  type Fn,
-  type Local,
-  type ModuleBuilder,
-  not,
-} from "../../wasm/module.ts";
+import { call, type Fn, type Local, type ModuleBuilder, not } from "../../wasm/module.ts";
 import { sumError } from "./exact.ts";
 import { exponentIsSafe, SINGLE } from "./format.ts";
 import type { AccrueRef, FormatFunctions } from "./functions.ts";

@@ -13,15 +13,15 @@ import {
   eqz,
   extendS,
   extendU,
-  f64OfBits,
   type FloatType,
+  f64OfBits,
   fDiv,
   fSqrt,
   gtS,
   type I64,
+  type IntType,
   i32,
   i64,
-  type IntType,
   ltS,
   ltU,
   mul,
@@ -80,17 +80,18 @@ export function defineSoft<B extends IntType, V extends FloatType>(
   };
 }
 
-function defineFma<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions<B>["fma"] {
-  const ref = m.declare(
-    `float.${format.name}.softFma`,
-    ["i32", "i64", "i64", "i64"],
-    format.bits,
-  );
+function defineFma<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["fma"] {
+  const ref = m.declare(`float.${format.name}.softFma`, ["i32", "i64", "i64", "i64"], format.bits);
   return m.define(ref, (f, rm, a, b, c) => {
     const unusual = or(or(isSpecial(a), isSpecial(b)), isNonFinite(c));
     f.if(
       unusual,
-      () => f.return(format.ofExactDouble(f.let(special.fma(rm, a, b, c)))),
+      () => f.return(format.fromExactDouble(f.let(special.fma(rm, a, b, c)))),
       undefined,
       "unlikely",
     );
@@ -102,7 +103,7 @@ function defineFma<B extends IntType, V extends FloatType>({ m, format, round, s
 
     function zeroOfCancellation(): void {
       const negative = extendU(eq(rm, i32(ROUND.RDN)));
-      f.return(format.ofWide(shl(negative, i64(format.width - 1))));
+      f.return(format.fromWide(shl(negative, i64(format.width - 1))));
     }
   });
 }
@@ -191,12 +192,17 @@ function unitDouble(significand: I64): I64 {
   return or(and(shrU(significand, i64(10)), i64(FRACTION_MASK)), ONE);
 }
 
-function defineDiv<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions<B>["div"] {
+function defineDiv<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["div"] {
   const ref = m.declare(`float.${format.name}.softDiv`, ["i32", "i64", "i64"], format.bits);
   return m.define(ref, (f, rm, a, b) => {
     f.if(
       or(isSpecial(a), isSpecial(b)),
-      () => f.return(format.ofExactDouble(f.let(special.div(a, b)))),
+      () => f.return(format.fromExactDouble(f.let(special.div(a, b)))),
       undefined,
       "unlikely",
     );
@@ -222,12 +228,17 @@ function defineDiv<B extends IntType, V extends FloatType>({ m, format, round, s
   });
 }
 
-function defineSqrt<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions<B>["sqrt"] {
+function defineSqrt<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["sqrt"] {
   const ref = m.declare(`float.${format.name}.softSqrt`, ["i32", "i64"], format.bits);
   return m.define(ref, (f, rm, a) => {
     f.if(
       or(isSpecial(a), wrap(shrU(a, i64(63)))),
-      () => f.return(format.ofExactDouble(f.let(special.sqrt(a)))),
+      () => f.return(format.fromExactDouble(f.let(special.sqrt(a)))),
       undefined,
       "unlikely",
     );
@@ -247,10 +258,20 @@ function defineSqrt<B extends IntType, V extends FloatType>({ m, format, round, 
   });
 }
 
-function defineConvert<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions<B>["convert"] {
+function defineConvert<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["convert"] {
   const ref = m.declare(`float.${format.name}.softConvert`, ["i32", "i64"], format.bits);
   return m.define(ref, (f, rm, a) => {
-    f.if(isSpecial(a), () => f.return(format.ofExactDouble(f.let(special.quiet(a)))), undefined, "unlikely");
+    f.if(
+      isSpecial(a),
+      () => f.return(format.fromExactDouble(f.let(special.quiet(a)))),
+      undefined,
+      "unlikely",
+    );
     const x = unpack(f, a);
     f.return(call(round, rm, x.sign, x.exponent, x.significand));
   });

@@ -1,7 +1,14 @@
 /** A module that exports every floating-point operation, with the state words to go with it. */
-import { type Expr, type I32, type I64, type IntType, i32, type ValType } from "../../../wasm/expr.ts";
+import {
+  type Expr,
+  type I32,
+  type I64,
+  type IntType,
+  i32,
+  type ValType,
+} from "../../../wasm/expr.ts";
 import { type Fn, ModuleBuilder } from "../../../wasm/module.ts";
-import { defineFloat, type FloatOps, type FormatOps } from "../float.ts";
+import { defineFloat, type FloatOps, type FormatOps, importFloat } from "../float.ts";
 import { boxF32, unboxF32 } from "../format.ts";
 import type { FloatState } from "../state.ts";
 
@@ -18,6 +25,8 @@ export interface Harness {
   /** An operation such as "d.add"; with "any" its rounding mode is the first operand. */
   rounded(name: string, rm: RmField): Operation;
   plain(name: string): Operation;
+  /** "d.sub" of a second module that imports the first one's functions. */
+  imported(name: string): Operation;
   /** Sets fflags and frm, FS being Dirty, and `mode` to match. */
   setState(fflags: number, frm: number): void;
   fflags(): number;
@@ -113,9 +122,11 @@ function allPlain(ops: FloatOps): Entries {
   ]);
 }
 
+const MEMORY = { initialPages: 1, maximumPages: 1 };
+
 /** The binary module. */
 export function buildModule(): Uint8Array<ArrayBuffer> {
-  const m = new ModuleBuilder({ initialPages: 1, maximumPages: 1 });
+  const m = new ModuleBuilder(MEMORY);
   const ops = defineFloat(m, STATE);
   for (const [name, { params, result, emit }] of allRounded(ops)) {
     for (const rm of RM_FIELDS) {
@@ -139,20 +150,34 @@ export function buildModule(): Uint8Array<ArrayBuffer> {
   return m.finish();
 }
 
+/** A module that imports the functions instead of defining them, and exports "d.sub". */
+function buildImporter(): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder(MEMORY);
+  const ops = importFloat(m, STATE);
+  const func = m.declare("d.sub", ["i64", "i64"], "i64");
+  m.define(func, (f, a, b) => f.return(ops.d.sub(f, i32(0), a, b)));
+  m.export(func);
+  return m.finish();
+}
+
 export function createHarness(): Harness {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
-  const module = new WebAssembly.Module(buildModule());
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const { initialPages: initial, maximumPages: maximum } = MEMORY;
+  const memory = new WebAssembly.Memory({ initial, maximum });
+  const instantiate = (binary: Uint8Array<ArrayBuffer>, imports: object) =>
+    new WebAssembly.Instance(new WebAssembly.Module(binary), { env: { memory, ...imports } });
+  const { exports } = instantiate(buildModule(), {});
+  const importer = instantiate(buildImporter(), exports).exports;
   const words = new Int32Array(memory.buffer, STATE.base, 3);
-  const find = (name: string): Operation => {
-    const found = exports[name];
+  const find = (name: string, from = exports): Operation => {
+    const found = from[name];
     if (typeof found !== "function") throw new Error(`no operation ${name}`);
     return found as Operation;
   };
   const recompute = find("recomputeMode");
   return {
     rounded: (name, rm) => find(`${name}/${rm}`),
-    plain: find,
+    plain: (name) => find(name),
+    imported: (name) => find(name, importer),
     setState: (fflags, frm) => {
       words[0] = fflags;
       words[1] = frm;
