@@ -22,18 +22,18 @@ import {
   fSqrt,
   fSub,
   type I32,
+  type IntType,
   i32,
   i64,
-  type IntType,
   ne,
   or,
   xor,
 } from "../../wasm/expr.ts";
-import { type Fn, type FuncRef, type Local, type ModuleBuilder, not } from "../../wasm/module.ts";
+import { call, type Fn, type Local, type ModuleBuilder, not } from "../../wasm/module.ts";
 import { type ExactnessTests, sumError } from "./exact.ts";
 import type { InlineFma } from "./fma.ts";
 import { DOUBLE, doubled, exponentIsSafe, type Format } from "./format.ts";
-import type { FormatFunctions } from "./functions.ts";
+import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import type { SoftFunctions } from "./soft.ts";
 import {
   FLAG,
@@ -50,9 +50,9 @@ export interface ArithParts<B extends IntType, V extends FloatType> {
   readonly state: FloatState;
   readonly format: Format<B, V>;
   readonly functions: FormatFunctions<B>;
-  readonly soft: SoftFunctions;
+  readonly soft: SoftFunctions<B>;
   readonly tests: ExactnessTests<B>;
-  readonly accrue: FuncRef<readonly ["i32"]>;
+  readonly accrue: AccrueRef;
 }
 
 /** Sums never underflow, so only overflow is out of range; half of it, for `sumError`. */
@@ -102,26 +102,26 @@ function defineAdd<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
   m.define(functions.add, (f, rm, a, b) => {
     resolveRounding(f, state, rm);
     f.if(eq(rm, i32(ROUND.RNE)), () => {
-      const x = f.let(format.valueOf(a));
-      const y = f.let(format.valueOf(b));
+      const x = f.let(format.toValue(a));
+      const y = f.let(format.toValue(b));
       const sum = f.let(fAdd(x, y));
       f.if(sumIsSafe(format, sum), () => {
         const inexact = ne(sumError(f, x, y, sum), format.real(0));
-        returnNearest(f, parts, f.let(format.bitsOf(sum)), inexact);
+        returnNearest(f, parts, f.let(format.toBits(sum)), inexact);
       });
     });
-    const one = i64(BigInt(1023) << 52n);
+    const one = i64(BigInt(DOUBLE.bias) << 52n);
     const wideA = f.let(format.toDouble(a));
     const wideB = f.let(format.toDouble(b));
-    f.return(format.call(soft.fma, rm, wideA, one, wideB));
+    f.return(call(soft.fma, rm, wideA, one, wideB));
   });
 }
 
 function defineMul<B extends IntType, V extends FloatType>(parts: ArithParts<B, V>): void {
   const { m, state, format, functions, soft, tests } = parts;
   m.define(functions.mul, (f, rm, a, b) => {
-    const value = f.let(fMul(format.valueOf(a), format.valueOf(b)));
-    const bits = f.let(format.bitsOf(value));
+    const value = f.let(fMul(format.toValue(a), format.toValue(b)));
+    const bits = f.let(format.toBits(value));
     const zeroFactor = both(isZero(format, bits), or(isZero(format, a), isZero(format, b)));
     f.if(zeroFactor, () => f.return(bits));
     resolveRounding(f, state, rm);
@@ -134,7 +134,7 @@ function defineMul<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
     const wideB = f.let(format.toDouble(b));
     // Adding a zero of the product's sign changes nothing.
     const zero = and(xor(wideA, wideB), i64(DOUBLE.signBit));
-    f.return(format.call(soft.fma, rm, wideA, wideB, zero));
+    f.return(call(soft.fma, rm, wideA, wideB, zero));
   });
 }
 
@@ -142,8 +142,8 @@ function defineDiv<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
   const { m, state, format, functions, soft, tests } = parts;
   m.define(functions.div, (f, rm, a, b) => {
     resolveRounding(f, state, rm);
-    const value = f.let(fDiv(format.valueOf(a), format.valueOf(b)));
-    const bits = f.let(format.bitsOf(value));
+    const value = f.let(fDiv(format.toValue(a), format.toValue(b)));
+    const bits = f.let(format.toBits(value));
     f.if(and(eq(rm, i32(ROUND.RNE)), exponentIsSafe(format, value)), () => {
       f.if(and(tests.covers(a), tests.covers(b)), () => {
         returnNearest(f, parts, bits, tests.quotientInexact(a, b, bits));
@@ -151,7 +151,7 @@ function defineDiv<B extends IntType, V extends FloatType>(parts: ArithParts<B, 
     });
     const wideA = f.let(format.toDouble(a));
     const wideB = f.let(format.toDouble(b));
-    f.return(format.call(soft.div, rm, wideA, wideB));
+    f.return(call(soft.div, rm, wideA, wideB));
   });
 }
 
@@ -159,19 +159,18 @@ function defineSqrt<B extends IntType, V extends FloatType>(parts: ArithParts<B,
   const { m, state, format, functions, soft, tests } = parts;
   m.define(functions.sqrt, (f, rm, a) => {
     resolveRounding(f, state, rm);
-    const value = f.let(format.valueOf(a));
+    const value = f.let(format.toValue(a));
     f.if(and(eq(rm, i32(ROUND.RNE)), radicandIsSafe(format, value)), () => {
-      const bits = f.let(format.bitsOf(fSqrt(value)));
+      const bits = f.let(format.toBits(fSqrt(value)));
       returnNearest(f, parts, bits, tests.rootInexact(a, bits));
     });
-    f.return(format.call(soft.sqrt, rm, f.let(format.toDouble(a))));
+    f.return(call(soft.sqrt, rm, f.let(format.toDouble(a))));
   });
 }
 
 /**
- * Rounded operations of one format on raw bits. `rm` is the rounding-mode field: a constant
- * (0 .. 4, or 7 for what frm says) gets the inline path where there is one, any other expression
- * only the call.
+ * Rounded operations of one format on raw bits. A constant as rounding-mode field (0 .. 4, or 7
+ * for what frm says) gets the inline path where there is one, any other expression only the call.
  */
 export interface ArithOps<B extends IntType> {
   add(f: Fn, rm: I32, a: Expr<B>, b: Expr<B>): Expr<B>;
@@ -201,12 +200,12 @@ export function arithOps<B extends IntType, V extends FloatType>(
 ): ArithOps<B> {
   const sign = format.integer(format.signBit);
   const negate = (bits: Expr<B>) => xor(bits, sign);
-  const { valueOf } = format;
+  const { toValue } = format;
 
   function emit(f: Fn, rm: I32, { value, isSafe, slow }: Inline<B, V>): Expr<B> {
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const fast = f.let(value);
-    const out = f.let(format.bitsOf(fast));
+    const out = f.let(format.toBits(fast));
     const unsafe = or(loadMode(state), not(isSafe(fast)));
     f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
     return out;
@@ -216,41 +215,41 @@ export function arithOps<B extends IntType, V extends FloatType>(
     add: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fAdd(valueOf(x), valueOf(y)),
+        value: fAdd(toValue(x), toValue(y)),
         isSafe: (sum) => sumIsSafe(format, sum),
-        slow: format.call(functions.add, rm, x, y),
+        slow: call(functions.add, rm, x, y),
       });
     },
     sub: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fSub(valueOf(x), valueOf(y)),
+        value: fSub(toValue(x), toValue(y)),
         isSafe: (difference) => sumIsSafe(format, difference),
-        slow: format.call(functions.add, rm, x, negate(y)),
+        slow: call(functions.add, rm, x, negate(y)),
       });
     },
     mul: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fMul(valueOf(x), valueOf(y)),
+        value: fMul(toValue(x), toValue(y)),
         isSafe: (product) => exponentIsSafe(format, product),
-        slow: format.call(functions.mul, rm, x, y),
+        slow: call(functions.mul, rm, x, y),
       });
     },
     div: (f, rm, a, b) => {
       const [x, y] = [f.let(a), f.let(b)];
       return emit(f, rm, {
-        value: fDiv(valueOf(x), valueOf(y)),
+        value: fDiv(toValue(x), toValue(y)),
         isSafe: (quotient) => exponentIsSafe(format, quotient),
-        slow: format.call(functions.div, rm, x, y),
+        slow: call(functions.div, rm, x, y),
       });
     },
     sqrt: (f, rm, a) => {
       const x = f.let(a);
       return emit(f, rm, {
-        value: fSqrt(valueOf(x)),
-        isSafe: () => radicandIsSafe(format, valueOf(x)),
-        slow: format.call(functions.sqrt, rm, x),
+        value: fSqrt(toValue(x)),
+        isSafe: () => radicandIsSafe(format, toValue(x)),
+        slow: call(functions.sqrt, rm, x),
       });
     },
     madd: (f, rm, a, b, c) => fma(f, rm, a, b, c),

@@ -16,9 +16,8 @@ import {
   geU,
   type I32,
   type I64,
-  i32,
-  i64,
   type IntType,
+  i32,
   ltS,
   ne,
   or,
@@ -27,25 +26,17 @@ import {
   sub,
   xor,
 } from "../../wasm/expr.ts";
-import { callI64, type Fn, type FuncRef, type ModuleBuilder } from "../../wasm/module.ts";
-import {
-  doubled,
-  type Format,
-  infinityDoubled,
-  isNan,
-  isSignalingNan,
-} from "./format.ts";
-import type { FormatFunctions } from "./functions.ts";
+import { call, type Fn, type ModuleBuilder } from "../../wasm/module.ts";
+import { doubled, type Format, infinityDoubled, isNan, isSignalingNan } from "./format.ts";
+import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import { FLAG } from "./state.ts";
-
-type Accrue = FuncRef<readonly ["i32"]>;
 
 /** Defines the functions that the operations below call. */
 export function defineCompare<B extends IntType, V extends FloatType>(
   m: ModuleBuilder,
   format: Format<B, V>,
   functions: FormatFunctions<B>,
-  accrue: Accrue,
+  accrue: AccrueRef,
 ): void {
   m.define(functions.signal, (f, a, b) => {
     f.if(or(isSignalingNan(format, a), isSignalingNan(format, b)), () => {
@@ -68,8 +59,8 @@ function defineClassify<B extends IntType, V extends FloatType>(
   functions: FormatFunctions<B>,
 ): void {
   m.define(functions.classify, (f, a) => {
-    const quiet = i64(1 << 9);
-    const signaling = i64(1 << 8);
+    const quiet = i32(1 << 9);
+    const signaling = i32(1 << 8);
     f.if(isNan(format, a), () => {
       f.return(select(isSignalingNan(format, a), signaling, quiet));
     });
@@ -85,7 +76,7 @@ function defineClassify<B extends IntType, V extends FloatType>(
     );
     const negative = ltS(a, zero);
     const bit = select(negative, sub(i32(3), rank), add(i32(4), rank));
-    f.return(shl(i64(1), extendU(bit)));
+    f.return(shl(i32(1), bit));
   });
 }
 
@@ -108,7 +99,7 @@ export interface CompareOps<B extends IntType> {
 export function compareOps<B extends IntType, V extends FloatType>(
   format: Format<B, V>,
   functions: FormatFunctions<B>,
-  accrue: Accrue,
+  accrue: AccrueRef,
 ): CompareOps<B> {
   const sign = format.integer(format.signBit);
   const magnitudeMask = format.integer(format.signBit - 1n);
@@ -117,14 +108,14 @@ export function compareOps<B extends IntType, V extends FloatType>(
   function bind(f: Fn, a: Expr<B>, b: Expr<B>) {
     const x = f.let(a);
     const y = f.let(b);
-    return { x, y, vx: f.let(format.valueOf(x)), vy: f.let(format.valueOf(y)) };
+    return { x, y, vx: f.let(format.toValue(x)), vy: f.let(format.toValue(y)) };
   }
   function extreme(pick: (a: Expr<V>, b: Expr<V>) => Expr<V>) {
     return (f: Fn, a: Expr<B>, b: Expr<B>): Expr<B> => {
       const { x, y, vx, vy } = bind(f, a, b);
       const value = f.let(pick(vx, vy));
-      const out = f.let(format.bitsOf(value));
-      const notNan = () => f.set(out, format.call(functions.notNan, x, y));
+      const out = f.let(format.toBits(value));
+      const notNan = () => f.set(out, call(functions.notNan, x, y));
       f.if(ne(value, value), notNan, undefined, "unlikely");
       return out;
     };
@@ -137,7 +128,7 @@ export function compareOps<B extends IntType, V extends FloatType>(
       const { x, y, vx, vy } = bind(f, a, b);
       const unordered = or(ne(vx, vx), ne(vy, vy));
       f.if(unordered, () => onNan(f, x, y), undefined, "unlikely");
-      return f.let(extendU(compare(vx, vy)));
+      return extendU(f.let(compare(vx, vy)));
     };
   }
   const signalAny = (f: Fn) => f.call(accrue, i32(FLAG.NV));
@@ -152,6 +143,6 @@ export function compareOps<B extends IntType, V extends FloatType>(
     sgnj: (f, a, b) => f.let(or(and(a, magnitudeMask), and(b, sign))),
     sgnjn: (f, a, b) => f.let(or(and(a, magnitudeMask), and(xor(b, sign), sign))),
     sgnjx: (f, a, b) => f.let(xor(a, and(b, sign))),
-    class: (f, a) => callI64(functions.classify, f.let(a)),
+    class: (f, a) => extendU(f.let(call(functions.classify, a))),
   };
 }

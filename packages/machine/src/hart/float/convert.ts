@@ -7,12 +7,14 @@ import {
   and,
   bitsOfF32,
   bitsOfF64,
+  both,
   clz,
   demote,
   type Expr,
   eq,
   eqz,
   extend32S,
+  extendS,
   extendU,
   type F64,
   type FloatType,
@@ -31,11 +33,13 @@ import {
   fTrunc,
   type I32,
   type I64,
+  type IntType,
   i32,
+  i32TruncSatS,
+  i32TruncSatU,
   i64,
   i64TruncSatS,
   i64TruncSatU,
-  type IntType,
   leU,
   ltS,
   ne,
@@ -48,8 +52,7 @@ import {
   wrap,
 } from "../../wasm/expr.ts";
 import {
-  callI32,
-  callI64,
+  call,
   type Fn,
   type FuncRef,
   type Local,
@@ -70,61 +73,63 @@ import {
 } from "./state.ts";
 import { shiftRightJam } from "./unpacked.ts";
 
-/** One integer type that floats convert to. */
-interface Target {
+/** One integer type that floats convert to; `T` carries it. */
+interface Target<T extends IntType> {
   /** Integers from `low` up to but not including `end` are representable. */
   readonly low: number;
   readonly end: number;
   /** What too small and too large operands give; NaN gives `largest`. */
-  readonly smallest: bigint;
-  readonly largest: bigint;
+  readonly smallest: Expr<T>;
+  readonly largest: Expr<T>;
   /** From an integral double within bounds. */
-  take(integral: F64): I64;
+  take(integral: F64): Expr<T>;
 }
 
-const TARGETS = {
-  toW: {
-    low: -(2 ** 31),
-    end: 2 ** 31,
-    smallest: -(1n << 31n),
-    largest: (1n << 31n) - 1n,
-    take: i64TruncSatS,
-  },
-  toWu: {
-    low: 0,
-    end: 2 ** 32,
-    smallest: 0n,
-    largest: -1n,
-    take: (integral: F64) => extend32S(i64TruncSatS(integral)),
-  },
-  toL: {
-    low: -(2 ** 63),
-    end: 2 ** 63,
-    smallest: -(1n << 63n),
-    largest: (1n << 63n) - 1n,
-    take: i64TruncSatS,
-  },
-  toLu: { low: 0, end: 2 ** 64, smallest: 0n, largest: -1n, take: i64TruncSatU },
-} as const satisfies Record<string, Target>;
-
-type TargetName = keyof typeof TARGETS;
+const W: Target<"i32"> = {
+  low: -(2 ** 31),
+  end: 2 ** 31,
+  smallest: i32(-(2 ** 31)),
+  largest: i32(2 ** 31 - 1),
+  take: i32TruncSatS,
+};
+const WU: Target<"i32"> = {
+  low: 0,
+  end: 2 ** 32,
+  smallest: i32(0),
+  largest: i32(-1),
+  take: i32TruncSatU,
+};
+const L: Target<"i64"> = {
+  low: -(2 ** 63),
+  end: 2 ** 63,
+  smallest: i64(-(1n << 63n)),
+  largest: i64((1n << 63n) - 1n),
+  take: i64TruncSatS,
+};
+const LU: Target<"i64"> = {
+  low: 0,
+  end: 2 ** 64,
+  smallest: i64(0),
+  largest: i64(-1),
+  take: i64TruncSatU,
+};
 
 /** Where and with what the conversions are defined. */
 export interface ConvertParts {
   readonly m: ModuleBuilder;
   readonly state: FloatState;
   readonly functions: FloatFunctions;
-  readonly softSingle: SoftFunctions;
-  readonly roundDouble: RoundFunction;
-  readonly roundSingle: RoundFunction;
+  readonly softSingle: SoftFunctions<"i32">;
+  readonly roundDouble: RoundFunction<"i64">;
+  readonly roundSingle: RoundFunction<"i32">;
 }
 
 export function defineConvert(parts: ConvertParts): void {
   const { m, state, functions, roundDouble, roundSingle } = parts;
-  defineToInteger(parts, TARGETS.toW, functions.toW);
-  defineToInteger(parts, TARGETS.toWu, functions.toWu);
-  defineToInteger(parts, TARGETS.toL, functions.toL);
-  defineToInteger(parts, TARGETS.toLu, functions.toLu);
+  defineToInteger(parts, W, functions.toW);
+  defineToInteger(parts, WU, functions.toWu);
+  defineToInteger(parts, L, functions.toL);
+  defineToInteger(parts, LU, functions.toLu);
   defineFromInteger(m, state, DOUBLE, functions.d, roundDouble);
   defineFromInteger(m, state, SINGLE, functions.s, roundSingle);
   defineNarrow(parts);
@@ -134,14 +139,14 @@ export function defineConvert(parts: ConvertParts): void {
   });
 }
 
-function isWithin(target: Target, integral: F64): I32 {
+function isWithin(target: Target<IntType>, integral: F64): I32 {
   return and(fGe(integral, f64(target.low)), fLt(integral, f64(target.end)));
 }
 
-function defineToInteger(
+function defineToInteger<T extends IntType>(
   { m, state, functions: { accrue } }: ConvertParts,
-  target: Target,
-  func: FuncRef<readonly ["i32", "i64"]>,
+  target: Target<T>,
+  func: FuncRef<readonly ["i32", "i64"], T>,
 ): void {
   m.define(func, (f, rm, bits) => {
     resolveRounding(f, state, rm);
@@ -156,7 +161,7 @@ function defineToInteger(
       () => {
         f.call(accrue, i32(FLAG.NV));
         const tooSmall = fLt(x, f64(0));
-        f.return(select(tooSmall, i64(target.smallest), i64(target.largest)));
+        f.return(select(tooSmall, target.smallest, target.largest));
       },
     );
   });
@@ -165,8 +170,7 @@ function defineToInteger(
 /** The integral double next to `x` in the direction of `rm` (0 .. 4). */
 function roundToIntegral(f: Fn, rm: I32, x: Local<"f64">): Local<"f64"> {
   const integral = f.let(fNearest(x));
-  const when = (mode: number, value: F64) =>
-    f.if(eq(rm, i32(mode)), () => f.set(integral, value));
+  const when = (mode: number, value: F64) => f.if(eq(rm, i32(mode)), () => f.set(integral, value));
   when(ROUND.RTZ, fTrunc(x));
   when(ROUND.RDN, fFloor(x));
   when(ROUND.RUP, fCeil(x));
@@ -182,7 +186,7 @@ function defineFromInteger<B extends IntType, V extends FloatType>(
   state: FloatState,
   format: Format<B, V>,
   functions: FormatFunctions<B>,
-  round: RoundFunction,
+  round: RoundFunction<B>,
 ): void {
   /** Rounds sign and magnitude. */
   function pack(f: Fn, rm: Local<"i32">, sign: I32, magnitude: Local<"i64">): void {
@@ -192,7 +196,7 @@ function defineFromInteger<B extends IntType, V extends FloatType>(
     const significand = f.let(shl(magnitude, sub(zeros, i64(1))));
     f.if(eqz(zeros), () => f.set(significand, shiftRightJam(magnitude, i64(1))));
     const exponent = sub(i32(63), wrap(zeros));
-    f.return(format.call(round, rm, sign, exponent, significand));
+    f.return(call(round, rm, sign, exponent, significand));
   }
   m.define(functions.fromL, (f, rm, x) => {
     const sign = f.let(ltS(x, i64(0)));
@@ -211,7 +215,7 @@ function defineNarrow({ m, state, functions, softSingle }: ConvertParts): void {
       f.if(ne(promote(narrow), x), () => f.call(functions.accrue, i32(FLAG.NX)));
       f.return(bitsOfF32(narrow));
     });
-    f.return(callI32(softSingle.convert, rm, bits));
+    f.return(call(softSingle.convert, rm, bits));
   });
 }
 
@@ -251,17 +255,20 @@ export function integerOps<B extends IntType, V extends FloatType>(
   functions: FloatFunctions,
   own: FormatFunctions<B>,
 ): IntegerOps<B> {
-  function toInteger(name: TargetName) {
-    const target = TARGETS[name];
-    return (f: Fn, rm: I32, a: Expr<B>): I64 => {
+  function toInteger<T extends IntType>(
+    target: Target<T>,
+    func: FuncRef<readonly ["i32", "i64"], T>,
+  ) {
+    return (f: Fn, rm: I32, a: Expr<B>): Expr<T> => {
       const bits = f.let(a);
       const x = f.let(format.toDoubleValue(bits));
-      const slow = callI64(functions[name], rm, bitsOfF64(x));
+      const slow = call(func, rm, bitsOfF64(x));
       const operator = roundingOperator(rm);
       if (operator === undefined) return f.let(slow);
-      const integral = f.let(operator(x));
+      // `take` truncates by itself, which is faster; bounds are then tested before truncation.
+      const integral = operator === fTrunc ? x : f.let(operator(x));
       const out = f.let(target.take(integral));
-      const inexact = and(nez(loadMode(state)), ne(integral, x));
+      const inexact = both(loadMode(state), ne(operator(x), x));
       const unsafe = or(inexact, not(isWithin(target, integral)));
       f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
       return out;
@@ -273,7 +280,7 @@ export function integerOps<B extends IntType, V extends FloatType>(
     rm: I32,
     { value, isExact, slow }: { value: Expr<V>; isExact: I32; slow: Expr<B> },
   ): Expr<B> {
-    const out = f.let(format.bitsOf(value));
+    const out = f.let(format.toBits(value));
     const inexact = not(isExact);
     const unsafe = mayRoundToNearest(rm) ? and(nez(loadMode(state)), inexact) : inexact;
     f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
@@ -283,31 +290,33 @@ export function integerOps<B extends IntType, V extends FloatType>(
   function fromL(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
     return fromInteger(f, rm, {
-      value: format.ofSigned(x),
+      value: format.fromSigned(x),
       isExact: leU(add(x, i64(largestExact)), i64(2 * largestExact)),
-      slow: format.call(own.fromL, rm, x),
+      slow: call(own.fromL, rm, x),
     });
   }
   function fromLu(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
     return fromInteger(f, rm, {
-      value: format.ofUnsigned(x),
+      value: format.fromUnsigned(x),
       isExact: leU(x, i64(largestExact)),
-      slow: format.call(own.fromLu, rm, x),
+      slow: call(own.fromLu, rm, x),
     });
   }
+  const toW = toInteger(W, functions.toW);
+  const toWu = toInteger(WU, functions.toWu);
   /** 32 bits always fit a double's significand. */
-  const holdsW = format.fractionBits >= 32;
+  const isExactW = format.fractionBits >= 32;
   return {
-    toW: toInteger("toW"),
-    toWu: toInteger("toWu"),
-    toL: toInteger("toL"),
-    toLu: toInteger("toLu"),
+    toW: (f, rm, a) => extendS(toW(f, rm, a)),
+    toWu: (f, rm, a) => extendS(toWu(f, rm, a)),
+    toL: toInteger(L, functions.toL),
+    toLu: toInteger(LU, functions.toLu),
     fromW: (f, rm, x) =>
-      holdsW ? f.let(format.bitsOf(format.ofSigned(wrap(x)))) : fromL(f, rm, extend32S(x)),
+      isExactW ? f.let(format.toBits(format.fromSigned(wrap(x)))) : fromL(f, rm, extend32S(x)),
     fromWu: (f, rm, x) =>
-      holdsW
-        ? f.let(format.bitsOf(format.ofUnsigned(wrap(x))))
+      isExactW
+        ? f.let(format.toBits(format.fromUnsigned(wrap(x))))
         : fromL(f, rm, extendU(wrap(x))),
     fromL,
     fromLu,
@@ -322,7 +331,7 @@ export function narrow(
   { rm, a }: { readonly rm: I32; readonly a: I64 },
 ): I32 {
   const bits = f.let(a);
-  const slow = callI32(functions.narrow, rm, bits);
+  const slow = call(functions.narrow, rm, bits);
   if (!mayRoundToNearest(rm)) return f.let(slow);
   const value = f.let(demote(f64OfBits(bits)));
   const out = f.let(bitsOfF32(value));
@@ -336,7 +345,7 @@ export function widen(f: Fn, functions: FloatFunctions, a: I32): I64 {
   const bits = f.let(a);
   const value = f.let(promote(f32OfBits(bits)));
   const out = f.let(bitsOfF64(value));
-  const quiet = () => f.set(out, callI64(functions.widenNan, bits));
+  const quiet = () => f.set(out, call(functions.widenNan, bits));
   f.if(ne(value, value), quiet, undefined, "unlikely");
   return out;
 }

@@ -50,8 +50,8 @@ export function defineFloat(m: ModuleBuilder, state: FloatState): FloatOps {
   const { accrue } = functions;
   m.define(accrue, (f, flags) => accrueFlags(f, state, flags));
   const special = defineSpecial(m, accrue);
-  const roundDouble = defineRound(m, DOUBLE, accrue);
-  const roundSingle = defineRound(m, SINGLE, accrue);
+  const roundDouble = defineRound(m, state, DOUBLE, accrue);
+  const roundSingle = defineRound(m, state, SINGLE, accrue);
   const softDouble = defineSoft({ m, format: DOUBLE, round: roundDouble, special });
   const softSingle = defineSoft({ m, format: SINGLE, round: roundSingle, special });
   const double = { m, state, functions: functions.d, soft: softDouble, accrue };

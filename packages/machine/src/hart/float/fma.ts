@@ -8,9 +8,9 @@ import {
   bitsOfF32,
   bitsOfF64,
   demote,
+  type Expr,
   eq,
   eqz,
-  type Expr,
   f32OfBits,
   f64,
   f64OfBits,
@@ -19,9 +19,9 @@ import {
   fSub,
   type I32,
   type I64,
+  type IntType,
   i32,
   i64,
-  type IntType,
   ltU,
   ne,
   nez,
@@ -31,28 +31,27 @@ import {
   sub,
   wrap,
 } from "../../wasm/expr.ts";
-import {
-  callI32,
-  callI64,
-  type Fn,
-  type FuncRef,
-  type Local,
-  type ModuleBuilder,
-  not,
-} from "../../wasm/module.ts";
+import { call, type Fn, type Local, type ModuleBuilder, not } from "../../wasm/module.ts";
 import { sumError } from "./exact.ts";
 import { exponentIsSafe, SINGLE } from "./format.ts";
-import type { FormatFunctions } from "./functions.ts";
+import type { AccrueRef, FormatFunctions } from "./functions.ts";
 import type { SoftFunctions } from "./soft.ts";
-import { FLAG, type FloatState, loadMode, mayRoundToNearest, resolveRounding, ROUND } from "./state.ts";
+import {
+  FLAG,
+  type FloatState,
+  loadMode,
+  mayRoundToNearest,
+  ROUND,
+  resolveRounding,
+} from "./state.ts";
 
 /** Where and with what the two functions are defined. */
 export interface FmaParts<B extends "i32" | "i64"> {
   readonly m: ModuleBuilder;
   readonly state: FloatState;
   readonly functions: FormatFunctions<B>;
-  readonly soft: SoftFunctions;
-  readonly accrue: FuncRef<readonly ["i32"]>;
+  readonly soft: SoftFunctions<B>;
+  readonly accrue: AccrueRef;
 }
 
 /** A product exactly: high + low. */
@@ -119,7 +118,7 @@ export function defineDoubleFma({ m, state, functions, soft, accrue }: FmaParts<
         f.return(bitsOfF64(result));
       });
     });
-    f.return(callI64(soft.fma, rm, aBits, bBits, cBits));
+    f.return(call(soft.fma, rm, aBits, bBits, cBits));
   });
 }
 
@@ -159,7 +158,7 @@ export function defineSingleFma({ m, state, functions, soft, accrue }: FmaParts<
       });
     });
     const wide = [a, b, c].map((bits) => f.let(SINGLE.toDouble(bits)));
-    f.return(callI32(soft.fma, rm, ...wide));
+    f.return(call(soft.fma, rm, ...wide));
   });
 }
 
@@ -174,7 +173,7 @@ export type InlineFma<B extends IntType> = (
 
 /** Too long to be inlined: always a call. */
 export function inlineDoubleFma(functions: FormatFunctions<"i64">): InlineFma<"i64"> {
-  return (f, rm, a, b, c) => f.let(callI64(functions.fma, rm, a, b, c));
+  return (f, rm, a, b, c) => f.let(call(functions.fma, rm, a, b, c));
 }
 
 export function inlineSingleFma(
@@ -183,7 +182,7 @@ export function inlineSingleFma(
 ): InlineFma<"i32"> {
   return (f, rm, a, b, c) => {
     const [x, y, z] = [f.let(a), f.let(b), f.let(c)];
-    const slow = callI32(functions.fma, rm, x, y, z);
+    const slow = call(functions.fma, rm, x, y, z);
     if (!mayRoundToNearest(rm)) return f.let(slow);
     const { result, tie } = computeSingleFma(f, x, y, z);
     const out = f.let(bitsOfF32(result));

@@ -6,22 +6,23 @@ import {
   and,
   bitsOfF32,
   bitsOfF64,
-  type Expr,
   demote,
+  type Expr,
   eq,
-  fAbs,
-  fGe,
+  extendU,
+  type F64,
   type FloatType,
-  fLt,
   f32,
   f32OfBits,
   f32OfS,
   f32OfU,
   f64,
-  type F64,
   f64OfBits,
   f64OfS,
   f64OfU,
+  fAbs,
+  fGe,
+  fLt,
   gtU,
   type I32,
   type I64,
@@ -34,10 +35,8 @@ import {
   select,
   shl,
   shrU,
-  extendU,
   wrap,
 } from "../../wasm/expr.ts";
-import { callI32, callI64, type FuncRef } from "../../wasm/module.ts";
 
 /**
  * One format: `B` is the WebAssembly type that carries its bits, `V` the one that computes with
@@ -56,22 +55,21 @@ export interface Format<B extends IntType, V extends FloatType> {
   readonly quietBit: bigint;
   readonly canonicalNan: bigint;
   /** Constants of the two carrier types. */
-  integer(value: bigint): Expr<B>;
-  real(value: number): Expr<V>;
-  valueOf(bits: Expr<B>): Expr<V>;
-  bitsOf(value: Expr<V>): Expr<B>;
+  readonly integer: (value: bigint) => Expr<B>;
+  readonly real: (value: number) => Expr<V>;
+  readonly toValue: (bits: Expr<B>) => Expr<V>;
+  readonly toBits: (value: Expr<V>) => Expr<B>;
   /** The low bits of an i64. */
-  ofWide(bits: I64): Expr<B>;
+  readonly fromWide: (bits: I64) => Expr<B>;
   /** From double bits whose value the format holds; NaN becomes canonical. Evaluates them twice. */
-  ofExactDouble(bits: I64): Expr<B>;
+  readonly fromExactDouble: (bits: I64) => Expr<B>;
   /** The value as double bits, exact; signalling NaNs stay so. Evaluates the operand twice. */
-  toDouble(bits: Expr<B>): I64;
+  readonly toDouble: (bits: Expr<B>) => I64;
   /** The value as a double; a NaN gives some NaN. */
-  toDoubleValue(bits: Expr<B>): F64;
+  readonly toDoubleValue: (bits: Expr<B>) => F64;
   /** From an integer, rounding to nearest. */
-  ofSigned(x: Expr<IntType>): Expr<V>;
-  ofUnsigned(x: Expr<IntType>): Expr<V>;
-  call(func: FuncRef, ...args: readonly Expr[]): Expr<B>;
+  readonly fromSigned: (x: Expr<IntType>) => Expr<V>;
+  readonly fromUnsigned: (x: Expr<IntType>) => Expr<V>;
 }
 
 export const DOUBLE: Format<"i64", "f64"> = {
@@ -86,15 +84,14 @@ export const DOUBLE: Format<"i64", "f64"> = {
   canonicalNan: 0x7ff8n << 48n,
   integer: i64,
   real: f64,
-  valueOf: f64OfBits,
-  bitsOf: bitsOfF64,
-  ofWide: (bits) => bits,
-  ofExactDouble: (bits) => bits,
+  toValue: f64OfBits,
+  toBits: bitsOfF64,
+  fromWide: (bits) => bits,
+  fromExactDouble: (bits) => bits,
   toDouble: (bits) => bits,
   toDoubleValue: f64OfBits,
-  ofSigned: f64OfS,
-  ofUnsigned: f64OfU,
-  call: callI64,
+  fromSigned: f64OfS,
+  fromUnsigned: f64OfU,
 };
 
 const CANONICAL_SINGLE_NAN = i32(0x7fc0_0000);
@@ -116,17 +113,16 @@ export const SINGLE: Format<"i32", "f32"> = {
   canonicalNan: 0x7fc0n << 16n,
   integer: (value) => i32(Number(value)),
   real: f32,
-  valueOf: f32OfBits,
-  bitsOf: bitsOfF32,
-  ofWide: wrap,
-  ofExactDouble: (bits) =>
+  toValue: f32OfBits,
+  toBits: bitsOfF32,
+  fromWide: wrap,
+  fromExactDouble: (bits) =>
     ifElse(isNan(DOUBLE, bits), CANONICAL_SINGLE_NAN, bitsOfF32(demote(f64OfBits(bits)))),
   toDouble: (bits) =>
     ifElse(isNan(SINGLE, bits), widenedNan(bits), bitsOfF64(promote(f32OfBits(bits)))),
   toDoubleValue: (bits) => promote(f32OfBits(bits)),
-  ofSigned: f32OfS,
-  ofUnsigned: f32OfU,
-  call: callI32,
+  fromSigned: f32OfS,
+  fromUnsigned: f32OfU,
 };
 
 /** The bits without the sign, shifted left by one: 0 is zero, `infinityDoubled` is infinity. */
@@ -167,10 +163,7 @@ export function exponentIsSafe<B extends IntType, V extends FloatType>(
   value: Expr<V>,
 ): I32 {
   const smallest = format.real(2 ** (2 - format.bias));
-  return and(
-    fGe(fAbs(value), smallest),
-    fLt(fAbs(value), format.real(Number.POSITIVE_INFINITY)),
-  );
+  return and(fGe(fAbs(value), smallest), fLt(fAbs(value), format.real(Number.POSITIVE_INFINITY)));
 }
 
 /** The single in an f register; a register that is not a boxed single reads as canonical NaN. */

@@ -5,9 +5,12 @@
 import type { IntType, ValType } from "../../wasm/expr.ts";
 import type { FuncRef, ModuleBuilder } from "../../wasm/module.ts";
 
-type Rounded1<B extends IntType> = FuncRef<readonly ["i32", B]>;
-type Rounded2<B extends IntType> = FuncRef<readonly ["i32", B, B]>;
-type Rounded3<B extends IntType> = FuncRef<readonly ["i32", B, B, B]>;
+type Rounded1<A extends IntType, R extends IntType> = FuncRef<readonly ["i32", A], R>;
+type Rounded2<B extends IntType> = FuncRef<readonly ["i32", B, B], B>;
+type Rounded3<B extends IntType> = FuncRef<readonly ["i32", B, B, B], B>;
+
+/** Accrues the flags it is given. */
+export type AccrueRef = FuncRef<readonly ["i32"], undefined>;
 
 /**
  * Functions of one format; operands and results are raw bits. A first parameter i32 is the rm
@@ -17,39 +20,38 @@ export interface FormatFunctions<B extends IntType> {
   readonly add: Rounded2<B>;
   readonly mul: Rounded2<B>;
   readonly div: Rounded2<B>;
-  readonly sqrt: Rounded1<B>;
+  readonly sqrt: Rounded1<B, B>;
   /** a * b + c with one rounding. */
   readonly fma: Rounded3<B>;
-  readonly fromL: Rounded1<"i64">;
-  readonly fromLu: Rounded1<"i64">;
+  readonly fromL: Rounded1<"i64", B>;
+  readonly fromLu: Rounded1<"i64", B>;
   /** What min and max give when at least one operand is a NaN. */
-  readonly notNan: FuncRef<readonly [B, B]>;
+  readonly notNan: FuncRef<readonly [B, B], B>;
   /** Accrues NV if one operand is a signalling NaN. */
-  readonly signal: FuncRef<readonly [B, B]>;
-  readonly classify: FuncRef<readonly [B]>;
+  readonly signal: FuncRef<readonly [B, B], undefined>;
+  readonly classify: FuncRef<readonly [B], "i32">;
 }
 
 export interface FloatFunctions {
   readonly d: FormatFunctions<"i64">;
   readonly s: FormatFunctions<"i32">;
   /** A double to an integer register. */
-  readonly toW: Rounded1<"i64">;
-  readonly toWu: Rounded1<"i64">;
-  readonly toL: Rounded1<"i64">;
-  readonly toLu: Rounded1<"i64">;
+  readonly toW: Rounded1<"i64", "i32">;
+  readonly toWu: Rounded1<"i64", "i32">;
+  readonly toL: Rounded1<"i64", "i64">;
+  readonly toLu: Rounded1<"i64", "i64">;
   /** A double to single. */
-  readonly narrow: Rounded1<"i64">;
+  readonly narrow: Rounded1<"i64", "i32">;
   /** A single NaN to the canonical double NaN. */
-  readonly widenNan: FuncRef<readonly ["i32"]>;
-  /** Accrues flags. */
-  readonly accrue: FuncRef<readonly ["i32"]>;
+  readonly widenNan: FuncRef<readonly ["i32"], "i64">;
+  readonly accrue: AccrueRef;
 }
 
-type Make = <const P extends readonly ValType[]>(
+type Make = <const P extends readonly ValType[], R extends ValType | undefined = undefined>(
   name: string,
   params: P,
-  result?: ValType,
-) => FuncRef<P>;
+  result?: R,
+) => FuncRef<P, R>;
 
 function formatFunctions<B extends IntType>(make: Make, name: string, b: B): FormatFunctions<B> {
   return {
@@ -62,7 +64,7 @@ function formatFunctions<B extends IntType>(make: Make, name: string, b: B): For
     fromLu: make(`float.${name}.fromLu`, ["i32", "i64"], b),
     notNan: make(`float.${name}.notNan`, [b, b], b),
     signal: make(`float.${name}.signal`, [b, b]),
-    classify: make(`float.${name}.classify`, [b], "i64"),
+    classify: make(`float.${name}.classify`, [b], "i32"),
   };
 }
 
@@ -70,8 +72,8 @@ function floatFunctions(make: Make): FloatFunctions {
   return {
     d: formatFunctions(make, "d", "i64"),
     s: formatFunctions(make, "s", "i32"),
-    toW: make("float.toW", ["i32", "i64"], "i64"),
-    toWu: make("float.toWu", ["i32", "i64"], "i64"),
+    toW: make("float.toW", ["i32", "i64"], "i32"),
+    toWu: make("float.toWu", ["i32", "i64"], "i32"),
     toL: make("float.toL", ["i32", "i64"], "i64"),
     toLu: make("float.toLu", ["i32", "i64"], "i64"),
     narrow: make("float.narrow", ["i32", "i64"], "i32"),
@@ -92,6 +94,7 @@ export function importFunctions(m: ModuleBuilder): FloatFunctions {
 /** Exports all of them, for `importFunctions` of another module. */
 export function exportFunctions(m: ModuleBuilder, functions: FloatFunctions): void {
   const { d, s, ...others } = functions;
-  const all = [d, s, others].flatMap((group) => Object.values<FuncRef>({ ...group }));
-  for (const func of all) m.export(func);
+  for (const group of [d, s, others]) {
+    for (const func of Object.values<FuncRef>({ ...group })) m.export(func);
+  }
 }

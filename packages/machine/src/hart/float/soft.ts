@@ -13,15 +13,15 @@ import {
   eqz,
   extendS,
   extendU,
-  f64OfBits,
   type FloatType,
+  f64OfBits,
   fDiv,
   fSqrt,
   gtS,
   type I64,
+  type IntType,
   i32,
   i64,
-  type IntType,
   ltS,
   ltU,
   mul,
@@ -34,7 +34,7 @@ import {
   wrap,
   xor,
 } from "../../wasm/expr.ts";
-import { type Fn, type FuncRef, type Local, type ModuleBuilder } from "../../wasm/module.ts";
+import { call, type Fn, type FuncRef, type Local, type ModuleBuilder } from "../../wasm/module.ts";
 import { DOUBLE, type Format } from "./format.ts";
 import type { RoundFunction } from "./round.ts";
 import type { SpecialFunctions } from "./special.ts";
@@ -53,25 +53,25 @@ import {
 } from "./unpacked.ts";
 
 /** Operands are double bits, results bits of the format; rm is 0 .. 4. */
-export interface SoftFunctions {
-  readonly fma: FuncRef<readonly ["i32", "i64", "i64", "i64"]>;
-  readonly div: FuncRef<readonly ["i32", "i64", "i64"]>;
-  readonly sqrt: FuncRef<readonly ["i32", "i64"]>;
+export interface SoftFunctions<B extends IntType> {
+  readonly fma: FuncRef<readonly ["i32", "i64", "i64", "i64"], B>;
+  readonly div: FuncRef<readonly ["i32", "i64", "i64"], B>;
+  readonly sqrt: FuncRef<readonly ["i32", "i64"], B>;
   /** A double to the format. */
-  readonly convert: FuncRef<readonly ["i32", "i64"]>;
+  readonly convert: FuncRef<readonly ["i32", "i64"], B>;
 }
 
 /** What the functions of one format are built from. */
 interface Parts<B extends IntType, V extends FloatType> {
   readonly m: ModuleBuilder;
   readonly format: Format<B, V>;
-  readonly round: RoundFunction;
+  readonly round: RoundFunction<B>;
   readonly special: SpecialFunctions;
 }
 
 export function defineSoft<B extends IntType, V extends FloatType>(
   parts: Parts<B, V>,
-): SoftFunctions {
+): SoftFunctions<B> {
   return {
     fma: defineFma(parts),
     div: defineDiv(parts),
@@ -80,17 +80,18 @@ export function defineSoft<B extends IntType, V extends FloatType>(
   };
 }
 
-function defineFma<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions["fma"] {
-  const ref = m.declare(
-    `float.${format.name}.softFma`,
-    ["i32", "i64", "i64", "i64"],
-    format.bits,
-  );
+function defineFma<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["fma"] {
+  const ref = m.declare(`float.${format.name}.softFma`, ["i32", "i64", "i64", "i64"], format.bits);
   return m.define(ref, (f, rm, a, b, c) => {
     const unusual = or(or(isSpecial(a), isSpecial(b)), isNonFinite(c));
     f.if(
       unusual,
-      () => f.return(format.ofExactDouble(f.let(special.fma(rm, a, b, c)))),
+      () => f.return(format.fromExactDouble(f.let(special.fma(rm, a, b, c)))),
       undefined,
       "unlikely",
     );
@@ -98,11 +99,11 @@ function defineFma<B extends IntType, V extends FloatType>({ m, format, round, s
     f.if(nez(shl(c, i64(1))), () => addTo(f, product, unpack(f, c), zeroOfCancellation));
     const { sign, exponent, wide } = product;
     const significand = or(wide.high, extendU(nez(wide.low)));
-    f.return(format.call(round, rm, sign, exponent, significand));
+    f.return(call(round, rm, sign, exponent, significand));
 
     function zeroOfCancellation(): void {
       const negative = extendU(eq(rm, i32(ROUND.RDN)));
-      f.return(format.ofWide(shl(negative, i64(format.width - 1))));
+      f.return(format.fromWide(shl(negative, i64(format.width - 1))));
     }
   });
 }
@@ -122,11 +123,12 @@ function multiplySignificands(f: Fn, a: I64, b: I64): Product {
   // With leading bits 62 and 63 the product's is 125 or 126.
   f.set(y.significand, shl(y.significand, i64(1)));
   const wide = multiplyWide(f, x.significand, y.significand);
-  f.if(eqz(shrU(wide.high, i64(62))), () => {
-    f.set(wide.high, or(shl(wide.high, i64(1)), shrU(wide.low, i64(63))));
-    f.set(wide.low, shl(wide.low, i64(1)));
-    f.set(exponent, sub(exponent, i32(1)));
-  });
+  // Without a branch: which of the two it is looks random to a predictor.
+  const short = f.let(eqz(shrU(wide.high, i64(62))));
+  const by = f.let(extendU(short));
+  f.set(wide.high, or(shl(wide.high, by), and(shrU(wide.low, i64(63)), by)));
+  f.set(wide.low, shl(wide.low, by));
+  f.set(exponent, sub(exponent, short));
   return { sign, exponent, wide };
 }
 
@@ -190,12 +192,17 @@ function unitDouble(significand: I64): I64 {
   return or(and(shrU(significand, i64(10)), i64(FRACTION_MASK)), ONE);
 }
 
-function defineDiv<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions["div"] {
+function defineDiv<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["div"] {
   const ref = m.declare(`float.${format.name}.softDiv`, ["i32", "i64", "i64"], format.bits);
   return m.define(ref, (f, rm, a, b) => {
     f.if(
       or(isSpecial(a), isSpecial(b)),
-      () => f.return(format.ofExactDouble(f.let(special.div(a, b)))),
+      () => f.return(format.fromExactDouble(f.let(special.div(a, b)))),
       undefined,
       "unlikely",
     );
@@ -217,16 +224,21 @@ function defineDiv<B extends IntType, V extends FloatType>({ m, format, round, s
         mul(integerSignificand(quotient), shrU(y.significand, i64(10))),
       ),
     );
-    f.return(format.call(round, rm, sign, exponent, withRemainder(quotient, remainder)));
+    f.return(call(round, rm, sign, exponent, withRemainder(quotient, remainder)));
   });
 }
 
-function defineSqrt<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions["sqrt"] {
+function defineSqrt<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["sqrt"] {
   const ref = m.declare(`float.${format.name}.softSqrt`, ["i32", "i64"], format.bits);
   return m.define(ref, (f, rm, a) => {
     f.if(
       or(isSpecial(a), wrap(shrU(a, i64(63)))),
-      () => f.return(format.ofExactDouble(f.let(special.sqrt(a)))),
+      () => f.return(format.fromExactDouble(f.let(special.sqrt(a)))),
       undefined,
       "unlikely",
     );
@@ -242,15 +254,25 @@ function defineSqrt<B extends IntType, V extends FloatType>({ m, format, round, 
       ),
     );
     const exponent = shrS(x.exponent, i32(1));
-    f.return(format.call(round, rm, i32(0), exponent, withRemainder(root, remainder)));
+    f.return(call(round, rm, i32(0), exponent, withRemainder(root, remainder)));
   });
 }
 
-function defineConvert<B extends IntType, V extends FloatType>({ m, format, round, special }: Parts<B, V>): SoftFunctions["convert"] {
+function defineConvert<B extends IntType, V extends FloatType>({
+  m,
+  format,
+  round,
+  special,
+}: Parts<B, V>): SoftFunctions<B>["convert"] {
   const ref = m.declare(`float.${format.name}.softConvert`, ["i32", "i64"], format.bits);
   return m.define(ref, (f, rm, a) => {
-    f.if(isSpecial(a), () => f.return(format.ofExactDouble(f.let(special.quiet(a)))), undefined, "unlikely");
+    f.if(
+      isSpecial(a),
+      () => f.return(format.fromExactDouble(f.let(special.quiet(a)))),
+      undefined,
+      "unlikely",
+    );
     const x = unpack(f, a);
-    f.return(format.call(round, rm, x.sign, x.exponent, x.significand));
+    f.return(call(round, rm, x.sign, x.exponent, x.significand));
   });
 }

@@ -18,8 +18,9 @@ import {
   shl,
   xor,
 } from "../../wasm/expr.ts";
-import { callI64, type Fn, type FuncRef, type ModuleBuilder } from "../../wasm/module.ts";
+import { call, type Fn, type ModuleBuilder } from "../../wasm/module.ts";
 import { DOUBLE, isNan, isSignalingNan } from "./format.ts";
+import type { AccrueRef } from "./functions.ts";
 import { FLAG, ROUND } from "./state.ts";
 
 /** Each takes operands of which at least one makes the case special. */
@@ -30,8 +31,6 @@ export interface SpecialFunctions {
   /** The operand itself, quieted. */
   quiet(a: I64): I64;
 }
-
-type Accrue = FuncRef<readonly ["i32"]>;
 
 const NAN = i64(DOUBLE.canonicalNan);
 const INFINITY = i64(DOUBLE.infinity);
@@ -54,20 +53,20 @@ function any(conditions: readonly I32[]): I32 {
   return conditions.reduce((left, right) => or(left, right));
 }
 
-export function defineSpecial(m: ModuleBuilder, accrue: Accrue): SpecialFunctions {
+export function defineSpecial(m: ModuleBuilder, accrue: AccrueRef): SpecialFunctions {
   const fma = defineFma(m, accrue);
   const div = defineDiv(m, accrue);
   const sqrt = defineSqrt(m, accrue);
   const quiet = defineQuiet(m, accrue);
   return {
-    fma: (rm, a, b, c) => callI64(fma, rm, a, b, c),
-    div: (a, b) => callI64(div, a, b),
-    sqrt: (a) => callI64(sqrt, a),
-    quiet: (a) => callI64(quiet, a),
+    fma: (rm, a, b, c) => call(fma, rm, a, b, c),
+    div: (a, b) => call(div, a, b),
+    sqrt: (a) => call(sqrt, a),
+    quiet: (a) => call(quiet, a),
   };
 }
 
-function returnInvalid(f: Fn, accrue: Accrue, condition: I32): void {
+function returnInvalid(f: Fn, accrue: AccrueRef, condition: I32): void {
   f.if(condition, () => {
     f.call(accrue, i32(FLAG.NV));
     f.return(NAN);
@@ -75,12 +74,12 @@ function returnInvalid(f: Fn, accrue: Accrue, condition: I32): void {
 }
 
 /** Returns if an operand is a NaN. */
-function returnNan(f: Fn, accrue: Accrue, operands: readonly I64[]): void {
+function returnNan(f: Fn, accrue: AccrueRef, operands: readonly I64[]): void {
   returnInvalid(f, accrue, any(operands.map((bits) => isSignalingNan(DOUBLE, bits))));
   f.if(any(operands.map((bits) => isNan(DOUBLE, bits))), () => f.return(NAN));
 }
 
-function defineFma(m: ModuleBuilder, accrue: Accrue): FuncRef {
+function defineFma(m: ModuleBuilder, accrue: AccrueRef) {
   const ref = m.declare("float.specialFma", ["i32", "i64", "i64", "i64"], "i64");
   return m.define(ref, (f, rm, a, b, c) => {
     // Infinity times zero is invalid even if the addend is a quiet NaN.
@@ -99,7 +98,7 @@ function defineFma(m: ModuleBuilder, accrue: Accrue): FuncRef {
   });
 }
 
-function defineDiv(m: ModuleBuilder, accrue: Accrue): FuncRef {
+function defineDiv(m: ModuleBuilder, accrue: AccrueRef) {
   const ref = m.declare("float.specialDiv", ["i64", "i64"], "i64");
   return m.define(ref, (f, a, b) => {
     returnNan(f, accrue, [a, b]);
@@ -114,7 +113,7 @@ function defineDiv(m: ModuleBuilder, accrue: Accrue): FuncRef {
   });
 }
 
-function defineSqrt(m: ModuleBuilder, accrue: Accrue): FuncRef {
+function defineSqrt(m: ModuleBuilder, accrue: AccrueRef) {
   const ref = m.declare("float.specialSqrt", ["i64"], "i64");
   return m.define(ref, (f, a) => {
     returnNan(f, accrue, [a]);
@@ -124,7 +123,7 @@ function defineSqrt(m: ModuleBuilder, accrue: Accrue): FuncRef {
   });
 }
 
-function defineQuiet(m: ModuleBuilder, accrue: Accrue): FuncRef {
+function defineQuiet(m: ModuleBuilder, accrue: AccrueRef) {
   const ref = m.declare("float.specialQuiet", ["i64"], "i64");
   return m.define(ref, (f, a) => {
     returnNan(f, accrue, [a]);

@@ -63,7 +63,7 @@ export function resolveRounding(f: Fn, state: FloatState, rm: Local<"i32">): voi
   f.if(eq(rm, i32(ROUND.DYN)), () => f.set(rm, loadRounding(state)));
 }
 
-/** Whether the rm field is known and rounds to nearest even whenever `mode` is 0. */
+/** Whether the rm field is a constant that rounds to nearest even whenever `mode` is 0. */
 export function mayRoundToNearest(rm: I32): boolean {
   return rm.known === ROUND.RNE || rm.known === ROUND.DYN;
 }
