@@ -295,6 +295,12 @@ export class FakeQueue {
     return used;
   }
 
+  /** The rings were cleared and the device was told to start over. */
+  restart(): void {
+    this.#availIndex = 0;
+    this.#usedSeen = 0;
+  }
+
   #take(count: number): number {
     const head = this.#nextDescriptor;
     this.#nextDescriptor = (head + count) % this.layout.size;
