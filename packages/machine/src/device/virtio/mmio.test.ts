@@ -58,7 +58,12 @@ describe("virtio-mmio registers", () => {
 
   test("take queue sizes that are powers of two up to the largest", () => {
     const { device } = makeRng();
-    for (const [size, ready] of [[0, 0], [3, 0], [128, 0], [64, 1]] as const) {
+    for (const [size, ready] of [
+      [0, 0],
+      [3, 0],
+      [128, 0],
+      [64, 1],
+    ] as const) {
       device.write(REG.QueueNum, 4, size);
       device.write(REG.QueueReady, 4, 1);
       expect(device.read(REG.QueueReady, 4)).toBe(ready);

@@ -79,65 +79,104 @@ describe("a virtqueue", () => {
   type Break = (parts: ReturnType<typeof start>) => void;
   const illegal: readonly [string, Break][] = [
     ["a head beyond the table", ({ queue }) => queue.publish(16)],
-    ["a next beyond the table", ({ queue }) => {
-      queue.describe(0, FAKE_RAM_BASE, 1, DESC_FLAG.Next, 16);
-      queue.publish(0);
-    }],
-    ["a loop", ({ queue }) => {
-      queue.describe(0, FAKE_RAM_BASE, 1, DESC_FLAG.Next, 1);
-      queue.describe(1, FAKE_RAM_BASE, 1, DESC_FLAG.Next, 0);
-      queue.publish(0);
-    }],
-    ["a loop of empty buffers", ({ queue }) => {
-      queue.describe(0, FAKE_RAM_BASE, 0, DESC_FLAG.Next, 0);
-      queue.publish(0);
-    }],
-    ["a buffer to read behind one to write", ({ queue }) => {
-      queue.describe(0, FAKE_RAM_BASE, 1, DESC_FLAG.Write | DESC_FLAG.Next, 1);
-      queue.describe(1, FAKE_RAM_BASE, 1, 0);
-      queue.publish(0);
-    }],
-    ["a buffer below RAM", ({ queue }) => {
-      queue.describe(0, FAKE_RAM_BASE - 1, 2, 0);
-      queue.publish(0);
-    }],
-    ["a buffer beyond RAM", ({ queue, memory }) => {
-      queue.describe(0, FAKE_RAM_BASE + memory.bytes.length - 1, 2, 0);
-      queue.publish(0);
-    }],
-    ["a buffer at the end of the address space", ({ queue, memory }) => {
-      queue.describe(0, 0, 1, 0);
-      memory.writeU32(queue.layout.descriptors, 0xffff_ffff);
-      memory.writeU32(queue.layout.descriptors + 4, 0xffff_ffff);
-      queue.publish(0);
-    }],
-    ["more chains than the queue has entries", ({ queue }) => {
-      for (let i = 0; i < 17; i++) queue.publish(0);
-    }],
-    ["a table within a table", ({ queue, driver, memory }) => {
-      const table = driver.allocate(16);
-      memory.writeU32(table, table);
-      memory.writeU32(table + 8, 16);
-      memory.writeU16(table + 12, DESC_FLAG.Indirect);
-      queue.describe(0, table, 16, DESC_FLAG.Indirect);
-      queue.publish(0);
-    }],
-    ["a table and a next", ({ queue, driver }) => {
-      queue.describe(0, driver.allocate(16), 16, DESC_FLAG.Indirect | DESC_FLAG.Next, 1);
-      queue.publish(0);
-    }],
-    ["a table of no descriptors", ({ queue, driver }) => {
-      queue.describe(0, driver.allocate(16), 0, DESC_FLAG.Indirect);
-      queue.publish(0);
-    }],
-    ["a table of part of a descriptor", ({ queue, driver }) => {
-      queue.describe(0, driver.allocate(16), 17, DESC_FLAG.Indirect);
-      queue.publish(0);
-    }],
-    ["a table beyond RAM", ({ queue, memory }) => {
-      queue.describe(0, FAKE_RAM_BASE + memory.bytes.length, 16, DESC_FLAG.Indirect);
-      queue.publish(0);
-    }],
+    [
+      "a next beyond the table",
+      ({ queue }) => {
+        queue.describe(0, FAKE_RAM_BASE, 1, DESC_FLAG.Next, 16);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a loop",
+      ({ queue }) => {
+        queue.describe(0, FAKE_RAM_BASE, 1, DESC_FLAG.Next, 1);
+        queue.describe(1, FAKE_RAM_BASE, 1, DESC_FLAG.Next, 0);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a loop of empty buffers",
+      ({ queue }) => {
+        queue.describe(0, FAKE_RAM_BASE, 0, DESC_FLAG.Next, 0);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a buffer to read behind one to write",
+      ({ queue }) => {
+        queue.describe(0, FAKE_RAM_BASE, 1, DESC_FLAG.Write | DESC_FLAG.Next, 1);
+        queue.describe(1, FAKE_RAM_BASE, 1, 0);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a buffer below RAM",
+      ({ queue }) => {
+        queue.describe(0, FAKE_RAM_BASE - 1, 2, 0);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a buffer beyond RAM",
+      ({ queue, memory }) => {
+        queue.describe(0, FAKE_RAM_BASE + memory.bytes.length - 1, 2, 0);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a buffer at the end of the address space",
+      ({ queue, memory }) => {
+        queue.describe(0, 0, 1, 0);
+        memory.writeU32(queue.layout.descriptors, 0xffff_ffff);
+        memory.writeU32(queue.layout.descriptors + 4, 0xffff_ffff);
+        queue.publish(0);
+      },
+    ],
+    [
+      "more chains than the queue has entries",
+      ({ queue }) => {
+        for (let i = 0; i < 17; i++) queue.publish(0);
+      },
+    ],
+    [
+      "a table within a table",
+      ({ queue, driver, memory }) => {
+        const table = driver.allocate(16);
+        memory.writeU32(table, table);
+        memory.writeU32(table + 8, 16);
+        memory.writeU16(table + 12, DESC_FLAG.Indirect);
+        queue.describe(0, table, 16, DESC_FLAG.Indirect);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a table and a next",
+      ({ queue, driver }) => {
+        queue.describe(0, driver.allocate(16), 16, DESC_FLAG.Indirect | DESC_FLAG.Next, 1);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a table of no descriptors",
+      ({ queue, driver }) => {
+        queue.describe(0, driver.allocate(16), 0, DESC_FLAG.Indirect);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a table of part of a descriptor",
+      ({ queue, driver }) => {
+        queue.describe(0, driver.allocate(16), 17, DESC_FLAG.Indirect);
+        queue.publish(0);
+      },
+    ],
+    [
+      "a table beyond RAM",
+      ({ queue, memory }) => {
+        queue.describe(0, FAKE_RAM_BASE + memory.bytes.length, 16, DESC_FLAG.Indirect);
+        queue.publish(0);
+      },
+    ],
   ];
   test.each(illegal)("needs a reset after %s, and has done what came before", (_title, act) => {
     const parts = start(INDIRECT);

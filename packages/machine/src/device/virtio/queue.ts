@@ -175,12 +175,7 @@ export class QueueScan {
   #index: number;
   #workBytes = 0;
 
-  constructor(
-    queue: VirtQueue,
-    context: QueueContext,
-    lastAvail: number,
-    missing: Set<number>,
-  ) {
+  constructor(queue: VirtQueue, context: QueueContext, lastAvail: number, missing: Set<number>) {
     this.#queue = queue;
     this.#context = context;
     this.#missing = missing;
