@@ -113,6 +113,8 @@ describe("a disk", () => {
     const owner = new Owner();
     disk.discard(512, 2 * CHUNK_BYTES);
     expect(disk.takeDirty()).toEqual([{ chunk: 1, bytes: undefined }]);
+    disk.writeZeroes(CHUNK_BYTES + 512, 512);
+    expect(disk.takeDirty()).toEqual([]);
     expect([...disk.overlay()]).toEqual([{ chunk: 1, hash: undefined }]);
     expect(read(disk, owner, CHUNK_BYTES, 512)).toEqual(new Uint8Array(512));
     expect(read(disk, owner, 0, 512)).toEqual(new Uint8Array(512).fill(1));
@@ -207,6 +209,8 @@ describe("a disk's snapshot", () => {
     const used = makeDisk();
     write(used, owner, CHUNK_BYTES, new Uint8Array(CHUNK_BYTES));
     used.discard(4 * CHUNK_BYTES, CHUNK_BYTES);
+    used.supply(3, baseChunk(3));
+    used.overlayDigest();
     used.restore(disk.save());
     expect(used.save()).toEqual(disk.save());
     expect(used.overlayDigest()).toBe(disk.overlayDigest());

@@ -68,8 +68,9 @@ describe("a virtqueue", () => {
   });
 
   test("leaves out buffers without bytes, wherever they point", () => {
-    const { driver, queue } = start();
+    const { driver, queue, memory } = start();
     queue.describe(0, 0, 0, DESC_FLAG.Write | DESC_FLAG.Next, 1);
+    memory.writeU32(queue.layout.descriptors + 4, 0xffff_ffff);
     queue.describe(1, driver.allocate(8), 8, DESC_FLAG.Write);
     queue.publish(0);
     driver.notify(0);

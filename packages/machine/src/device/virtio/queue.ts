@@ -296,7 +296,6 @@ export class QueueScan {
     const start = high * UINT32_RANGE + table.getUint32(at + DESC.AddressLow, true);
     const length = table.getUint32(at + DESC.Length, true);
     if (!writable && chain.writable.lengths.length > 0) return false;
-    if (chain.bufferCount >= MAX_CHAIN_BUFFERS) return false;
     if (chain.byteLength + length > MAX_CHAIN_BYTES) return false;
     if (length === 0) return true;
     if (high >= ADDRESS_HIGH_LIMIT) return false;
