@@ -127,7 +127,8 @@ export class Disk {
   writeZeroes(offset: number, length: number): void {
     forChunks(offset, length, (chunk, from, to) => {
       if (this.#covers(chunk, from, to)) this.#zeroChunk(chunk);
-      else if (this.#overlay.kind(chunk) !== "zero") this.#openChunk(chunk, false).fill(0, from, to);
+      else if (this.#overlay.kind(chunk) !== "zero")
+        this.#openChunk(chunk, false).fill(0, from, to);
     });
   }
 

@@ -170,7 +170,9 @@ function isList(value: StateValue | undefined): value is readonly StateValue[] {
 }
 
 function isFields(value: StateValue | undefined): value is NamedFields {
-  return typeof value === "object" && value !== null && !isList(value) && !(value instanceof Uint8Array);
+  return (
+    typeof value === "object" && value !== null && !isList(value) && !(value instanceof Uint8Array)
+  );
 }
 
 /** Longest rendering of a bad value in a message. */

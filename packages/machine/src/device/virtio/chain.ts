@@ -87,10 +87,6 @@ export class Chain {
     this.head = head;
   }
 
-  get bufferCount(): number {
-    return this.readable.lengths.length + this.writable.lengths.length;
-  }
-
   get byteLength(): number {
     return this.readable.byteLength + this.writable.byteLength;
   }

@@ -295,6 +295,12 @@ export class FakeQueue {
     return used;
   }
 
+  /** The rings were cleared and the device was told to start over. */
+  restart(): void {
+    this.#availIndex = 0;
+    this.#usedSeen = 0;
+  }
+
   #take(count: number): number {
     const head = this.#nextDescriptor;
     this.#nextDescriptor = (head + count) % this.layout.size;
@@ -334,13 +340,26 @@ export interface Scenario {
 /** What a scenario has come to: compare with `toEqual`. */
 export interface Outcome {
   readonly state: State;
-  readonly ram: Uint8Array;
+  /** A fingerprint of guest memory. */
+  readonly ram: string;
   readonly observed: unknown;
 }
 
 /** A copy of everything that a scenario has changed. */
 export function outcomeOf({ device, memory, observe }: Scenario): Outcome {
-  return { state: device.save(), ram: memory.bytes.slice(), observed: observe() };
+  return { state: device.save(), ram: fingerprint(memory.bytes), observed: observe() };
+}
+
+/** Two multiplicative hashes over the 32-bit words of `bytes`. */
+function fingerprint(bytes: Uint8Array): string {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
+  let a = 1;
+  let b = 1;
+  for (const word of words) {
+    a = Math.imul(a ^ word, 0x01000193);
+    b = Math.imul(b + word, 0x5bd1e995) ^ (b >>> 15);
+  }
+  return `${a >>> 0}:${b >>> 0}`;
 }
 
 /** The result of one try with absent pages. */
@@ -365,7 +384,9 @@ export function tryAbsentPages(make: () => Scenario): {
   plain.memory.probed.clear();
   assert(plain.act() === undefined, "with nothing absent, nothing is missing");
   const touched = [...plain.memory.probed];
-  const trials = [...touched.map((page) => [page]), touched].map((absent) => tryAbsent(make, absent));
+  const trials = [...touched.map((page) => [page]), touched].map((absent) =>
+    tryAbsent(make, absent),
+  );
   return { expected: outcomeOf(plain), trials };
 }
 

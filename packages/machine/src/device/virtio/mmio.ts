@@ -67,15 +67,9 @@ export abstract class VirtioMmio implements Device {
     this.#irq = options.irq;
     this.#shape = shape;
     this.#offered = featureWords([...shape.features, ...TRANSPORT_FEATURES]);
-    const device = this;
     const context: QueueContext = {
       memory: options.memory,
-      get eventIndex() {
-        return device.negotiated(FEATURE.EventIdx);
-      },
-      get indirect() {
-        return device.negotiated(FEATURE.IndirectDesc);
-      },
+      negotiated: (bit) => this.negotiated(bit),
     };
     this.queues = shape.queueSizes.map((size) => new VirtQueue(context, size));
   }
@@ -230,7 +224,7 @@ export abstract class VirtioMmio implements Device {
       case REG.QueueNumMax:
         return queue?.maxSize ?? 0;
       case REG.QueueReady:
-        return queue?.ready === true ? 1 : 0;
+        return Number(queue?.ready ?? false);
       case REG.InterruptStatus:
         return this.#interruptStatus;
       case REG.Status:

@@ -15,6 +15,7 @@ import {
   DESC,
   DESC_BYTES,
   DESC_FLAG,
+  FEATURE,
   MAX_BATCH_BYTES,
   MAX_CHAIN_BUFFERS,
   MAX_CHAIN_BYTES,
@@ -25,10 +26,8 @@ import {
 /** What a queue needs to know of its device. */
 export interface QueueContext {
   readonly memory: GuestMemory;
-  /** VIRTIO_F_EVENT_IDX was negotiated. */
-  readonly eventIndex: boolean;
-  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
-  readonly indirect: boolean;
+  /** Whether the driver accepted the feature with this bit number. */
+  negotiated(bit: number): boolean;
 }
 
 /** A guest physical address that the driver sets in halves. */
@@ -111,7 +110,8 @@ export class VirtQueue {
    */
   publish(scan: QueueScan): boolean {
     if (!scan.valid) return false;
-    const { memory, eventIndex } = this.#context;
+    const { memory } = this.#context;
+    const eventIndex = this.#context.negotiated(FEATURE.EventIdx);
     const avail = address(this.driverArea);
     const used = address(this.deviceArea);
     if (eventIndex && this.#lastAvail === scan.availIndex) {
@@ -171,19 +171,16 @@ export class QueueScan {
   readonly #queue: VirtQueue;
   readonly #context: QueueContext;
   readonly #missing: Set<number>;
+  readonly #indirectAllowed: boolean;
   readonly #table: DataView | undefined;
   #index: number;
   #workBytes = 0;
 
-  constructor(
-    queue: VirtQueue,
-    context: QueueContext,
-    lastAvail: number,
-    missing: Set<number>,
-  ) {
+  constructor(queue: VirtQueue, context: QueueContext, lastAvail: number, missing: Set<number>) {
     this.#queue = queue;
     this.#context = context;
     this.#missing = missing;
+    this.#indirectAllowed = context.negotiated(FEATURE.IndirectDesc);
     this.#index = lastAvail;
     this.availIndex = lastAvail;
     this.valid = this.#probeRings();
@@ -256,7 +253,7 @@ export class QueueScan {
       const at = index * DESC_BYTES;
       const flags = table.getUint16(at + DESC.Flags, true);
       if ((flags & DESC_FLAG.Indirect) !== 0) {
-        if (inIndirect || !this.#context.indirect || (flags & DESC_FLAG.Next) !== 0) break;
+        if (inIndirect || !this.#indirectAllowed || (flags & DESC_FLAG.Next) !== 0) break;
         const indirect = this.#indirectTable(table, at);
         if (indirect === undefined) return undefined;
         table = indirect;
@@ -299,7 +296,6 @@ export class QueueScan {
     const start = high * UINT32_RANGE + table.getUint32(at + DESC.AddressLow, true);
     const length = table.getUint32(at + DESC.Length, true);
     if (!writable && chain.writable.lengths.length > 0) return false;
-    if (chain.bufferCount >= MAX_CHAIN_BUFFERS) return false;
     if (chain.byteLength + length > MAX_CHAIN_BYTES) return false;
     if (length === 0) return true;
     if (high >= ADDRESS_HIGH_LIMIT) return false;

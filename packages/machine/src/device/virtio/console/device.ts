@@ -6,10 +6,10 @@
 import type { FieldReader } from "../../../snapshot/fields.ts";
 import type { Missing, OutputSink, State } from "../../device.ts";
 import type { Chain } from "../chain.ts";
+import { assignBuffers } from "../deliver.ts";
 import { VirtioMmio, type VirtioOptions, type Work } from "../mmio.ts";
 import { Shortage } from "../shortage.ts";
 import { DEVICE_ID } from "../wire.ts";
-import { assignBuffers } from "../deliver.ts";
 import {
   AGENT_PORT_NAME,
   CONSOLE_CONFIG,
