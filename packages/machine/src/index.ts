@@ -1,6 +1,11 @@
 /** The public face of `@dejavm/machine`. */
 export { detectKernel } from "./board/linux-image.ts";
-export { MAX_MEMORY_BYTES, MEMORY_UNIT_BYTES, MIN_MEMORY_BYTES, RAM_BASE } from "./board/memory-map.ts";
+export {
+  MAX_MEMORY_BYTES,
+  MEMORY_UNIT_BYTES,
+  MIN_MEMORY_BYTES,
+  RAM_BASE,
+} from "./board/memory-map.ts";
 export {
   CHUNK_BYTES,
   type ConsolePort,

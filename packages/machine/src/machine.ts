@@ -3,16 +3,16 @@
  * by being given what it lacks); everything that leaves it is collected for `takeOutputs`. Equal
  * configurations and equal inputs at equal positions give equal states and equal outputs.
  */
-import { assert, CodedError, unreachable } from "@dejavm/base";
+import { AssertionError, assert, unreachable } from "@dejavm/base";
 import { Board } from "./board/board.ts";
 import { type BootPlan, planBoot } from "./board/boot.ts";
 import { handleSbi, type SbiResult } from "./board/sbi.ts";
 import type { ConsolePort, Missing, MissingBlock, Output, State } from "./device/device.ts";
+import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
 import { restoreHart, saveHart } from "./hart/hart-state.ts";
 import { EXIT } from "./hart/layout.ts";
-import { MMIO } from "./hart/builder.ts";
 import {
   type InputEvent,
   type InputResult,
@@ -211,7 +211,7 @@ export class Machine {
       case EXIT.breakpoint:
         return { kind: "breakpoint", pc: this.pc };
       default:
-        assert(false, `generated code returned ${code}`);
+        throw new AssertionError(`generated code returned ${code}`);
     }
   }
 
@@ -321,7 +321,7 @@ export class Machine {
     assert(at >= now, `input at ${at} lies before ${now}`);
     assert(at === now || this.#core.get32("waiting") === 1, "time passes only while idle");
     const missing = this.#deliver(event);
-    if (missing !== undefined) return shortage(missing) as InputResult;
+    if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     this.#board.flushOutputs();
     return { kind: "accepted" };
@@ -455,5 +455,5 @@ export class Machine {
 function shortage({ pages, blocks }: Missing): StopReason & InputResult {
   if (pages.length > 0) return { kind: "missing-page", pages };
   if (blocks.length > 0) return { kind: "missing-block", blocks };
-  throw new CodedError("E_INTERNAL", "a device stopped for want of nothing");
+  throw new AssertionError("a device stopped for want of nothing");
 }

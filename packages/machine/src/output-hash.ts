@@ -47,7 +47,7 @@ export class OutputHash {
   #mix(value: number, tag: number): void {
     const lanes = this.#lanes;
     for (let i = 0; i < LANES; i++) {
-      const mixed = Math.imul(lanes[i]! ^ (value + (tag << 8)), PRIMES[i]!);
+      const mixed = Math.imul(lanes[i] ^ (value + (tag << 8)), PRIMES[i]);
       lanes[i] = (mixed << (i + 5)) | (mixed >>> (27 - i));
     }
   }

@@ -7,8 +7,8 @@ import { Clint, type HartTimer } from "../device/clint/device.ts";
 import type { ConsolePort, Device, Missing, Output, OutputSink, State } from "../device/device.ts";
 import { Disk } from "../device/disk.ts";
 import { Htif, type HtifResult } from "../device/htif/device.ts";
-import { PowerButton } from "../device/power-button/device.ts";
 import { Plic } from "../device/plic/device.ts";
+import { PowerButton } from "../device/power-button/device.ts";
 import { Rom } from "../device/rom/device.ts";
 import { Rtc } from "../device/rtc/device.ts";
 import { type PowerRequest, Syscon } from "../device/syscon/device.ts";
@@ -126,7 +126,11 @@ export class Board implements HartTimer {
           break;
         }
         case "console":
-          device = made.console = new VirtioConsole({ ...common, name: "virtio-console.0", output });
+          device = made.console = new VirtioConsole({
+            ...common,
+            name: "virtio-console.0",
+            output,
+          });
           break;
         case "rng": {
           const seed = config.entropySeed;
@@ -266,7 +270,10 @@ export class Board implements HartTimer {
   }
 
   overlayDigest(): bigint {
-    return this.disks.reduce((sum, disk, index) => sum * 31n + disk.overlayDigest() + BigInt(index), 0n);
+    return this.disks.reduce(
+      (sum, disk, index) => sum * 31n + disk.overlayDigest() + BigInt(index),
+      0n,
+    );
   }
 
   save(): State {

@@ -2,7 +2,18 @@
  * What the files that emit the hart share: the module under construction, the memory map, access
  * to state fields by name, and the functions that call each other across files.
  */
-import { add, extendU, i32, type I32, type I64, load32, load64, shl, shrU, and } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  extendU,
+  type I32,
+  type I64,
+  i32,
+  load32,
+  load64,
+  shl,
+  shrU,
+} from "../wasm/expr.ts";
 import type { Fn, FuncRef, ModuleBuilder } from "../wasm/module.ts";
 import { FIELD, type FieldName, type MemoryMap } from "./layout.ts";
 

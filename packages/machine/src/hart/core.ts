@@ -12,7 +12,16 @@ import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./cs
 import { defineDigest } from "./digest.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
-import { EXIT, FIELD, type FieldName, F_BASE, type MemoryMap, memoryMap, WASM_PAGE_BYTES, X_BASE } from "./layout.ts";
+import {
+  EXIT,
+  F_BASE,
+  FIELD,
+  type FieldName,
+  type MemoryMap,
+  memoryMap,
+  WASM_PAGE_BYTES,
+  X_BASE,
+} from "./layout.ts";
 import { declareMmu, defineMmu } from "./mmu.ts";
 import { FUSED_PAIRS } from "./pairs.ts";
 import { CodeCache } from "./predecode.ts";
@@ -88,7 +97,7 @@ export class HartCore {
         host.watch(address >>> 0, size, write !== 0),
       htif: () => host.htif(),
     };
-    this.exports = instantiate<HartExports>(hartModule(this.map), env);
+    this.exports = instantiate(hartModule(this.map), env) as unknown as HartExports;
     this.code = new CodeCache({
       map: this.map,
       memory: buffer,
@@ -101,7 +110,7 @@ export class HartCore {
 
   /** A 32-bit state field, unsigned. */
   get32(name: FieldName): number {
-    return this.#i32[FIELD[name].offset >>> 2]! >>> 0;
+    return this.#i32[FIELD[name].offset >>> 2] >>> 0;
   }
 
   set32(name: FieldName, value: number): void {
@@ -110,7 +119,7 @@ export class HartCore {
 
   /** A 64-bit state field, unsigned. */
   get64(name: FieldName): bigint {
-    return this.#u64[FIELD[name].offset >>> 3]!;
+    return this.#u64[FIELD[name].offset >>> 3];
   }
 
   set64(name: FieldName, value: bigint): void {
@@ -119,7 +128,7 @@ export class HartCore {
 
   /** Integer register, unsigned; x0 reads 0. */
   getX(index: number): bigint {
-    return this.#u64[(X_BASE >>> 3) + index]!;
+    return this.#u64[(X_BASE >>> 3) + index];
   }
 
   setX(index: number, value: bigint): void {
@@ -129,7 +138,7 @@ export class HartCore {
 
   /** Raw bits of a floating-point register. */
   getF(index: number): bigint {
-    return this.#u64[(F_BASE >>> 3) + index]!;
+    return this.#u64[(F_BASE >>> 3) + index];
   }
 
   setF(index: number, value: bigint): void {

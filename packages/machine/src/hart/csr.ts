@@ -3,10 +3,29 @@
  * it and what reading and writing do (privileged manual, chapters "Machine-Level ISA" and
  * "Supervisor-Level ISA"). `defineCsr` turns the table into one Wasm function.
  */
-import {
-  add, and, both, eq, eqz, either, extendU, i32, i64, ifElse, ltU, ne, nez, or, shl, shrU, sub, wrap, xor,
-} from "../wasm/expr.ts";
+
 import type { I32, I64 } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  both,
+  either,
+  eq,
+  eqz,
+  extendU,
+  i32,
+  i64,
+  ifElse,
+  ltU,
+  ne,
+  nez,
+  or,
+  shl,
+  shrU,
+  sub,
+  wrap,
+  xor,
+} from "../wasm/expr.ts";
 import { callI64, type Fn, type FuncRef, not } from "../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import { EXIT, type FieldName, PMP_ENTRIES } from "./layout.ts";
@@ -65,7 +84,10 @@ export const ENVCFG = { CBZE: 1n << 7n, FIOM: 1n, ADUE: 1n << 61n, STCE: 1n << 6
 /** misa: RV64, A C D F I M S U. */
 const MISA =
   (2n << 62n) |
-  [..."ACDFIMSU"].reduce((bits, letter) => bits | (1n << BigInt(letter.charCodeAt(0) - 65)), 0n);
+  ["A", "C", "D", "F", "I", "M", "S", "U"].reduce(
+    (bits, letter) => bits | (1n << BigInt(letter.charCodeAt(0) - 65)),
+    0n,
+  );
 
 /** What a body may use: `position` is that of the CSR instruction itself. */
 export interface CsrContext {
@@ -107,7 +129,7 @@ const isUser = eqz(get32("mode"));
 const isSupervisor = eq(get32("mode"), i32(1));
 const bit = (field: FieldName, mask: bigint | number): I32 => nez(and(get64(field), i64(mask)));
 
-// ---- makers ------------------------------------------------------------------------------------
+// ---- makers ----------
 
 interface PlainOptions {
   /** Bits that a write can change; default: all. */
@@ -140,7 +162,7 @@ function merge(old: I64, value: I64, mask: bigint | number): I64 {
   return or(and(old, i64(~wide)), and(value, i64(wide)));
 }
 
-// ---- floating point ----------------------------------------------------------------------------
+// ---- floating point ----------
 
 const floatOff = eqz(and(get64("mstatus"), i64(MSTATUS.FS)));
 
@@ -156,8 +178,7 @@ const FLOAT: readonly CsrEntry[] = [
     number: 0x001,
     denied: floatOff,
     read: () => extendU(get32("fflags")),
-    write: (c, value) =>
-      writeFloat(c, (f) => set32(f, "fflags", and(wrap(value), i32(31)))),
+    write: (c, value) => writeFloat(c, (f) => set32(f, "fflags", and(wrap(value), i32(31)))),
   },
   {
     name: "frm",
@@ -179,17 +200,14 @@ const FLOAT: readonly CsrEntry[] = [
   },
 ];
 
-// ---- counters ----------------------------------------------------------------------------------
+// ---- counters ----------
 
 /** An unprivileged counter is readable where mcounteren, and for U-mode scounteren, allow it. */
 function counterDenied(index: number): I32 {
   const mask = 1n << BigInt(index);
   const machineDenies = not(bit("mcounteren", mask));
   const supervisorDenies = not(bit("scounteren", mask));
-  return both(
-    ne(get32("mode"), i32(3)),
-    either(machineDenies, both(isUser, supervisorDenies)),
-  );
+  return both(ne(get32("mode"), i32(3)), either(machineDenies, both(isUser, supervisorDenies)));
 }
 
 interface Counter {
@@ -215,11 +233,7 @@ const INSTRET: Counter = {
 
 function readCounter(c: CsrContext, counter: Counter): I64 {
   const running = add(counter.steps(c), get64(counter.offset));
-  return ifElse(
-    bit("mcountinhibit", 1n << BigInt(counter.index)),
-    get64(counter.frozen),
-    running,
-  );
+  return ifElse(bit("mcountinhibit", 1n << BigInt(counter.index)), get64(counter.frozen), running);
 }
 
 /** The instruction that writes a counter does not count itself: the next one reads `value`. */
@@ -245,7 +259,12 @@ function counters(): CsrEntry[] {
       denied: counterDenied(1),
       read: (c) => callI64(c.functions.timeAt, c.position),
     },
-    { name: "instret", number: 0xc02, denied: counterDenied(2), read: (c) => readCounter(c, INSTRET) },
+    {
+      name: "instret",
+      number: 0xc02,
+      denied: counterDenied(2),
+      read: (c) => readCounter(c, INSTRET),
+    },
     {
       name: "mcycle",
       number: 0xb00,
@@ -275,16 +294,12 @@ function counters(): CsrEntry[] {
   return entries;
 }
 
-// ---- status, interrupts, translation -------------------------------------------------------------
+// ---- status, interrupts, translation ----------
 
 /** mstatus as software reads it: SD sums up FS. */
 const statusValue = or(
   or(get64("mstatus"), i64(MSTATUS.UXL | MSTATUS.SXL)),
-  ifElse(
-    eq(and(get64("mstatus"), i64(MSTATUS.FS)), i64(MSTATUS.FS)),
-    i64(MSTATUS.SD),
-    i64(0),
-  ),
+  ifElse(eq(and(get64("mstatus"), i64(MSTATUS.FS)), i64(MSTATUS.FS)), i64(MSTATUS.SD), i64(0)),
 );
 
 function writeStatus(c: CsrContext, value: I64, writable: bigint): void {
@@ -404,8 +419,7 @@ function trapVector(number: number, name: "mtvec" | "stvec"): CsrEntry {
     name,
     number,
     read: () => get64(name),
-    write: ({ f }, value) =>
-      f.if(ltU(and(value, i64(3)), i64(2)), () => set64(f, name, value)),
+    write: ({ f }, value) => f.if(ltU(and(value, i64(3)), i64(2)), () => set64(f, name, value)),
   };
 }
 
@@ -514,7 +528,7 @@ export function defineCsr(b: HartBuilder, functions: CsrFunctions, ref: CsrRef):
         labels[at] = label;
         open(at - 1);
       });
-      f.scope(() => caseOf(CSRS[at] as CsrEntry));
+      f.scope(() => caseOf(CSRS[at]));
     };
     const labels: { depth: number }[] = [];
     open(CSRS.length - 1);

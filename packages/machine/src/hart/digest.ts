@@ -5,8 +5,22 @@
  *
  *   hash_page(address, seed): hashes 4,096 bytes; the halves land in hashLow and hashHigh.
  */
-import { add, eqz, extendU, i32, i64, load64, ltU, mul, or, rotl, shrU, xor } from "../wasm/expr.ts";
+
 import type { I64 } from "../wasm/expr.ts";
+import {
+  add,
+  eqz,
+  extendU,
+  i32,
+  i64,
+  load64,
+  ltU,
+  mul,
+  or,
+  rotl,
+  shrU,
+  xor,
+} from "../wasm/expr.ts";
 import type { Fn, FuncRef, Local } from "../wasm/module.ts";
 import { type HartBuilder, set64 } from "./builder.ts";
 

@@ -8,25 +8,62 @@
  *   budget does not cover the next block or something needs attention; returns EXIT.*, with pc
  *   and budgetLeft in the state block.
  */
-import {
-  add, and, eq, eqz, extend16S, extend32S, extend8S, extendS, extendU, i32, i64, load16S, load16U, load32, load64, load64From16S, load64From16U, load64From32S, load64From32U, load64From8S, load64From8U, load8U, ltS, ne, nez, shl, shrS, shrU, sub, wrap, xor,
-} from "../wasm/expr.ts";
-import type { Expr, I32, I64, ValType } from "../wasm/expr.ts";
-import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
-import type {
-  CsrAction, FloatOperations, MemoryKind, RoundingField, Sem, SystemOp,
-} from "../isa/instruction.ts";
+
+import type { CsrAction, MemoryKind, RoundingField, Sem, SystemOp } from "../isa/instruction.ts";
 import { CAUSE } from "../isa/instruction.ts";
+import type { Expr, I32, I64, ValType } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  eq,
+  eqz,
+  extend8S,
+  extend16S,
+  extend32S,
+  extendS,
+  extendU,
+  i32,
+  i64,
+  load8U,
+  load16S,
+  load16U,
+  load32,
+  load64,
+  load64From8S,
+  load64From8U,
+  load64From16S,
+  load64From16U,
+  load64From32S,
+  load64From32U,
+  ltS,
+  ne,
+  nez,
+  shl,
+  shrS,
+  shrU,
+  sub,
+  wrap,
+  xor,
+} from "../wasm/expr.ts";
+import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32, set64, tlbOffset } from "./builder.ts";
 import type { CsrRef } from "./csr.ts";
 import { MSTATUS } from "./csr.ts";
-import {
-  DTLB_ENTRIES, DTLB_ENTRY, EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE,
-} from "./layout.ts";
+import type { FloatOps } from "./float/float.ts";
 import { boxF32, unboxF32 } from "./float/format.ts";
+import {
+  DTLB_ENTRIES,
+  DTLB_ENTRY,
+  EXIT,
+  F_BASE,
+  ITLB_ENTRIES,
+  ITLB_ENTRY,
+  RECORD,
+  X_BASE,
+} from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import type { TrapFunctions } from "./trap.ts";
-import { OP, type Variant, VARIANTS } from "./variants.ts";
+import { OP, VARIANTS, type Variant } from "./variants.ts";
 
 /** What handlers call. */
 export interface ExecuteContext {
@@ -34,7 +71,7 @@ export interface ExecuteContext {
   readonly mmu: MmuFunctions;
   readonly trap: TrapFunctions;
   readonly csr: CsrRef;
-  readonly fp: FloatOperations;
+  readonly fp: FloatOps;
   /** (is the rounding mode dynamic): before an instruction that changes floating-point state. */
   readonly floatEnter: FuncRef<readonly ["i32"], undefined>;
 }
@@ -105,7 +142,7 @@ const recordPc = (loop: Loop, offset: number): I64 =>
 /** Instruction semantics over predecoded records; `offset` is that of the record from d. */
 class RecordSem implements Sem {
   readonly f: Fn;
-  readonly fp: FloatOperations;
+  readonly fp: FloatOps;
   readonly rm: RoundingField;
   readonly #loop: Loop;
   readonly #context: ExecuteContext;
@@ -113,7 +150,12 @@ class RecordSem implements Sem {
   readonly #offset: number;
   readonly #last: boolean;
 
-  constructor(loop: Loop, context: ExecuteContext, variant: Variant, at: { offset: number; last: boolean }) {
+  constructor(
+    loop: Loop,
+    context: ExecuteContext,
+    variant: Variant,
+    at: { offset: number; last: boolean },
+  ) {
     this.f = loop.f;
     this.fp = context.fp;
     this.rm = variant.rm;
@@ -164,8 +206,10 @@ class RecordSem implements Sem {
   }
   get imm(): I64 {
     const { format } = this.#variant.instruction;
-    if (format === "U") return extendS(shl(shrS(load32(this.#loop.d, RECORD.rd + this.#offset), i32(8)), i32(12)));
-    if (format === "J") return extendS(shrS(load32(this.#loop.d, RECORD.rd + this.#offset), i32(8)));
+    if (format === "U")
+      return extendS(shl(shrS(load32(this.#loop.d, RECORD.rd + this.#offset), i32(8)), i32(12)));
+    if (format === "J")
+      return extendS(shrS(load32(this.#loop.d, RECORD.rd + this.#offset), i32(8)));
     return load64From16S(this.#loop.d, RECORD.imm + this.#offset);
   }
   get zimm(): I64 {
@@ -271,9 +315,14 @@ class RecordSem implements Sem {
     const { f } = this;
     const at = f.let(address);
     const { log2 } = MEMORY[kind];
-    f.if(nez(and(wrap(at), i32((1 << log2) - 1))), () => {
-      this.#trap(CAUSE.loadMisaligned, at);
-    }, undefined, "unlikely");
+    f.if(
+      nez(and(wrap(at), i32((1 << log2) - 1))),
+      () => {
+        this.#trap(CAUSE.loadMisaligned, at);
+      },
+      undefined,
+      "unlikely",
+    );
     const value = this.load(kind, at);
     set32(f, "reserved", i32(1));
     set64(f, "reservation", at);
@@ -285,9 +334,14 @@ class RecordSem implements Sem {
     const at = f.let(address);
     const failed = f.let(i64(1));
     const { log2 } = MEMORY[kind];
-    f.if(nez(and(wrap(at), i32((1 << log2) - 1))), () => {
-      this.#trap(CAUSE.storeMisaligned, at);
-    }, undefined, "unlikely");
+    f.if(
+      nez(and(wrap(at), i32((1 << log2) - 1))),
+      () => {
+        this.#trap(CAUSE.storeMisaligned, at);
+      },
+      undefined,
+      "unlikely",
+    );
     const holds = and(get32("reserved"), eq(get64("reservation"), at));
     f.if(holds, () => {
       this.store(kind, at, value);
@@ -310,11 +364,7 @@ class RecordSem implements Sem {
     const fallThrough = (): void => f.set(d, add(d, i32(this.#offset + this.#size)));
     if (this.#variant.near) {
       const taken = load16S(d, RECORD.imm + this.#offset);
-      f.if(
-        condition,
-        () => f.set(d, add(add(d, taken), i32(this.#offset))),
-        fallThrough,
-      );
+      f.if(condition, () => f.set(d, add(add(d, taken), i32(this.#offset))), fallThrough);
       f.br(enter);
       return;
     }
@@ -350,15 +400,18 @@ class RecordSem implements Sem {
     const index = load16U(this.#loop.d, RECORD.imm + this.#offset);
     const writes = action === "write" ? i32(1) : nez(this.#byte(RECORD.rs1));
     const code = { write: 0, set: 1, clear: 2 }[action];
-    const old = f.let(
-      call(this.#context.csr, index, i32(code), operand, writes, this.#position),
+    const old = f.let(call(this.#context.csr, index, i32(code), operand, writes, this.#position));
+    f.if(
+      nez(get32("exit")),
+      () => {
+        f.if(ne(get32("exit"), i32(EXIT.recheck)), () => this.#fault());
+        this.rd(old);
+        this.#advance();
+        f.br(this.#loop.leave);
+      },
+      undefined,
+      "unlikely",
     );
-    f.if(nez(get32("exit")), () => {
-      f.if(ne(get32("exit"), i32(EXIT.recheck)), () => this.#fault());
-      this.rd(old);
-      this.#advance();
-      f.br(this.#loop.leave);
-    }, undefined, "unlikely");
     this.rd(old);
     this.#advance();
     f.br(this.#loop.enter);
@@ -504,7 +557,20 @@ export function defineExecute(
             f.block((enter) => {
               f.block((jump) => {
                 f.loop((next) => {
-                  const loop = { f, d, budget, bias, target, dataTlb, next, enter, jump, fault, leave, out };
+                  const loop = {
+                    f,
+                    d,
+                    budget,
+                    bias,
+                    target,
+                    dataTlb,
+                    next,
+                    enter,
+                    jump,
+                    fault,
+                    leave,
+                    out,
+                  };
                   dispatch(loop, context, pairs);
                 });
               });
@@ -554,10 +620,7 @@ function emitJump(f: Fn, context: ExecuteContext, { d, bias, target, out }: Jump
       f.if(
         eq(load64(entry, ITLB_ENTRY.tag), and(target, i64(-4096))),
         () =>
-          f.set(
-            d,
-            add(load32(entry, ITLB_ENTRY.slot), shl(and(wrap(target), i32(0xffe)), i32(2))),
-          ),
+          f.set(d, add(load32(entry, ITLB_ENTRY.slot), shl(and(wrap(target), i32(0xffe)), i32(2)))),
         () => {
           f.set(d, call(context.mmu.fetch, target));
           f.if(eqz(d), () => {

@@ -34,8 +34,7 @@ const FIELDS_BASE = 512;
 
 export const PMP_ENTRIES = 16;
 
-type PmpName =
-  `pmpaddr${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15}`;
+type PmpName = `pmpaddr${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15}`;
 
 function pmpAddresses(): Record<PmpName, FieldSpec> {
   const specs: Partial<Record<PmpName, FieldSpec>> = {};
@@ -230,7 +229,7 @@ export const EXIT = {
   deviceTimer: 16,
 } as const;
 
-// ---- TLBs ---------------------------------------------------------------------------------------
+// ---- TLBs ----------
 
 /** Direct-mapped data TLB: per set 4,096 entries of 32 bytes. */
 export const DTLB_ENTRIES = 4096;
@@ -257,7 +256,7 @@ export const ITLB_SET_BYTES = ITLB_ENTRIES * ITLB_ENTRY.bytes;
 /** Entries filled since the last flush, by address; past this many a flush clears everything. */
 export const FILL_LIST_CAPACITY = 16_384;
 
-// ---- predecoded records -------------------------------------------------------------------------
+// ---- predecoded records ----------
 
 /** One record per halfword of a code page; two sentinels, then the straddling instruction. */
 export const RECORD = {
@@ -288,7 +287,7 @@ export const CROSS_INDEX = RECORD.perPage - 1;
 /** Code pages kept predecoded at once; when all are taken everything is dropped. */
 const SLOT_COUNT = 4096;
 
-// ---- page metadata ------------------------------------------------------------------------------
+// ---- page metadata ----------
 
 /** Bits of a page's flag byte; any of them keeps its write tag (or both tags) out of the TLB. */
 export const PAGE_FLAG = {

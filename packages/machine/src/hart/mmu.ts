@@ -10,16 +10,61 @@
  * - An instruction either happens as a whole or not at all: accesses are probed before A and D
  *   bits, memory or devices change.
  */
-import {
-  add, and, both, eq, eqz, either, extendU, gtU, i32, i64, ifElse, load16U, load32, load64, load64From16U, load64From32U, load64From8U, load8U, leU, ltU, ne, nez, or, shl, shrS, shrU, sub, wrap,
-} from "../wasm/expr.ts";
-import type { I32, I64 } from "../wasm/expr.ts";
-import { call, type Fn, type FuncRef, type Local, not } from "../wasm/module.ts";
+
 import { CAUSE } from "../isa/instruction.ts";
-import { count, get32, get64, type HartBuilder, MMIO, ramAddress, set32, set64, tlbOffset } from "./builder.ts";
+import type { I32, I64 } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  both,
+  either,
+  eq,
+  eqz,
+  extendU,
+  gtU,
+  i32,
+  i64,
+  ifElse,
+  leU,
+  load8U,
+  load16U,
+  load32,
+  load64,
+  load64From8U,
+  load64From16U,
+  load64From32U,
+  ltU,
+  ne,
+  nez,
+  or,
+  shl,
+  shrS,
+  shrU,
+  sub,
+  wrap,
+} from "../wasm/expr.ts";
+import { call, type Fn, type FuncRef, type Local, not } from "../wasm/module.ts";
+import {
+  count,
+  get32,
+  get64,
+  type HartBuilder,
+  MMIO,
+  ramAddress,
+  set32,
+  set64,
+  tlbOffset,
+} from "./builder.ts";
 import { ENVCFG, MSTATUS } from "./csr.ts";
 import {
-  DTLB_ENTRIES, DTLB_ENTRY, EXIT, FILL_LIST_CAPACITY, ITLB_ENTRIES, ITLB_ENTRY, PAGE_FLAG, SLOT_PAGE,
+  DTLB_ENTRIES,
+  DTLB_ENTRY,
+  EXIT,
+  FILL_LIST_CAPACITY,
+  ITLB_ENTRIES,
+  ITLB_ENTRY,
+  PAGE_FLAG,
+  SLOT_PAGE,
 } from "./layout.ts";
 
 /** Physical address of the first byte of RAM (QEMU `virt`). */
@@ -111,7 +156,7 @@ export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
   defineFetch(b, mmu, own);
 }
 
-// ---- expressions ---------------------------------------------------------------------------------
+// ---- expressions ----------
 
 const isRam = (b: HartBuilder, physical: I64): I32 =>
   ltU(sub(physical, i64(RAM_BASE)), i64(b.map.ramBytes));
@@ -164,7 +209,7 @@ export const dataPrivilege: I32 = ifElse(
   get32("mode"),
 );
 
-// ---- faults --------------------------------------------------------------------------------------
+// ---- faults ----------
 
 function defineFaults(b: HartBuilder, own: Internal): void {
   const fault = (ref: Internal["pageFault"], read: number, write: number, fetch: number): void => {
@@ -189,7 +234,7 @@ function missing(f: Fn, page: I32): void {
   set32(f, "exit", i32(EXIT.missingPage));
 }
 
-// ---- TLB -----------------------------------------------------------------------------------------
+// ---- TLB ----------
 
 function defineTlb(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   const { m, map } = b;
@@ -230,9 +275,7 @@ function defineTlb(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   });
   m.define(mmu.dropAllWriteTags, (f) => {
     forEachFill(f, (entry) => {
-      f.if(not(isFetchEntry(entry)), () =>
-        f.store64(entry, EMPTY_TAG, DTLB_ENTRY.writeTag),
-      );
+      f.if(not(isFetchEntry(entry)), () => f.store64(entry, EMPTY_TAG, DTLB_ENTRY.writeTag));
     });
   });
   m.define(mmu.dropFetchTags, (f, slot) => {
@@ -278,7 +321,7 @@ function fillData(
   f.store32(entry, at.page, DTLB_ENTRY.page);
 }
 
-// ---- walk ----------------------------------------------------------------------------------------
+// ---- walk ----------
 
 function defineWalk(b: HartBuilder, own: Internal): void {
   const { m } = b;
@@ -288,9 +331,7 @@ function defineWalk(b: HartBuilder, own: Internal): void {
     set32(f, "walkTable1", i32(-1));
     set32(f, "walkTable2", i32(-1));
     set32(f, "walkTable3", i32(-1));
-    const privilege = f.let(
-      ifElse(eq(access, i32(ACCESS.fetch)), get32("mode"), dataPrivilege),
-    );
+    const privilege = f.let(ifElse(eq(access, i32(ACCESS.fetch)), get32("mode"), dataPrivilege));
     f.if(either(eq(privilege, i32(3)), eqz(shrU(get64("satp"), i64(60)))), () => {
       set64(f, "walkAddress", address);
       f.return(i32(1));
@@ -310,23 +351,22 @@ function defineWalk(b: HartBuilder, own: Internal): void {
     f.block((leaf) => {
       f.loop((next) => {
         const physical = f.let(
-          add(
-            base,
-            and(
-              shrU(address, extendU(add(i32(9), mul9(level)))),
-              i64(0xff8),
-            ),
-          ),
+          add(base, and(shrU(address, extendU(add(i32(9), mul9(level)))), i64(0xff8))),
         );
         f.if(not(isRam(b, physical)), () => {
           f.call(own.accessFault, address, access);
           f.return(i32(0));
         });
         f.set(page, pageOf(physical));
-        f.if(hasFlag(flagsOf(b, page), PAGE_FLAG.absent), () => {
-          missing(f, page);
-          f.return(i32(0));
-        }, undefined, "unlikely");
+        f.if(
+          hasFlag(flagsOf(b, page), PAGE_FLAG.absent),
+          () => {
+            missing(f, page);
+            f.return(i32(0));
+          },
+          undefined,
+          "unlikely",
+        );
         f.if(eq(level, i32(3)), () => set32(f, "walkTable3", page));
         f.if(eq(level, i32(2)), () => set32(f, "walkTable2", page));
         f.if(eq(level, i32(1)), () => set32(f, "walkTable1", page));
@@ -351,9 +391,7 @@ function defineWalk(b: HartBuilder, own: Internal): void {
       });
     });
     checkPermission(f, { pte, privilege, access, level, fail: failPage });
-    const offsetMask = f.let(
-      sub(shl(i64(1), extendU(add(i32(12), mul9(level)))), i64(1)),
-    );
+    const offsetMask = f.let(sub(shl(i64(1), extendU(add(i32(12), mul9(level)))), i64(1)));
     const ppn = f.let(shl(and(shrU(pte, i64(10)), i64(PPN_MASK)), i64(12)));
     f.if(nez(and(ppn, and(offsetMask, i64(PAGE_MASK)))), failPage);
     const wanted = f.let(
@@ -432,7 +470,7 @@ function protectTables(f: Fn, b: HartBuilder, mmu: MmuFunctions): void {
   }
 }
 
-// ---- data accesses -------------------------------------------------------------------------------
+// ---- data accesses ----------
 
 /**
  * (page, access, valid entries touched): whether the access may happen now. Absent pages stop
@@ -448,10 +486,7 @@ function defineCheckPage(b: HartBuilder, _mmu: MmuFunctions, own: Internal): voi
     });
     const alone = ifElse(
       eq(access, i32(ACCESS.write)),
-      either(
-        hasFlag(flags, PAGE_FLAG.watched | PAGE_FLAG.code | PAGE_FLAG.htif),
-        changesTable,
-      ),
+      either(hasFlag(flags, PAGE_FLAG.watched | PAGE_FLAG.code | PAGE_FLAG.htif), changesTable),
       hasFlag(flags, PAGE_FLAG.watched),
     );
     f.if(both(alone, eqz(get32("stepping"))), () => {
@@ -470,7 +505,11 @@ function touchesValidEntry(linear: I32, log2: I32): I32 {
 }
 
 /** What the present instruction, running alone, must do once it is complete. */
-function afterStore(f: Fn, b: HartBuilder, at: { page: I32; physical: I64; log2: I32; table: I32 }): void {
+function afterStore(
+  f: Fn,
+  b: HartBuilder,
+  at: { page: I32; physical: I64; log2: I32; table: I32 },
+): void {
   const flags = f.let(flagsOf(b, at.page));
   f.if(nez(flags), () => {
     f.if(hasFlag(flags, PAGE_FLAG.code), () => {
@@ -492,14 +531,24 @@ function afterStore(f: Fn, b: HartBuilder, at: { page: I32; physical: I64; log2:
 
 function defineLoad(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   b.m.define(mmu.loadSlow, (f, address, log2) => {
-    f.if(crosses(address, log2), () => {
-      loadAcross(f, b, own, address, log2);
-    }, undefined, "unlikely");
+    f.if(
+      crosses(address, log2),
+      () => {
+        loadAcross(f, b, own, address, log2);
+      },
+      undefined,
+      "unlikely",
+    );
     f.if(eqz(call(own.walk, address, i32(ACCESS.read))), () => f.return(i64(0)));
     const physical = f.let(get64("walkAddress"));
-    f.if(not(isRam(b, physical)), () => {
-      loadDevice(f, b, own, { address, physical, log2 });
-    }, undefined, "unlikely");
+    f.if(
+      not(isRam(b, physical)),
+      () => {
+        loadDevice(f, b, own, { address, physical, log2 });
+      },
+      undefined,
+      "unlikely",
+    );
     const page = f.let(pageOf(physical));
     f.if(eqz(call(own.checkPage, page, i32(ACCESS.read), i32(0))), () => f.return(i64(0)));
     f.call(own.commitWalk);
@@ -584,7 +633,13 @@ interface DeviceAccess {
 }
 
 /** Common start of device accesses: alignment, reachability, running alone. */
-function deviceAccess(f: Fn, own: Internal, at: DeviceAccess, access: number, fail: () => void): void {
+function deviceAccess(
+  f: Fn,
+  own: Internal,
+  at: DeviceAccess,
+  access: number,
+  fail: () => void,
+): void {
   const fault = (): void => {
     f.call(own.accessFault, at.address, i32(access));
     fail();
@@ -597,7 +652,14 @@ function deviceAccess(f: Fn, own: Internal, at: DeviceAccess, access: number, fa
 }
 
 /** Turns what the host answered into an exit; falls through where the access was done. */
-function deviceResult(f: Fn, own: Internal, at: DeviceAccess, status: I32, access: number, fail: () => void): void {
+function deviceResult(
+  f: Fn,
+  own: Internal,
+  at: DeviceAccess,
+  status: I32,
+  access: number,
+  fail: () => void,
+): void {
   const result = f.let(status);
   f.if(eq(result, i32(MMIO.accessFault)), () => {
     f.call(own.accessFault, at.address, i32(access));
@@ -622,22 +684,28 @@ type MmioRef = FuncRef<readonly ["i32", "i32"], "i32">;
 
 function defineStore(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   b.m.define(mmu.storeSlow, (f, address, value, log2) => {
-    f.if(crosses(address, log2), () => {
-      storeAcross(f, b, own, address, value, log2);
-    }, undefined, "unlikely");
+    f.if(
+      crosses(address, log2),
+      () => {
+        storeAcross(f, b, own, address, value, log2);
+      },
+      undefined,
+      "unlikely",
+    );
     f.if(eqz(call(own.walk, address, i32(ACCESS.write))), () => f.return());
     const physical = f.let(get64("walkAddress"));
-    f.if(not(isRam(b, physical)), () => {
-      storeDevice(f, b, own, { address, physical, log2 }, value);
-    }, undefined, "unlikely");
+    f.if(
+      not(isRam(b, physical)),
+      () => {
+        storeDevice(f, b, own, { address, physical, log2 }, value);
+      },
+      undefined,
+      "unlikely",
+    );
     const page = f.let(pageOf(physical));
     const linear = f.let(linearOf(b, physical));
     const table = f.let(
-      ifElse(
-        hasFlag(flagsOf(b, page), PAGE_FLAG.table),
-        touchesValidEntry(linear, log2),
-        i32(0),
-      ),
+      ifElse(hasFlag(flagsOf(b, page), PAGE_FLAG.table), touchesValidEntry(linear, log2), i32(0)),
     );
     f.if(eqz(call(own.checkPage, page, i32(ACCESS.write), table)), () => f.return());
     f.call(own.commitWalk);
@@ -733,8 +801,7 @@ function defineUpdate(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
 /** Zicboz: the 64-byte block that holds `address`, as eight stores of zero. */
 function defineZeroBlock(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   b.m.define(mmu.zeroBlock, (f, address) => {
-    const denies = (name: "menvcfg" | "senvcfg"): I32 =>
-      eqz(and(get64(name), i64(ENVCFG.CBZE)));
+    const denies = (name: "menvcfg" | "senvcfg"): I32 => eqz(and(get64(name), i64(ENVCFG.CBZE)));
     const denied = either(
       both(ltU(get32("mode"), i32(3)), denies("menvcfg")),
       both(eqz(get32("mode")), denies("senvcfg")),
@@ -759,7 +826,7 @@ function defineZeroBlock(b: HartBuilder, mmu: MmuFunctions, own: Internal): void
   });
 }
 
-// ---- fetch ---------------------------------------------------------------------------------------
+// ---- fetch ----------
 
 type AllocateRef = FuncRef<readonly ["i32"], "i32">;
 

@@ -2,14 +2,31 @@
  * Predecoding: guest code to interpreter records (layout.ts, RECORD), a block at a time. Pure
  * bookkeeping over linear memory; nothing here is visible to the guest.
  */
+import { unreachable } from "@dejavm/base";
 import { PAGE_BYTES } from "../device/device.ts";
 import {
-  fieldCsr, fieldRd, fieldRm, fieldRs1, fieldRs2, fieldRs3, findInstruction, immediate, instructionLength, instructionWord,
+  fieldCsr,
+  fieldRd,
+  fieldRm,
+  fieldRs1,
+  fieldRs2,
+  fieldRs3,
+  findInstruction,
+  immediate,
+  instructionLength,
+  instructionWord,
 } from "../isa/decode.ts";
 import type { Instruction, RoundingField } from "../isa/instruction.ts";
 import { csrIndex } from "./csr.ts";
 import {
-  CROSS_INDEX, type MemoryMap, PAGE_FLAG, RECORD, SLOT_BYTES, SLOT_CROSS_RECORD, SLOT_CROSS_WORD, SLOT_PAGE,
+  CROSS_INDEX,
+  type MemoryMap,
+  PAGE_FLAG,
+  RECORD,
+  SLOT_BYTES,
+  SLOT_CROSS_RECORD,
+  SLOT_CROSS_WORD,
+  SLOT_PAGE,
 } from "./layout.ts";
 import { OP, variantOp } from "./variants.ts";
 
@@ -64,7 +81,7 @@ export class CodeCache {
     const slot = this.#free.pop() as number;
     const { pageSlots, pageFlags } = this.#map;
     this.#u32[(pageSlots >>> 2) + page] = slot;
-    this.#u8[pageFlags + page]! |= PAGE_FLAG.code;
+    this.#u8[pageFlags + page] |= PAGE_FLAG.code;
     this.#u32[(slot + SLOT_PAGE) >>> 2] = page;
     for (const sentinel of [RECORD.perPage, RECORD.perPage + 1]) {
       this.#u16[(slot + sentinel * RECORD.bytes) >>> 1] = OP.pageEnd;
@@ -75,12 +92,12 @@ export class CodeCache {
   /** Forgets the code of one page, if it has any. */
   drop(page: number): void {
     const { pageSlots, pageFlags } = this.#map;
-    const slot = this.#u32[(pageSlots >>> 2) + page]! >>> 0;
+    const slot = this.#u32[(pageSlots >>> 2) + page] >>> 0;
     if (slot === 0) return;
     this.#dropFetchTags(slot);
     this.#u8.fill(0, slot, slot + SLOT_BYTES);
     this.#u32[(pageSlots >>> 2) + page] = 0;
-    this.#u8[pageFlags + page]! &= ~PAGE_FLAG.code;
+    this.#u8[pageFlags + page] &= ~PAGE_FLAG.code;
     this.#free.push(slot);
   }
 
@@ -91,7 +108,7 @@ export class CodeCache {
     for (let page = 0; page < ramPages; page++) {
       if (this.#u32[(pageSlots >>> 2) + page] === 0) continue;
       this.#u32[(pageSlots >>> 2) + page] = 0;
-      this.#u8[pageFlags + page]! &= ~PAGE_FLAG.code;
+      this.#u8[pageFlags + page] &= ~PAGE_FLAG.code;
     }
     this.#u8.fill(0, slots, slots + slotCount * SLOT_BYTES);
     this.#refill();
@@ -107,7 +124,7 @@ export class CodeCache {
   predecode(record: number): void {
     const { slots, ram } = this.#map;
     const slot = slots + Math.floor(((record >>> 0) - slots) / SLOT_BYTES) * SLOT_BYTES;
-    const page = this.#u32[(slot + SLOT_PAGE) >>> 2]!;
+    const page = this.#u32[(slot + SLOT_PAGE) >>> 2];
     const code = (ram + page * PAGE_BYTES) >>> 1;
     const first = ((record >>> 0) - slot) / RECORD.bytes;
     const indices: number[] = [];
@@ -116,17 +133,17 @@ export class CodeCache {
     while (index < RECORD.perPage) {
       const at = slot + index * RECORD.bytes;
       if (this.#u16[at >>> 1] !== OP.undecoded) {
-        tail = this.#u16[(at + RECORD.count) >>> 1]!;
+        tail = this.#u16[(at + RECORD.count) >>> 1];
         break;
       }
-      const half = this.#u16[code + index]!;
+      const half = this.#u16[code + index];
       const length = instructionLength(half);
       indices.push(index);
       if (length === 4 && index === CROSS_INDEX) {
         this.#write(at, { ...EMPTY, op: OP.cross });
         break;
       }
-      const word = instructionWord(half, this.#u16[code + index + 1]!);
+      const word = instructionWord(half, this.#u16[code + index + 1]);
       const decoded = decode(word, length, index * 2);
       this.#write(at, decoded);
       if (decoded.ends) break;
@@ -148,13 +165,13 @@ export class CodeCache {
     let count = tail;
     for (let i = indices.length - 1; i >= 0; i--) {
       count++;
-      const at = slot + indices[i]! * RECORD.bytes;
+      const at = slot + indices[i] * RECORD.bytes;
       this.#u16[(at + RECORD.count) >>> 1] = count;
     }
     for (let i = indices.length - 2; i >= 0; i--) {
-      const at = (slot + indices[i]! * RECORD.bytes) >>> 1;
-      const next = (slot + indices[i + 1]! * RECORD.bytes) >>> 1;
-      const fused = this.#pair(this.#u16[at]!, this.#u16[next]!);
+      const at = (slot + indices[i] * RECORD.bytes) >>> 1;
+      const next = (slot + indices[i + 1] * RECORD.bytes) >>> 1;
+      const fused = this.#pair(this.#u16[at], this.#u16[next]);
       if (fused !== undefined) this.#u16[at] = fused;
     }
   }
@@ -239,6 +256,8 @@ function operandBytes(
     }
     case "none":
       return { rd, rs1, low: 0 };
+    default:
+      return unreachable(instruction.format);
   }
 }
 

@@ -8,15 +8,49 @@
  * wanted one becomes OP.stop for the time being. The accounting stays as it is: the budget goes
  * below zero by what is not executed.
  */
-import {
-  add, and, divU, eq, eqz, extendS, extendU, geS, geU, gtU, i32, i64, load16U, load32, load64, ltS, ltU, mul, ne, nez, or, select, shl, shrU, sub, wrap,
-} from "../wasm/expr.ts";
-import type { I32, I64 } from "../wasm/expr.ts";
-import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
+
 import { CAUSE } from "../isa/instruction.ts";
+import type { I32, I64 } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  divU,
+  eq,
+  eqz,
+  extendS,
+  extendU,
+  geS,
+  geU,
+  gtU,
+  i32,
+  i64,
+  load16U,
+  load32,
+  load64,
+  ltS,
+  ltU,
+  mul,
+  ne,
+  nez,
+  or,
+  select,
+  shl,
+  shrU,
+  sub,
+  wrap,
+} from "../wasm/expr.ts";
+import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
 import { count, get32, get64, type HartBuilder, ramAddress, set32, set64 } from "./builder.ts";
 import type { ExecuteRef } from "./interpreter.ts";
-import { CROSS_INDEX, EXIT, RECORD, SLOT_BYTES, SLOT_CROSS_RECORD, SLOT_CROSS_WORD, SLOT_PAGE } from "./layout.ts";
+import {
+  CROSS_INDEX,
+  EXIT,
+  RECORD,
+  SLOT_BYTES,
+  SLOT_CROSS_RECORD,
+  SLOT_CROSS_WORD,
+  SLOT_PAGE,
+} from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, SINGLE_OPS } from "./variants.ts";
@@ -69,7 +103,7 @@ export function defineRun(ref: RunRef, c: RunContext): void {
   });
 }
 
-// ---- one round -----------------------------------------------------------------------------------
+// ---- one round ----------
 
 function takeTrap(f: Fn, c: RunContext, budget: Local<"i32">, cause: I64, value: I64): void {
   f.call(c.trap.takeTrap, cause, value);
@@ -212,17 +246,14 @@ function handleExit(f: Fn, c: RunContext, own: Private, { budget, again }: ExitH
     f.br(again);
   });
   f.if(
-    or(
-      or(is(EXIT.missingPage), is(EXIT.missingDevice)),
-      or(is(EXIT.sbi), is(EXIT.breakpoint)),
-    ),
+    or(or(is(EXIT.missingPage), is(EXIT.missingDevice)), or(is(EXIT.sbi), is(EXIT.breakpoint))),
     () => f.return(code),
   );
   // short, stepped, recheck, step done, cross: go round again.
   f.br(again);
 }
 
-// ---- exact stops ---------------------------------------------------------------------------------
+// ---- exact stops ----------
 
 /** Start of the slot that a record lies in. */
 function slotOf(c: RunContext, record: I32): I32 {
@@ -233,10 +264,7 @@ function slotOf(c: RunContext, record: I32): I32 {
 
 /** Linear address of the guest code that a record stands for. */
 function codeAt(c: RunContext, record: I32, slot: I32): I32 {
-  return add(
-    ramAddress(c.b.map, load32(slot, SLOT_PAGE)),
-    shrU(sub(record, slot), i32(2)),
-  );
+  return add(ramAddress(c.b.map, load32(slot, SLOT_PAGE)), shrU(sub(record, slot), i32(2)));
 }
 
 /** Size of the record of an instruction whose first halfword is given: 8 or 16 bytes. */
@@ -283,7 +311,7 @@ function defineBits(c: RunContext, own: Private): void {
   });
 }
 
-// ---- straddling instructions ---------------------------------------------------------------------
+// ---- straddling instructions ----------
 
 /**
  * A four-byte instruction in the last halfword of a page: its second half is wherever the next

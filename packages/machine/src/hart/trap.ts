@@ -3,10 +3,35 @@
  * and "Supervisor-Level ISA"; Sstc). Position, and with it time, is an argument here: it is known
  * exactly at every instruction.
  */
-import {
-  add, and, both, ctz, divU, eq, eqz, either, extendU, geU, gtU, i32, i64, ifElse, ltU, mul, ne, nez, or, select, shl, shrU, sub, wrap, xor,
-} from "../wasm/expr.ts";
+
 import type { I32, I64 } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  both,
+  ctz,
+  divU,
+  either,
+  eq,
+  eqz,
+  extendU,
+  geU,
+  gtU,
+  i32,
+  i64,
+  ifElse,
+  ltU,
+  mul,
+  ne,
+  nez,
+  or,
+  select,
+  shl,
+  shrU,
+  sub,
+  wrap,
+  xor,
+} from "../wasm/expr.ts";
 import { call, type FuncRef } from "../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import { ENVCFG, IP, MSTATUS } from "./csr.ts";
@@ -63,7 +88,7 @@ export function defineTrap(b: HartBuilder, trap: TrapFunctions): void {
   defineRefresh(b, trap);
 }
 
-// ---- time ----------------------------------------------------------------------------------------
+// ---- time ----------
 
 /** Ticks and fraction (in 2^-32) since the time origin. */
 const elapsed = (position: I64): I64 =>
@@ -86,7 +111,9 @@ function defineTime(b: HartBuilder, trap: TrapFunctions): void {
     const now = f.let(call(trap.timeAt, position));
     const nearest = f.let(i64(NEVER));
     const consider = (compare: I64): void => {
-      f.if(gtU(compare, now), () => f.set(nearest, select(ltU(sub(compare, now), nearest), sub(compare, now), nearest)));
+      f.if(gtU(compare, now), () =>
+        f.set(nearest, select(ltU(sub(compare, now), nearest), sub(compare, now), nearest)),
+      );
     };
     consider(get64("mtimecmp"));
     consider(get64("deviceTimer"));
@@ -109,7 +136,7 @@ function defineTime(b: HartBuilder, trap: TrapFunctions): void {
   });
 }
 
-// ---- interrupts ----------------------------------------------------------------------------------
+// ---- interrupts ----------
 
 function defineInterrupts(b: HartBuilder, trap: TrapFunctions): void {
   const { m } = b;
@@ -143,14 +170,11 @@ function defineInterrupts(b: HartBuilder, trap: TrapFunctions): void {
   });
 }
 
-// ---- trap entry and return -----------------------------------------------------------------------
+// ---- trap entry and return ----------
 
 /** mstatus bit at `to` takes the value of the bit at `from`. */
 const moveBit = (status: I64, from: bigint, to: bigint): I64 =>
-  or(
-    and(status, i64(~to)),
-    ifElse(nez(and(status, i64(from))), i64(to), i64(0)),
-  );
+  or(and(status, i64(~to)), ifElse(nez(and(status, i64(from))), i64(to), i64(0)));
 
 function vectored(base: I64, cause: I64): I64 {
   const isVectored = both(nez(and(base, i64(1))), nez(shrU(cause, i64(63))));
@@ -160,11 +184,7 @@ function vectored(base: I64, cause: I64): I64 {
 
 function defineTakeTrap(b: HartBuilder, trap: TrapFunctions): void {
   b.m.define(trap.takeTrap, (f, cause, value) => {
-    const delegation = ifElse(
-      nez(shrU(cause, i64(63))),
-      get64("mideleg"),
-      get64("medeleg"),
-    );
+    const delegation = ifElse(nez(shrU(cause, i64(63))), get64("mideleg"), get64("medeleg"));
     const delegated = nez(and(shrU(delegation, and(cause, i64(63))), i64(1)));
     const status = f.let(get64("mstatus"));
     f.if(
@@ -218,10 +238,7 @@ function defineReturns(b: HartBuilder, trap: TrapFunctions): void {
     f.call(trap.refreshMode);
   });
   m.define(trap.sret, (f) => {
-    const trapped = both(
-      eq(get32("mode"), i32(1)),
-      nez(and(get64("mstatus"), i64(MSTATUS.TSR))),
-    );
+    const trapped = both(eq(get32("mode"), i32(1)), nez(and(get64("mstatus"), i64(MSTATUS.TSR))));
     f.if(either(eqz(get32("mode")), trapped), () => {
       set32(f, "exit", i32(EXIT.illegal));
       f.return();
@@ -237,7 +254,7 @@ function defineReturns(b: HartBuilder, trap: TrapFunctions): void {
   });
 }
 
-// ---- derived fields ------------------------------------------------------------------------------
+// ---- derived fields ----------
 
 function defineRefresh(b: HartBuilder, trap: TrapFunctions): void {
   const { m, map } = b;
@@ -247,8 +264,7 @@ function defineRefresh(b: HartBuilder, trap: TrapFunctions): void {
       i32(TLB_SET.supervisorSum),
       i32(TLB_SET.supervisor),
     );
-    const setOf = (privilege: I32): I32 =>
-      ifElse(eq(privilege, i32(1)), supervisorSet, privilege);
+    const setOf = (privilege: I32): I32 => ifElse(eq(privilege, i32(1)), supervisorSet, privilege);
     set32(f, "dataTlb", add(mul(setOf(dataPrivilege), i32(DTLB_SET_BYTES)), i32(map.dtlb)));
     set32(f, "fetchTlb", add(mul(get32("mode"), i32(ITLB_SET_BYTES)), i32(map.itlb)));
   });

@@ -18,7 +18,8 @@ const i = ({ opcode, funct3, rd, rs1, imm }: IType): number =>
   (((imm & 0xfff) << 20) | (rs1 << 15) | (funct3 << 12) | (rd << 7) | opcode) >>> 0;
 
 const s = (opcode: number, funct3: number, rs1: number, rs2: number, imm: number): number =>
-  (((imm >> 5) << 25) | (rs2 << 20) | (rs1 << 15) | (funct3 << 12) | ((imm & 31) << 7) | opcode) >>> 0;
+  (((imm >> 5) << 25) | (rs2 << 20) | (rs1 << 15) | (funct3 << 12) | ((imm & 31) << 7) | opcode) >>>
+  0;
 
 const r = (opcode: number, funct3: number, funct7: number, rd: number, rs2: number): number =>
   ((funct7 << 25) | (rs2 << 20) | (rd << 15) | (funct3 << 12) | (rd << 7) | opcode) >>> 0;
@@ -105,18 +106,28 @@ function jump(c: number): number {
     12,
   );
   const encoded =
-    (bits(imm, 20, 20) << 31) | (bits(imm, 10, 1) << 21) | (bits(imm, 11, 11) << 20) | (bits(imm, 19, 12) << 12);
+    (bits(imm, 20, 20) << 31) |
+    (bits(imm, 10, 1) << 21) |
+    (bits(imm, 11, 11) << 20) |
+    (bits(imm, 19, 12) << 12);
   return (encoded | jal) >>> 0;
 }
 
 function conditional(c: number, funct3: number): number {
   const rs1 = bits(c, 9, 7) + 8;
   const imm = signed(
-    bits(c, 12, 12, 8) | bits(c, 11, 10, 3) | bits(c, 6, 5, 6) | bits(c, 4, 3, 1) | bits(c, 2, 2, 5),
+    bits(c, 12, 12, 8) |
+      bits(c, 11, 10, 3) |
+      bits(c, 6, 5, 6) |
+      bits(c, 4, 3, 1) |
+      bits(c, 2, 2, 5),
     9,
   );
   const encoded =
-    (bits(imm, 12, 12) << 31) | (bits(imm, 10, 5) << 25) | (bits(imm, 4, 1) << 8) | (bits(imm, 11, 11) << 7);
+    (bits(imm, 12, 12) << 31) |
+    (bits(imm, 10, 5) << 25) |
+    (bits(imm, 4, 1) << 8) |
+    (bits(imm, 11, 11) << 7);
   return (encoded | (rs1 << 15) | (funct3 << 12) | branch) >>> 0;
 }
 
@@ -132,7 +143,11 @@ function quadrant1(c: number): number {
     case 3: {
       if (rd === 2) {
         const imm = signed(
-          bits(c, 12, 12, 9) | bits(c, 6, 6, 4) | bits(c, 5, 5, 6) | bits(c, 4, 3, 7) | bits(c, 2, 2, 5),
+          bits(c, 12, 12, 9) |
+            bits(c, 6, 6, 4) |
+            bits(c, 5, 5, 6) |
+            bits(c, 4, 3, 7) |
+            bits(c, 2, 2, 5),
           10,
         );
         return imm === 0 ? 0 : i({ opcode: opImm, funct3: 0, rd, rs1: 2, imm });

@@ -13,9 +13,7 @@ function buildBuckets(): Instruction[][] {
   const buckets: Instruction[][] = [];
   for (let key = 0; key < 256; key++) {
     const word = ((key >> 3) << 2) | 3 | ((key & 7) << 12);
-    buckets.push(
-      INSTRUCTIONS.filter(({ mask, match }) => ((word ^ match) & mask & 0x707f) === 0),
-    );
+    buckets.push(INSTRUCTIONS.filter(({ mask, match }) => ((word ^ match) & mask & 0x707f) === 0));
   }
   return buckets;
 }
@@ -64,7 +62,10 @@ export function immediate(format: Format, word: number): number {
       return ((word >> 25) << 5) | ((word >>> 7) & 31);
     case "B":
       return (
-        ((word >> 31) << 12) | ((word & 0x80) << 4) | ((word >>> 20) & 0x7e0) | ((word >>> 7) & 0x1e)
+        ((word >> 31) << 12) |
+        ((word & 0x80) << 4) |
+        ((word >>> 20) & 0x7e0) |
+        ((word >>> 7) & 0x1e)
       );
     case "U":
       return word & ~0xfff;

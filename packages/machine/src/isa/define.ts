@@ -103,11 +103,28 @@ export function integerMakers(spec: string) {
   type Extra = { readonly compressed?: boolean };
   return {
     /** rd = f(rs1, rs2) */
-    r: (name: string, opcode: number, funct3: number, funct7: number, body: Body, extra: Extra = {}) =>
-      define(name, { opcode, funct3, funct7 }, { format: "R", operands: RRR, spec, pure: true, ...extra }, body),
+    r: (
+      name: string,
+      opcode: number,
+      funct3: number,
+      funct7: number,
+      body: Body,
+      extra: Extra = {},
+    ) =>
+      define(
+        name,
+        { opcode, funct3, funct7 },
+        { format: "R", operands: RRR, spec, pure: true, ...extra },
+        body,
+      ),
     /** rd = f(rs1, imm) */
     i: (name: string, opcode: number, funct3: number, body: Body, extra: Extra = {}) =>
-      define(name, { opcode, funct3 }, { format: "I", operands: RR, spec, pure: true, ...extra }, body),
+      define(
+        name,
+        { opcode, funct3 },
+        { format: "I", operands: RR, spec, pure: true, ...extra },
+        body,
+      ),
     /** rd = f(rs1), told apart by the whole upper half */
     unary: (name: string, opcode: number, funct3: number, funct12: number, body: Body) =>
       define(

@@ -3,9 +3,9 @@
  * has, and what it does, written once against `Sem`. The interpreter gives `Sem` operands read
  * from predecoded records; translated code gives it known operands and Wasm locals.
  */
-import type { Expr, I32, I64 } from "../wasm/expr.ts";
+import type { FloatOps } from "../hart/float/float.ts";
+import type { Expr, I32, I64, ValType } from "../wasm/expr.ts";
 import type { Fn, Local } from "../wasm/module.ts";
-import type { ValType } from "../wasm/expr.ts";
 
 /** Width and extension of a load; stores use the width alone. */
 export type MemoryKind = "b" | "bu" | "h" | "hu" | "w" | "wu" | "d";
@@ -85,11 +85,8 @@ export interface Sem {
   system(op: SystemOp): void;
   illegal(): void;
   /** Floating-point arithmetic with exact flags. */
-  readonly fp: FloatOperations;
+  readonly fp: FloatOps;
 }
-
-/** Filled in by hart/float. */
-export type FloatOperations = import("../hart/float/float.ts").FloatOps;
 
 /** Operand layout (unprivileged manual, section "Base Instruction Formats"). */
 export type Format = "R" | "R4" | "I" | "S" | "B" | "U" | "J" | "shift" | "csr" | "csrimm" | "none";

@@ -1,6 +1,7 @@
 /** A: LR/SC and atomic memory operations (unprivileged manual, chapter "A"). */
-import { add, and, extend32S, gtS, gtU, ltS, ltU, or, select, xor } from "../wasm/expr.ts";
+
 import type { I32, I64 } from "../wasm/expr.ts";
+import { add, and, extend32S, gtS, gtU, ltS, ltU, or, select, xor } from "../wasm/expr.ts";
 import { define, OPCODE } from "./define.ts";
 import type { Instruction } from "./instruction.ts";
 

@@ -1,9 +1,32 @@
 /** Zba, Zbb, Zbs (unprivileged manual, chapter "B"). */
-import {
-  add, and, clz, ctz, extend16S, extend8S, extendS, extendU, gtS, gtU, i64, ltS, ltU, mul, or, popcnt, rotl, rotr, select, shl, shrU, wrap, xor,
-} from "../wasm/expr.ts";
+
 import type { I64 } from "../wasm/expr.ts";
-import { integerMakers, define, OPCODE } from "./define.ts";
+import {
+  add,
+  and,
+  clz,
+  ctz,
+  extend8S,
+  extend16S,
+  extendS,
+  extendU,
+  gtS,
+  gtU,
+  i64,
+  ltS,
+  ltU,
+  mul,
+  or,
+  popcnt,
+  rotl,
+  rotr,
+  select,
+  shl,
+  shrU,
+  wrap,
+  xor,
+} from "../wasm/expr.ts";
+import { define, integerMakers, OPCODE } from "./define.ts";
 import type { Instruction, Sem } from "./instruction.ts";
 
 const zba = integerMakers("Zba");
@@ -52,7 +75,12 @@ function reverseBytes(s: Sem, x: I64): I64 {
 /** The bit that the low six bits of `amount` name. */
 const bit = (amount: I64): I64 => shl(i64(1), amount);
 
-function singleBit(name: string, funct3: number, funct6: number, apply: (x: I64, amount: I64) => I64) {
+function singleBit(
+  name: string,
+  funct3: number,
+  funct6: number,
+  apply: (x: I64, amount: I64) => I64,
+) {
   return [
     zbs.r(name, op, funct3, funct6 << 1, (s) => s.rd(apply(s.rs1, s.rs2))),
     zbs.shift6(`${name}i`, funct3, funct6, (s) => s.rd(apply(s.rs1, s.imm))),

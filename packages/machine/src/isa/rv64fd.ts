@@ -1,7 +1,8 @@
 /** F and D (unprivileged manual, chapters "F" and "D"): one description serves both formats. */
-import { add, extendS, i32, wrap } from "../wasm/expr.ts";
-import type { Expr, I32, I64, IntType } from "../wasm/expr.ts";
+
 import type { FormatOps } from "../hart/float/float.ts";
+import type { Expr, I32, I64, IntType } from "../wasm/expr.ts";
+import { add, extendS, i32, wrap } from "../wasm/expr.ts";
 import { define, OPCODE } from "./define.ts";
 import type { Instruction, Operands, Sem } from "./instruction.ts";
 
@@ -165,7 +166,12 @@ function transfers(): Instruction[] {
       },
       body,
     );
-  const convert = (name: string, funct7: number, rs2: number, body: (s: Sem) => void): Instruction =>
+  const convert = (
+    name: string,
+    funct7: number,
+    rs2: number,
+    body: (s: Sem) => void,
+  ): Instruction =>
     define(
       name,
       { opcode: opFp, funct7, rs2 },

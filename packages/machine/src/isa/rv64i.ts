@@ -1,8 +1,27 @@
 /** RV64I (unprivileged manual, chapters "RV32I" and "RV64I"), without the SYSTEM opcode. */
-import {
-  add, and, eq, extend32S, extendS, extendU, geS, geU, i64, ltS, ltU, ne, or, shl, shrS, shrU, sub, wrap, xor,
-} from "../wasm/expr.ts";
+
 import type { I32, I64 } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  eq,
+  extend32S,
+  extendS,
+  extendU,
+  geS,
+  geU,
+  i64,
+  ltS,
+  ltU,
+  ne,
+  or,
+  shl,
+  shrS,
+  shrU,
+  sub,
+  wrap,
+  xor,
+} from "../wasm/expr.ts";
 import { define, integerMakers, OPCODE } from "./define.ts";
 import type { Instruction, MemoryKind, Sem } from "./instruction.ts";
 
@@ -45,11 +64,17 @@ const jalr = (s: Sem): void => {
 };
 
 export const RV64I: readonly Instruction[] = [
-  define("lui", { opcode: OPCODE.lui }, { format: "U", operands: { rd: "x" }, spec, pure: true, compressed: true }, (s) =>
-    s.rd(s.imm),
+  define(
+    "lui",
+    { opcode: OPCODE.lui },
+    { format: "U", operands: { rd: "x" }, spec, pure: true, compressed: true },
+    (s) => s.rd(s.imm),
   ),
-  define("auipc", { opcode: OPCODE.auipc }, { format: "U", operands: { rd: "x" }, spec, pure: true }, (s) =>
-    s.rd(add(s.pc, s.imm)),
+  define(
+    "auipc",
+    { opcode: OPCODE.auipc },
+    { format: "U", operands: { rd: "x" }, spec, pure: true },
+    (s) => s.rd(add(s.pc, s.imm)),
   ),
   define(
     "jal",
@@ -118,11 +143,22 @@ export const RV64I: readonly Instruction[] = [
   r("sraw", op32, 5, 0x20, (s) => s.rd(word(shrS(wrap(s.rs1), wrap(s.rs2))))),
 
   // One hart, in order: fences have nothing to order. The reserved forms are fences too.
-  define("fence", { opcode: OPCODE.miscMem, funct3: 0 }, { format: "none", operands: {}, spec, pure: true }, () => {}),
-  define("fence.i", { opcode: OPCODE.miscMem, funct3: 1 }, { format: "none", operands: {}, spec: "Zifencei", ends: true }, (s) =>
-    s.system("fence.i"),
+  define(
+    "fence",
+    { opcode: OPCODE.miscMem, funct3: 0 },
+    { format: "none", operands: {}, spec, pure: true },
+    () => {},
   ),
-  define("cbo.zero", { opcode: OPCODE.miscMem, funct3: 2, rs2: 4, funct7: 0, rd: 0 }, { format: "R", operands: { rs1: "x" }, spec: "Zicboz" }, (s) =>
-    s.zeroBlock(s.rs1),
+  define(
+    "fence.i",
+    { opcode: OPCODE.miscMem, funct3: 1 },
+    { format: "none", operands: {}, spec: "Zifencei", ends: true },
+    (s) => s.system("fence.i"),
+  ),
+  define(
+    "cbo.zero",
+    { opcode: OPCODE.miscMem, funct3: 2, rs2: 4, funct7: 0, rd: 0 },
+    { format: "R", operands: { rs1: "x" }, spec: "Zicboz" },
+    (s) => s.zeroBlock(s.rs1),
   ),
 ];

@@ -1,8 +1,26 @@
 /** M: multiplication and division (unprivileged manual, chapter "M"). */
-import {
-  add, and, both, divS, divU, eq, eqz, extendS, i32, i64, ifElse, mul, remS, remU, shrS, shrU, sub, wrap,
-} from "../wasm/expr.ts";
+
 import type { Expr, I64, IntType } from "../wasm/expr.ts";
+import {
+  add,
+  and,
+  both,
+  divS,
+  divU,
+  eq,
+  eqz,
+  extendS,
+  i32,
+  i64,
+  ifElse,
+  mul,
+  remS,
+  remU,
+  shrS,
+  shrU,
+  sub,
+  wrap,
+} from "../wasm/expr.ts";
 import { integerMakers, OPCODE } from "./define.ts";
 import type { Instruction, Sem } from "./instruction.ts";
 

@@ -44,8 +44,8 @@ export class RamDigest {
 
   #replace(page: number, low: bigint, high: bigint): void {
     const parts = this.#parts;
-    this.#low = BigInt.asUintN(64, this.#low - parts[page * 2]! + low);
-    this.#high = BigInt.asUintN(64, this.#high - parts[page * 2 + 1]! + high);
+    this.#low = BigInt.asUintN(64, this.#low - parts[page * 2] + low);
+    this.#high = BigInt.asUintN(64, this.#high - parts[page * 2 + 1] + high);
     parts[page * 2] = low;
     parts[page * 2 + 1] = high;
   }

@@ -61,7 +61,7 @@ export class Ram implements GuestMemory {
     if (length === 0) return true;
     const last = Math.floor((start + length - 1) / PAGE_BYTES);
     for (let page = Math.floor(start / PAGE_BYTES); page <= last; page++) {
-      if ((this.#flags[page]! & PAGE_FLAG.absent) !== 0) missing.add(page);
+      if ((this.#flags[page] & PAGE_FLAG.absent) !== 0) missing.add(page);
     }
     return true;
   }
@@ -115,7 +115,7 @@ export class Ram implements GuestMemory {
       this.firstWrite(page);
       this.#epochs[page] = core.get32("epoch");
     }
-    const flags = this.#flags[page]!;
+    const flags = this.#flags[page];
     if (flags === 0) return;
     assert((flags & PAGE_FLAG.absent) === 0, "DMA into an absent page was not probed");
     const stepping = core.get32("stepping") === 1;
@@ -151,13 +151,13 @@ export class Ram implements GuestMemory {
   /** Pages written in epoch `epoch` or later, ascending. */
   *dirtySince(epoch: Epoch): Generator<number, void, undefined> {
     for (let page = 0; page < this.pageCount; page++) {
-      if (this.#epochs[page]! >= epoch) yield page;
+      if (this.#epochs[page] >= epoch) yield page;
     }
   }
 
   /** Whether a page was written in epoch `epoch` or later. */
   isDirtySince(page: number, epoch: Epoch): boolean {
-    return this.#epochs[page]! >= epoch;
+    return this.#epochs[page] >= epoch;
   }
 
   /** Registers a hook for first writes; the function that takes it away again is returned. */
@@ -181,7 +181,7 @@ export class Ram implements GuestMemory {
   }
 
   isAbsent(page: number): boolean {
-    return (this.#flags[page]! & PAGE_FLAG.absent) !== 0;
+    return (this.#flags[page] & PAGE_FLAG.absent) !== 0;
   }
 
   /** True for a page of zeros; one never written costs nothing to tell. */
@@ -207,7 +207,7 @@ export class Ram implements GuestMemory {
   /** Gives an absent page its content, or zeros. */
   supply(page: number, bytes: Uint8Array | undefined): void {
     assert(this.isAbsent(page), `page ${page} is there already`);
-    this.#flags[page]! &= ~PAGE_FLAG.absent;
+    this.#flags[page] &= ~PAGE_FLAG.absent;
     if (bytes === undefined) return;
     assert(bytes.length === PAGE_BYTES, "a supplied page is whole");
     this.#u8.set(bytes, page * PAGE_BYTES);
@@ -219,7 +219,7 @@ export class Ram implements GuestMemory {
     const bytes = this.page(page).slice();
     this.#core.code.drop(page);
     this.#core.exports.flush_tlb();
-    this.#flags[page]! |= PAGE_FLAG.absent;
+    this.#flags[page] |= PAGE_FLAG.absent;
     this.page(page).fill(0);
     return bytes;
   }
@@ -241,7 +241,7 @@ export class Ram implements GuestMemory {
 
   /** The page that holds `tohost` goes through the slow path on every store. */
   watchHtif(address: number): void {
-    this.#flags[Math.floor((address - RAM_BASE) / PAGE_BYTES)]! |= PAGE_FLAG.htif;
+    this.#flags[Math.floor((address - RAM_BASE) / PAGE_BYTES)] |= PAGE_FLAG.htif;
     this.#core.exports.flush_tlb();
   }
 
@@ -270,7 +270,7 @@ export class Ram implements GuestMemory {
     const last = Math.floor((address + length - 1 - RAM_BASE) / PAGE_BYTES);
     assert(first >= 0 && last < this.pageCount && length > 0, "watch ranges lie in RAM");
     for (let page = first; page <= last; page++) {
-      this.#flags[page] = (this.#flags[page]! & ~PAGE_FLAG.watched) | flag;
+      this.#flags[page] = (this.#flags[page] & ~PAGE_FLAG.watched) | flag;
     }
   }
 }

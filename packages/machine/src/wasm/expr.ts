@@ -41,7 +41,7 @@ function node<T extends ValType>(
   return { type, known, emit };
 }
 
-// ---- constants ---------------------------------------------------------------------------------
+// ---- constants ----------
 
 /** An i32 constant; `value` may be given signed or unsigned. */
 export function i32(value: number): I32 {
@@ -85,7 +85,7 @@ export function f64(value: number): F64 {
   });
 }
 
-// ---- operators ---------------------------------------------------------------------------------
+// ---- operators ----------
 
 function unary<T extends ValType>(type: T, opcode: number, a: Expr): Expr<T> {
   return node(type, (out) => {
@@ -211,7 +211,7 @@ export const fTrunc = floatUnary({ f32: 0x8f, f64: 0x9d });
 export const fNearest = floatUnary({ f32: 0x90, f64: 0x9e });
 export const fSqrt = floatUnary({ f32: 0x91, f64: 0x9f });
 
-// ---- conversions -------------------------------------------------------------------------------
+// ---- conversions ----------
 
 /** The low 32 bits of an i64. */
 export function wrap(a: I64): I32 {
@@ -258,7 +258,7 @@ export const i64TruncSatS = (a: Expr<FloatType>): I64 =>
 export const i64TruncSatU = (a: Expr<FloatType>): I64 =>
   saturating("i64", a.type === "f32" ? 5 : 7, a);
 
-// ---- choice and memory -------------------------------------------------------------------------
+// ---- choice and memory ----------
 
 /** `condition ? a : b`, both sides computed. */
 export function select<T extends ValType>(condition: I32, a: Expr<T>, b: Expr<T>): Expr<T> {

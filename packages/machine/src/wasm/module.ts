@@ -459,7 +459,7 @@ export class ModuleBuilder {
   #hintSection(s: CodeBuffer, bodies: readonly EncodedBody[]): void {
     s.name("metadata.code.branch_hint");
     const hinted = this.#functions
-      .map((f, i) => ({ index: f.index, encoded: bodies[i] as EncodedBody, hints: f.body?.hints }))
+      .map((f, i) => ({ index: f.index, encoded: bodies[i], hints: f.body?.hints }))
       .filter(({ hints }) => hints !== undefined && hints.length > 0);
     s.u32(hinted.length);
     for (const { index, encoded, hints = [] } of hinted) {

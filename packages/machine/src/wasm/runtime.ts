@@ -28,10 +28,9 @@ export function createMemory(pages: number): WasmMemory {
 }
 
 /** Compiles and instantiates a module; its exports are what the module declares. */
-export function instantiate<Exports>(
+export function instantiate(
   bytes: Uint8Array<ArrayBuffer>,
   env: Readonly<Record<string, unknown>>,
-): Exports {
-  const instance = new runtime.Instance(new runtime.Module(bytes), { env });
-  return instance.exports as unknown as Exports;
+): Readonly<Record<string, unknown>> {
+  return new runtime.Instance(new runtime.Module(bytes), { env }).exports;
 }

@@ -8,6 +8,7 @@ import {
   type ValType,
 } from "../../../wasm/expr.ts";
 import { type Fn, ModuleBuilder } from "../../../wasm/module.ts";
+import { createMemory, instantiate } from "../../../wasm/runtime.ts";
 import { defineFloat, type FloatOps, type FormatOps, importFloat } from "../float.ts";
 import { boxF32, unboxF32 } from "../format.ts";
 import type { FloatState } from "../state.ts";
@@ -161,12 +162,9 @@ function buildImporter(): Uint8Array<ArrayBuffer> {
 }
 
 export function createHarness(): Harness {
-  const { initialPages: initial, maximumPages: maximum } = MEMORY;
-  const memory = new WebAssembly.Memory({ initial, maximum });
-  const instantiate = (binary: Uint8Array<ArrayBuffer>, imports: object) =>
-    new WebAssembly.Instance(new WebAssembly.Module(binary), { env: { memory, ...imports } });
-  const { exports } = instantiate(buildModule(), {});
-  const importer = instantiate(buildImporter(), exports).exports;
+  const memory = createMemory(MEMORY.initialPages);
+  const exports = instantiate(buildModule(), { memory });
+  const importer = instantiate(buildImporter(), { memory, ...exports });
   const words = new Int32Array(memory.buffer, STATE.base, 3);
   const find = (name: string, from = exports): Operation => {
     const found = from[name];
