@@ -37,4 +37,5 @@ export {
   type Ticks,
   ticks,
 } from "./machine-types.ts";
+export { Checkpoint } from "./memory/checkpoint.ts";
 export type { BeforeWrite, Epoch, Ram, WatchRange } from "./memory/ram.ts";

@@ -23,6 +23,7 @@ import {
   type Ticks,
   ticks,
 } from "./machine-types.ts";
+import { Checkpoint } from "./memory/checkpoint.ts";
 import { Ram, type WatchRange } from "./memory/ram.ts";
 import { RamDigest } from "./memory/ram-digest.ts";
 import { fields } from "./snapshot/fields.ts";
@@ -391,6 +392,25 @@ export class Machine {
     for (let page = 0; page < this.pageCount; page++) {
       if (this.#ram.isAbsent(page)) this.#ram.supply(page, undefined);
     }
+  }
+
+  /**
+   * Begins a copy-on-write checkpoint of the present position; the machine may run on at once.
+   * The caller takes the dirty blocks first: disk contents are not part of it.
+   */
+  checkpoint(options: { readonly maxSavedPages: number }): Checkpoint {
+    return new Checkpoint({
+      ram: this.#ram,
+      position: this.position,
+      state: this.save(),
+      maxSavedPages: options.maxSavedPages,
+    });
+  }
+
+  /** Forgets every cached translation and all predecoded code. The guest cannot tell. */
+  dropCaches(): void {
+    this.#core.exports.flush_tlb();
+    this.#core.code.dropAll();
   }
 
   /** Accesses within these ranges stop the machine after they happened. */
