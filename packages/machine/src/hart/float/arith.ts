@@ -192,6 +192,7 @@ interface Inline<B extends IntType, V extends FloatType> {
   readonly slow: Expr<B>;
 }
 
+/** The rounded operations of `format`; `fma` emits its fused multiply-add. */
 export function arithOps<B extends IntType, V extends FloatType>(
   state: FloatState,
   format: Format<B, V>,

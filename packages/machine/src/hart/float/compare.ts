@@ -96,6 +96,7 @@ export interface CompareOps<B extends IntType> {
   class(f: Fn, a: Expr<B>): I64;
 }
 
+/** The comparing operations of `format`. */
 export function compareOps<B extends IntType, V extends FloatType>(
   format: Format<B, V>,
   functions: FormatFunctions<B>,

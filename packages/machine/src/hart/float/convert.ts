@@ -124,6 +124,7 @@ export interface ConvertParts {
   readonly roundSingle: RoundFunction<"i32">;
 }
 
+/** Defines the conversions of both formats. */
 export function defineConvert(parts: ConvertParts): void {
   const { m, state, functions, roundDouble, roundSingle } = parts;
   defineToInteger(parts, W, functions.toW);
@@ -249,6 +250,28 @@ function roundingOperator(rm: I32): ((x: F64) => F64) | undefined {
   }
 }
 
+/** A conversion from an integer to `B`, rounding to nearest. */
+interface FromInteger<B extends IntType> {
+  readonly nearest: Expr<B>;
+  /** May be 0 for an integer that the format holds. */
+  readonly isExact: I32;
+  readonly slow: Expr<B>;
+}
+
+function fromInteger<B extends IntType>(
+  f: Fn,
+  state: FloatState,
+  rm: I32,
+  { nearest, isExact, slow }: FromInteger<B>,
+): Expr<B> {
+  const out = f.let(nearest);
+  const inexact = not(isExact);
+  const unsafe = mayRoundToNearest(rm) ? and(nez(loadMode(state)), inexact) : inexact;
+  f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
+  return out;
+}
+
+/** The integer conversions of `format`, whose own functions are `own`. */
 export function integerOps<B extends IntType, V extends FloatType>(
   state: FloatState,
   format: Format<B, V>,
@@ -274,31 +297,19 @@ export function integerOps<B extends IntType, V extends FloatType>(
       return out;
     };
   }
-  /** `isExact` may say no for an integer that the format holds. */
-  function fromInteger(
-    f: Fn,
-    rm: I32,
-    { value, isExact, slow }: { value: Expr<V>; isExact: I32; slow: Expr<B> },
-  ): Expr<B> {
-    const out = f.let(format.toBits(value));
-    const inexact = not(isExact);
-    const unsafe = mayRoundToNearest(rm) ? and(nez(loadMode(state)), inexact) : inexact;
-    f.if(unsafe, () => f.set(out, slow), undefined, "unlikely");
-    return out;
-  }
   const largestExact = 2 ** (format.fractionBits + 1);
   function fromL(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
-    return fromInteger(f, rm, {
-      value: format.fromSigned(x),
+    return fromInteger(f, state, rm, {
+      nearest: format.toBits(format.fromSigned(x)),
       isExact: leU(add(x, i64(largestExact)), i64(2 * largestExact)),
       slow: call(own.fromL, rm, x),
     });
   }
   function fromLu(f: Fn, rm: I32, operand: I64): Expr<B> {
     const x = f.let(operand);
-    return fromInteger(f, rm, {
-      value: format.fromUnsigned(x),
+    return fromInteger(f, state, rm, {
+      nearest: format.toBits(format.fromUnsigned(x)),
       isExact: leU(x, i64(largestExact)),
       slow: call(own.fromLu, rm, x),
     });

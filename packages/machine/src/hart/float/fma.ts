@@ -123,7 +123,7 @@ export function defineDoubleFma({ m, state, functions, soft, accrue }: FmaParts<
 }
 
 /** A single-precision a * b + c by way of double; `product` is exact. */
-export interface SingleFma {
+interface SingleFma {
   readonly product: Local<"f64">;
   readonly addend: Local<"f64">;
   readonly sum: Local<"f64">;
@@ -136,7 +136,7 @@ export interface SingleFma {
 }
 
 /** Emits the computation from raw bits. */
-export function computeSingleFma(f: Fn, a: I32, b: I32, c: I32): SingleFma {
+function computeSingleFma(f: Fn, a: I32, b: I32, c: I32): SingleFma {
   const product = f.let(fMul(promote(f32OfBits(a)), promote(f32OfBits(b))));
   const addend = f.let(promote(f32OfBits(c)));
   const sum = f.let(fAdd(product, addend));
@@ -176,6 +176,7 @@ export function inlineDoubleFma(functions: FormatFunctions<"i64">): InlineFma<"i
   return (f, rm, a, b, c) => f.let(call(functions.fma, rm, a, b, c));
 }
 
+/** Inline if rounding to nearest in range and no tie, else a call. */
 export function inlineSingleFma(
   state: FloatState,
   functions: FormatFunctions<"i32">,

@@ -72,6 +72,7 @@ export interface Format<B extends IntType, V extends FloatType> {
   readonly fromUnsigned: (x: Expr<IntType>) => Expr<V>;
 }
 
+/** binary64: bits as i64. */
 export const DOUBLE: Format<"i64", "f64"> = {
   name: "d",
   bits: "i64",
@@ -101,6 +102,7 @@ function widenedNan(bits: I32): I64 {
   return or(i64(DOUBLE.infinity), shl(extendU(and(bits, i32(0x7f_ffff))), i64(29)));
 }
 
+/** binary32: unboxed bits as i32. */
 export const SINGLE: Format<"i32", "f32"> = {
   name: "s",
   bits: "i32",
@@ -133,12 +135,14 @@ export function doubled<B extends IntType, V extends FloatType>(
   return shl(bits, format.integer(1n));
 }
 
+/** What `doubled` gives for infinities. */
 export function infinityDoubled<B extends IntType, V extends FloatType>(
   format: Format<B, V>,
 ): Expr<B> {
   return format.integer(format.infinity << 1n);
 }
 
+/** True for quiet and signalling NaNs. */
 export function isNan<B extends IntType, V extends FloatType>(
   format: Format<B, V>,
   bits: Expr<B>,
@@ -146,6 +150,7 @@ export function isNan<B extends IntType, V extends FloatType>(
   return gtU(doubled(format, bits), infinityDoubled(format));
 }
 
+/** True for NaNs with a clear quiet bit. */
 export function isSignalingNan<B extends IntType, V extends FloatType>(
   format: Format<B, V>,
   bits: Expr<B>,

@@ -32,6 +32,7 @@ export interface FormatFunctions<B extends IntType> {
   readonly classify: FuncRef<readonly [B], "i32">;
 }
 
+/** The functions of both formats, and those between them. */
 export interface FloatFunctions {
   readonly d: FormatFunctions<"i64">;
   readonly s: FormatFunctions<"i32">;
@@ -82,6 +83,7 @@ function floatFunctions(make: Make): FloatFunctions {
   };
 }
 
+/** Declares all of them; float.ts has them defined. */
 export function declareFunctions(m: ModuleBuilder): FloatFunctions {
   return floatFunctions((name, params, result) => m.declare(name, params, result));
 }

@@ -69,6 +69,7 @@ interface Parts<B extends IntType, V extends FloatType> {
   readonly special: SpecialFunctions;
 }
 
+/** Declares and defines the software core of one format. */
 export function defineSoft<B extends IntType, V extends FloatType>(
   parts: Parts<B, V>,
 ): SoftFunctions<B> {

@@ -53,6 +53,7 @@ function any(conditions: readonly I32[]): I32 {
   return conditions.reduce((left, right) => or(left, right));
 }
 
+/** Declares and defines the special cases; they serve both formats. */
 export function defineSpecial(m: ModuleBuilder, accrue: AccrueRef): SpecialFunctions {
   const fma = defineFma(m, accrue);
   const div = defineDiv(m, accrue);

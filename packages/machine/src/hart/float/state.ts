@@ -30,14 +30,16 @@ export const ROUND = { RNE: 0, RTZ: 1, RDN: 2, RUP: 3, RMM: 4, DYN: 7 } as const
 
 const HERE = i32(0);
 
+/** fflags, bits of `FLAG`. */
 export function loadFlags(state: FloatState): I32 {
   return load32(HERE, state.base + state.fflags);
 }
 
-export function loadRounding(state: FloatState): I32 {
+function loadRounding(state: FloatState): I32 {
   return load32(HERE, state.base + state.frm);
 }
 
+/** `mode`: 0, or anything else. */
 export function loadMode(state: FloatState): I32 {
   return load32(HERE, state.base + state.mode);
 }

@@ -25,10 +25,11 @@ import {
 import type { Fn, Local } from "../../wasm/module.ts";
 import { DOUBLE } from "./format.ts";
 
+/** The fraction field of a double. */
 export const FRACTION_MASK = (1n << 52n) - 1n;
-export const HIDDEN_BIT = 1n << 52n;
+const HIDDEN_BIT = 1n << 52n;
 /** The exponent field of infinities and NaNs. */
-export const EXPONENT_MAX = 0x7ff;
+const EXPONENT_MAX = 0x7ff;
 
 /** (-1)^sign * significand * 2^(exponent - 62); the significand's leading bit is bit 62. */
 export interface Unpacked {

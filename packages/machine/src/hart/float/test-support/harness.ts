@@ -20,7 +20,7 @@ export type RmField = (typeof RM_FIELDS)[number];
 type Carrier = number | bigint;
 export type Operation = (...operands: readonly Carrier[]) => Carrier;
 
-export const STATE: FloatState = { base: 256, fflags: 0, frm: 4, mode: 8 };
+const STATE: FloatState = { base: 256, fflags: 0, frm: 4, mode: 8 };
 
 export interface Harness {
   /** An operation such as "d.add"; with "any" its rounding mode is the first operand. */
@@ -126,7 +126,7 @@ function allPlain(ops: FloatOps): Entries {
 const MEMORY = { initialPages: 1, maximumPages: 1 };
 
 /** The binary module. */
-export function buildModule(): Uint8Array<ArrayBuffer> {
+function buildModule(): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder(MEMORY);
   const ops = defineFloat(m, STATE);
   for (const [name, { params, result, emit }] of allRounded(ops)) {
