@@ -30,6 +30,9 @@ const root = path.dirname(path.dirname(self));
 const stampDir = path.join(root, "node_modules", ".dejavm");
 const nodeMajor = Number.parseInt(process.versions.node, 10);
 
+/** Retries of npm and pnpm after 1, 3 and 9 seconds. */
+const PATIENCE = ["--fetch-retries=3", "--fetch-retry-mintimeout=1000", "--fetch-retry-factor=3"];
+
 /** What npm and pnpm say when they do not reach the registry. */
 const NETWORK_TROUBLE =
   /ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET|META_FETCH|FETCH_ERROR/u;
@@ -115,8 +118,10 @@ function run(command, args, options = {}) {
  *  @returns {string} the line that says what went wrong */
 function reasonIn(output) {
   const lines = output.split("\n").map((line) => line.replace(/^npm (error|ERR!)\s*/u, "").trim());
-  const telling = lines.find((line) => /\bERR_|\bE[A-Z]{3,}\b|rror:/u.test(line));
-  return (telling ?? lines.find((line) => line !== "") ?? "no message").slice(0, 200);
+  const telling =
+    lines.find((line) => /\breason:|\bERR_PNPM_/u.test(line)) ??
+    lines.find((line) => /\bE[A-Z]{3,}\b|rror:/u.test(line));
+  return (telling ?? lines.find((line) => line !== "") ?? "no message").slice(0, 160);
 }
 
 /**
@@ -265,8 +270,7 @@ async function installTool(tool) {
   fs.mkdirSync(partial);
   try {
     const quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
-    const patience = ["--fetch-retries=3", "--fetch-retry-mintimeout=1000"];
-    const args = ["install", "--prefix", partial, ...quiet, ...patience, tool.spec];
+    const args = ["install", "--prefix", partial, ...quiet, ...PATIENCE, tool.spec];
     const installed = await run("npm", args, { cwd: partial }).catch(npmMissing);
     if (installed.status !== 0) throw installError(tool.spec, installed.output);
     const program = path.join(partial, tool.bin, tool.program);
@@ -315,9 +319,8 @@ async function installStep() {
   const args = ["install", "--frozen-lockfile", "--config.confirm-modules-purge=false"];
   // With NODE_ENV=production pnpm would leave out what the build needs.
   const env = { ...environmentWith(missingFromSystem()), NODE_ENV: "development" };
-  const patience = ["--fetch-retries=3", "--fetch-retry-mintimeout=1000"];
   const program = path.join(toolBin(pnpmTool()), "pnpm");
-  const { status, output } = await run(program, [...args, ...patience], { env });
+  const { status, output } = await run(program, [...args, ...PATIENCE], { env });
   if (status !== 0) throw installError("the dependencies", output);
   writeStamp("install", signature);
 }
