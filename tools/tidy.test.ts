@@ -51,6 +51,8 @@ describe("purity", () => {
     "const o = { Date: 1, console: 2 }; const d = o.Date + o.console;",
     "class Queue { process(): void {} }",
     "function process(): void {}\nprocess();",
+    "const { console, list: [fetch] } = board;\nuse(console, fetch);",
+    "function f(console: number, fetch = 1, ...process: number[]) { g(console, fetch, process); }",
     "interface Log { console: string; }",
     "// Date.now and Math.random are not used here",
     'const text = "setTimeout";',
@@ -117,6 +119,11 @@ describe("modules", () => {
     ].join("\n");
     expect(broken(checkModules, text)).toEqual(["doc-comment:3", "doc-comment:6"]);
     expect(broken(checkModules, text, "packages/machine/src/a.test.ts")).toEqual([]);
+  });
+
+  test("constants of a specification need none", () => {
+    const text = "export const IER_MASK = 0x0f;";
+    expect(broken(checkModules, text, "packages/machine/src/device/uart/wire.ts")).toEqual([]);
   });
 
   test("exports that stand together share the comment of the first", () => {

@@ -141,8 +141,9 @@ function isConfiguration(filePath: string): boolean {
 }
 
 /** Files whose names speak for themselves. */
-const SELF_EXPLAINING: readonly { readonly path: string; readonly reason: string }[] = [
-  { path: "packages/machine/src/wasm/expr.ts", reason: "each is one operator of WebAssembly" },
+const SELF_EXPLAINING: readonly { readonly path: RegExp; readonly reason: string }[] = [
+  { path: /\/wasm\/expr\.ts$/u, reason: "each is one operator of WebAssembly" },
+  { path: /\/wire\.ts$/u, reason: "each is named and specified by what the file's header cites" },
 ];
 
 /**
@@ -151,7 +152,7 @@ const SELF_EXPLAINING: readonly { readonly path: string; readonly reason: string
  */
 function checkDocComments(source: Source): Finding[] {
   if (source.role !== "source" || isConfiguration(source.path)) return [];
-  if (SELF_EXPLAINING.some((exempt) => exempt.path === source.path)) return [];
+  if (SELF_EXPLAINING.some((exempt) => exempt.path.test(source.path))) return [];
   const findings: Finding[] = [];
   let familyEnd = -1;
   for (const node of source.program.body) {
