@@ -382,6 +382,16 @@ export class Machine {
     return this.#ram.isZero(page);
   }
 
+  /**
+   * Guest physical address of what the hart would read at virtual `address` now; undefined where
+   * it would fault or a page table is absent. Changes nothing.
+   */
+  translate(address: bigint): bigint | undefined {
+    const found = this.#core.exports.walk(BigInt.asIntN(64, address), 0) === 1;
+    this.#core.set32("exit", 0);
+    return found ? this.#core.get64("walkAddress") : undefined;
+  }
+
   /** Gives an absent page its content. */
   supplyPage(page: number, bytes: Uint8Array): void {
     this.#ram.supply(page, bytes);

@@ -54,6 +54,7 @@ interface HartExports {
   refresh_mode(): void;
   refresh_float(): void;
   rebase_time(): void;
+  walk(address: bigint, access: number): number;
   hash_page(address: number, seed: number): void;
 }
 
@@ -233,6 +234,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     mmu.dropWriteTags,
     mmu.dropAllWriteTags,
     mmu.dropFetchTags,
+    mmu.walk,
     trap.refreshMode,
     trap.refreshFloat,
     trap.rebaseTime,

@@ -22,6 +22,7 @@ import {
   extend32S,
   extendS,
   extendU,
+  gtS,
   i32,
   i64,
   load8U,
@@ -574,7 +575,7 @@ export function defineExecute(
                   dispatch(loop, context, pairs);
                 });
               });
-              emitJump(f, context, { d, bias, target, out });
+              emitJump(f, context, { d, budget, bias, target, out });
             });
             const count = f.let(load16U(d, RECORD.count));
             f.if(
@@ -602,13 +603,15 @@ export function defineExecute(
 
 interface JumpContext {
   readonly d: Local<"i32">;
+  readonly budget: Local<"i32">;
   readonly bias: Local<"i64">;
   readonly target: Local<"i64">;
   readonly out: Label;
 }
 
 /** To `target`: within the page by arithmetic, else through the fetch TLB. */
-function emitJump(f: Fn, context: ExecuteContext, { d, bias, target, out }: JumpContext): void {
+function emitJump(f: Fn, context: ExecuteContext, at: JumpContext): void {
+  const { d, budget, bias, target, out } = at;
   const pc = f.let(add(bias, extendU(shrU(d, i32(2)))));
   f.if(
     eqz(shrU(xor(pc, target), i64(12))),
@@ -622,9 +625,13 @@ function emitJump(f: Fn, context: ExecuteContext, { d, bias, target, out }: Jump
         () =>
           f.set(d, add(load32(entry, ITLB_ENTRY.slot), shl(and(wrap(target), i32(0xffe)), i32(2)))),
         () => {
-          f.set(d, call(context.mmu.fetch, target));
+          // What a fetch changes (an A bit, a trap) belongs to the next instruction: it is left
+          // to the outer loop unless there is budget for that instruction and it succeeds.
+          f.set(d, i32(0));
+          f.if(gtS(budget, i32(0)), () => f.set(d, call(context.mmu.fetch, target)));
           f.if(eqz(d), () => {
             set64(f, "pc", target);
+            set32(f, "exit", i32(EXIT.recheck));
             f.br(out);
           });
         },

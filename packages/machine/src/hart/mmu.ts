@@ -101,6 +101,8 @@ export interface MmuFunctions {
   readonly dropAllWriteTags: FuncRef<readonly [], undefined>;
   /** (slot): drops fetch entries that lead to a record slot. */
   readonly dropFetchTags: Unary;
+  /** (address, access) -> 1: walkAddress holds the physical address; 0: `exit` is set. */
+  readonly walk: FuncRef<readonly ["i64", "i32"], "i32">;
 }
 
 export function declareMmu(b: HartBuilder): MmuFunctions {
@@ -115,6 +117,7 @@ export function declareMmu(b: HartBuilder): MmuFunctions {
     dropWriteTags: m.declare("drop_write_tags", ["i32"]),
     dropAllWriteTags: m.declare("drop_all_write_tags", []),
     dropFetchTags: m.declare("drop_fetch_tags", ["i32"]),
+    walk: m.declare("walk", ["i64", "i32"], "i32"),
   };
 }
 
@@ -137,7 +140,7 @@ interface Internal {
 export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
   const { m } = b;
   const own: Internal = {
-    walk: m.declare("walk", ["i64", "i32"], "i32"),
+    walk: mmu.walk,
     commitWalk: m.declare("commit_walk", []),
     pageFault: m.declare("page_fault", ["i64", "i32"]),
     accessFault: m.declare("access_fault", ["i64", "i32"]),
