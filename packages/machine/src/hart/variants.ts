@@ -78,5 +78,25 @@ export function variantOfOp(op: number): Variant | undefined {
   return VARIANTS[op - FIRST_VARIANT];
 }
 
+/** What a variant is called: the instruction and what is known about it, `bne/2/near`. */
+export function variantName({ instruction, length, discard, near, rm }: Variant): string {
+  const known = [
+    length === 2 ? "/2" : "",
+    discard ? "/x0" : "",
+    near ? "/near" : "",
+    instruction.rounds ? `/rm${rm}` : "",
+  ];
+  return instruction.name + known.join("");
+}
+
+const BY_NAME = new Map(VARIANTS.map((variant) => [variantName(variant), variant]));
+
+/** The variant with this name, which must exist. */
+export function variantByName(name: string): Variant {
+  const variant = BY_NAME.get(name);
+  assert(variant !== undefined, `no variant is called ${name}`);
+  return variant;
+}
+
 /** Number of opcodes, special ones included, before fused pairs. */
 export const SINGLE_OPS = FIRST_VARIANT + VARIANTS.length;
