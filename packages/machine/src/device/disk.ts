@@ -14,7 +14,7 @@ import { CHUNK_BYTES, type State } from "./device.ts";
 import { type ChunkKind, DiskOverlay, type OverlayChunk } from "./disk-overlay.ts";
 
 /** Largest disk in bytes: bounds the table of chunk kinds to 16 MiB. */
-export const MAX_DISK_BYTES = 2 ** 40;
+const MAX_DISK_BYTES = 2 ** 40;
 /**
  * Chunks that are cached although the owner has them (32 MiB). More than a virtio batch can need
  * at once (MAX_BATCH_BYTES plus one largest request: 385 chunks), so that asking ends.
@@ -29,6 +29,7 @@ export const MAX_DIRTY_CHUNKS = 1024;
 /** A 128-bit hash of a chunk, as an unsigned bigint. */
 export type ChunkHash = (bytes: Uint8Array) => bigint;
 
+/** What a disk is made of. */
 export interface DiskOptions {
   /** Position among the machine's disks; part of every `MissingBlock`. */
   readonly index: number;
@@ -263,7 +264,7 @@ export function chunkCount(offset: number, length: number): number {
   return Math.floor((offset + length - 1) / CHUNK_BYTES) - Math.floor(offset / CHUNK_BYTES) + 1;
 }
 
-/** Visits the chunks of a byte range with the part of each, `from` .. `to`, that is in the range. */
+/** Visits the chunks of a byte range, each with the part of it, `from` .. `to`, in the range. */
 function forChunks(
   offset: number,
   length: number,

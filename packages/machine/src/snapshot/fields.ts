@@ -25,7 +25,7 @@ export function fields(state: StateValue, part: string): FieldReader {
 
 type NamedFields = { readonly [field: string]: StateValue };
 
-/** Named fields of one part. Every method throws `E_SNAPSHOT_INVALID` if the field is not as asked. */
+/** Named fields of one part. Methods throw `E_SNAPSHOT_INVALID` if a field is not as asked. */
 export class FieldReader {
   readonly #state: NamedFields;
   readonly #part: string;

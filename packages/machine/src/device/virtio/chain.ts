@@ -7,7 +7,7 @@ import { assert } from "@dejavm/base";
 import type { GuestMemory } from "../device.ts";
 
 /** Buffers in guest memory, concatenated. Addresses and lengths run in parallel. */
-export class BufferList {
+class BufferList {
   readonly addresses: number[] = [];
   readonly lengths: number[] = [];
   /** Sum of `lengths`. */

@@ -6,6 +6,7 @@ import { assert } from "@dejavm/base";
 import { type Device, type GuestMemory, type Missing, PAGE_BYTES, type State } from "../device.ts";
 import { DESC_BYTES, DESC_FLAG, FEATURE, REG, STATUS } from "./wire.ts";
 
+/** Guest physical address of the first byte of `FakeMemory`. */
 export const FAKE_RAM_BASE = 0x8000_0000;
 
 /** RAM that refuses what was not probed as it should have been: outside, or an absent page. */
@@ -104,6 +105,7 @@ export interface FakeUsed {
   readonly length: number;
 }
 
+/** How a fake driver behaves. */
 export interface FakeDriverOptions {
   /** Put every ring, table and buffer at the start of a page of its own. */
   readonly spread?: boolean;

@@ -270,7 +270,7 @@ export class QueueScan {
     return undefined;
   }
 
-  /** The table that a descriptor points to; undefined if it is absent or, with `broken`, illegal. */
+  /** What a descriptor points to; undefined if it is absent or, with `broken`, illegal. */
   #indirectTable(table: DataView, at: number): DataView | undefined {
     const high = table.getUint32(at + DESC.AddressHigh, true);
     const start = high * UINT32_RANGE + table.getUint32(at + DESC.AddressLow, true);

@@ -35,9 +35,6 @@ export const REG = {
   Config: 0x100,
 } as const;
 
-/** Bytes of a device's register region, as on QEMU's `virt` board. */
-export const VIRTIO_REGION_BYTES = 0x1000;
-
 /** "virt" in little-endian ASCII. */
 export const MAGIC_VALUE = 0x7472_6976;
 export const MMIO_VERSION = 2;

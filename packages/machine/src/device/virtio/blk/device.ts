@@ -30,6 +30,7 @@ import {
   SECTOR_BYTES,
 } from "./wire.ts";
 
+/** What a block device is connected to, and what it tells the guest of itself. */
 export interface VirtioBlkOptions extends VirtioOptions {
   readonly disk: Disk;
   readonly readOnly: boolean;

@@ -1,5 +1,7 @@
 /** Constants of the virtio block device (virtio 1.2, section 5.2). */
 
+import { MAX_QUEUE_SIZE } from "../wire.ts";
+
 /** Feature bit numbers. */
 export const BLK_FEATURE = {
   SizeMax: 1,
@@ -56,10 +58,13 @@ export const BLK_SEGMENT_BYTES = 16;
 export const BLK_SEGMENT = { SectorLow: 0, SectorHigh: 4, SectorCount: 8, Flags: 12 } as const;
 export const BLK_SEGMENT_UNMAP = 1;
 
+/** The unit of all positions and lengths, whatever the block size. */
 export const SECTOR_BYTES = 512;
+/** A GET_ID answer: ASCII, padded with zero bytes. */
 export const BLK_ID_BYTES = 20;
 
-export const BLK_QUEUE_SIZE = 256;
+/** Entries: enough for one request of BLK_SEG_MAX without an indirect table. */
+export const BLK_QUEUE_SIZE = MAX_QUEUE_SIZE;
 /** Data buffers in one request: a full chain less header and status. */
 export const BLK_SEG_MAX = 254;
 /** Bytes in one data buffer, so that BLK_SEG_MAX of them stay below MAX_CHAIN_BYTES. */

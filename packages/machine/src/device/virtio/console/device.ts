@@ -24,6 +24,7 @@ import {
 /** The console's ports, by the names that inputs and outputs use. */
 export type VirtioConsolePort = "hvc" | "agent";
 
+/** What a console device is connected to. */
 export interface VirtioConsoleOptions extends VirtioOptions {
   readonly output: OutputSink;
 }

@@ -17,6 +17,7 @@ export const CONSOLE_QUEUE_SIZE = 64;
  */
 export const CONTROL = { Id: 0, Event: 4, Value: 6, Bytes: 8 } as const;
 
+/** Values of a control message's `event`. */
 export const CONTROL_EVENT = {
   DeviceReady: 0,
   PortAdd: 1,

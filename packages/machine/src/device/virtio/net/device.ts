@@ -26,6 +26,7 @@ import {
   NET_STATUS_LINK_UP,
 } from "./wire.ts";
 
+/** What a network device is connected to, and its address. */
 export interface VirtioNetOptions extends VirtioOptions {
   readonly output: OutputSink;
   /** Six bytes. */

@@ -1,5 +1,7 @@
 /** Constants of the virtio network device (virtio 1.2, section 5.1). */
 
+import { MAX_QUEUE_SIZE } from "../wire.ts";
+
 /** Feature bit numbers. */
 export const NET_FEATURE = { Mac: 5, Status: 16 } as const;
 
@@ -9,7 +11,8 @@ export const NET_STATUS_LINK_UP = 1;
 
 /** Queue numbers. */
 export const NET_QUEUE = { Receive: 0, Transmit: 1 } as const;
-export const NET_QUEUE_SIZE = 256;
+/** Entries of each queue. */
+export const NET_QUEUE_SIZE = MAX_QUEUE_SIZE;
 
 /**
  * ```
@@ -20,6 +23,7 @@ export const NET_QUEUE_SIZE = 256;
 export const NET_HEADER_BYTES = 12;
 export const NET_HEADER_NUM_BUFFERS = 10;
 
+/** An Ethernet address. */
 export const MAC_BYTES = 6;
 /** An Ethernet header. */
 export const MIN_FRAME_BYTES = 14;

@@ -7,6 +7,7 @@
  */
 import { assert } from "@dejavm/base";
 
+/** A seed, and a generator's whole state. */
 export const SEED_BYTES = 32;
 const BLOCK_BYTES = 64;
 const ROUND_PAIRS = 10;

@@ -8,6 +8,7 @@ import { DEVICE_ID } from "../wire.ts";
 import { ChaChaGenerator, SEED_BYTES } from "./chacha.ts";
 import { RNG_MAX_BYTES, RNG_QUEUE_SIZE } from "./wire.ts";
 
+/** What an entropy device is connected to, and its first seed. */
 export interface VirtioRngOptions extends VirtioOptions {
   /** 32 bytes: `MachineConfig.entropySeed`, or derived from it. */
   readonly seed: Uint8Array;
