@@ -62,6 +62,7 @@ type PowerState =
   | { readonly kind: "power-off"; readonly status: number }
   | { readonly kind: "reset" };
 
+/** See the head of this file. */
 export class Machine {
   readonly #core: HartCore;
   readonly #ram: Ram;
@@ -135,6 +136,7 @@ export class Machine {
     core.set64("medeleg", 0xb1ffn);
     core.set64("mideleg", 0x222n);
     core.set64("mcounteren", 7n);
+    core.set64("scounteren", 7n);
     core.set64("menvcfg", (1n << 63n) | (1n << 61n) | (1n << 7n));
     core.set64("mstatus", MSTATUS.FS & (1n << 13n));
   }

@@ -30,7 +30,7 @@ export const ISA_EXTENSIONS: readonly string[] = [
 ];
 
 /** Bytes that one `cbo.zero` clears. */
-export const CBOZ_BLOCK_BYTES = 64;
+const CBOZ_BLOCK_BYTES = 64;
 
 const HART_INTC = 1;
 const HART = 2;

@@ -42,13 +42,12 @@ export const MAX_MEMORY_BYTES = 3 * 1024 * 1024 * 1024;
 /** RAM comes in units of one Sv39 megapage. */
 export const MEMORY_UNIT_BYTES = 2 * 1024 * 1024;
 
-/** virtio-mmio slots; slot n is at 0x1000_1000 + n * 0x1000 and raises interrupt n + 1. */
-export const VIRTIO_SLOTS = 8;
+/** There are eight virtio-mmio slots; slot n is at 0x1000_1000 + n * 0x1000 and raises interrupt n + 1. */
 const VIRTIO_BASE = 0x1000_1000;
 const VIRTIO_STRIDE = 0x1000;
 
 /** Disks have the first slots, so that Linux names them vda, vdb, ... in configuration order. */
-export const MAX_DISKS = 4;
+const MAX_DISKS = 4;
 
 /** What stands in a virtio slot. */
 export type VirtioRole =
@@ -67,7 +66,7 @@ export interface VirtioSlot {
 }
 
 /** The region of virtio slot 0 .. VIRTIO_SLOTS-1. */
-export function virtioRegion(slot: number): Region {
+function virtioRegion(slot: number): Region {
   return { base: VIRTIO_BASE + slot * VIRTIO_STRIDE, size: VIRTIO_STRIDE };
 }
 

@@ -29,10 +29,12 @@ export function get64(name: FieldName): I64 {
   return load64(STATE, FIELD[name].offset);
 }
 
+/** Stores a 32-bit state field. */
 export function set32(f: Fn, name: FieldName, value: I32): void {
   f.store32(STATE, value, FIELD[name].offset);
 }
 
+/** Stores a 64-bit state field. */
 export function set64(f: Fn, name: FieldName, value: I64): void {
   f.store64(STATE, value, FIELD[name].offset);
 }

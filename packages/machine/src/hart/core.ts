@@ -222,7 +222,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   });
   const csrFunctions: CsrFunctions = { ...trap, flushTlb: mmu.flushTlb };
   defineMmu(b, mmu);
-  defineTrap(b, trap);
+  defineTrap(b, trap, fp);
   defineCsr(b, csrFunctions, csr);
   defineFloatEnter(b, floatEnter, trap.refreshFloat);
   defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter }, FUSED_PAIRS);

@@ -81,6 +81,10 @@ const DELEGABLE = 0xb3ff;
 /** Bits of menvcfg and senvcfg that are implemented. */
 export const ENVCFG = { CBZE: 1n << 7n, FIOM: 1n, ADUE: 1n << 61n, STCE: 1n << 63n } as const;
 
+/** Values of satp.MODE besides 0, bare. */
+const SATP_SV39 = 8;
+export const SATP_SV48 = 9;
+
 /** misa: RV64, A C D F I M S U. */
 const MISA =
   (2n << 62n) |
@@ -385,7 +389,8 @@ const STATUS: readonly CsrEntry[] = [
     write: ({ f, functions }, value) => {
       // A write with an unsupported mode has no effect at all.
       const mode = f.let(wrap(shrU(value, i64(60))));
-      f.if(either(eqz(mode), either(eq(mode, i32(8)), eq(mode, i32(9)))), () => {
+      const paged = either(eq(mode, i32(SATP_SV39)), eq(mode, i32(SATP_SV48)));
+      f.if(either(eqz(mode), paged), () => {
         set64(f, "satp", and(value, i64(0xf0ff_ffff_ffff_ffffn | (0xffffn << 44n))));
         f.call(functions.flushTlb);
       });

@@ -33,6 +33,7 @@ const LANE_PRIMES = [
 const SEED_PRIME = 0xff51afd7ed558ccdn;
 const FINAL_PRIMES = [0x27d4eb2f165667c5n, 0xd6e8feb86659fd93n] as const;
 
+/** Defines `hash_page`; see the head of this file. */
 export function defineDigest(b: HartBuilder): FuncRef {
   const ref = b.m.declare("hash_page", ["i32", "i32"]);
   b.m.define(ref, (f, address, seed) => {

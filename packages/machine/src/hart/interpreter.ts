@@ -23,6 +23,7 @@ import {
   extendS,
   extendU,
   gtS,
+  gtU,
   i32,
   i64,
   load8U,
@@ -39,6 +40,7 @@ import {
   ltS,
   ne,
   nez,
+  or,
   shl,
   shrS,
   shrU,
@@ -77,10 +79,11 @@ export interface ExecuteContext {
   readonly floatEnter: FuncRef<readonly ["i32"], undefined>;
 }
 
+/** (record address, budget) -> EXIT.* */
 export type ExecuteRef = FuncRef<readonly ["i32", "i32"], "i32">;
 
 /** Size and extension of each kind of memory access. */
-export const MEMORY: Readonly<
+const MEMORY: Readonly<
   Record<
     MemoryKind,
     {
@@ -100,7 +103,8 @@ export const MEMORY: Readonly<
   d: { log2: 3, load: load64, extend: (x) => x },
 };
 
-export function storeKind(f: Fn, kind: MemoryKind, address: I32, value: I64): void {
+/** Stores the low 8, 16, 32 or 64 bits of `value` at a linear address. */
+function storeKind(f: Fn, kind: MemoryKind, address: I32, value: I64): void {
   switch (MEMORY[kind].log2) {
     case 0:
       return f.store8(address, value);
@@ -510,7 +514,8 @@ class RecordSem implements Sem {
       return;
     }
     const dynamic = rounds && this.rm === 7;
-    const needed = dynamic ? nez(get32("fpMode")) : ne(get32("fpState"), i32(2));
+    const clean = ne(get32("fpState"), i32(2));
+    const needed = dynamic ? or(clean, gtU(get32("frm"), i32(4))) : clean;
     f.if(
       needed,
       () => {

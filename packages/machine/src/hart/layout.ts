@@ -32,6 +32,7 @@ export const X_BASE = 0;
 export const F_BASE = 256;
 const FIELDS_BASE = 512;
 
+/** PMP address registers that software can probe. */
 export const PMP_ENTRIES = 16;
 
 type PmpName = `pmpaddr${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15}`;
@@ -169,6 +170,7 @@ const SPECS = {
   statTableStores: t64,
 } as const satisfies Record<string, FieldSpec>;
 
+/** Name of a scalar of the state block. */
 export type FieldName = keyof typeof SPECS;
 
 function layOut(): Record<FieldName, Field> {
@@ -183,7 +185,8 @@ function layOut(): Record<FieldName, Field> {
   return fields as Record<FieldName, Field>;
 }
 
-export const STATE_BYTES = 8192;
+/** Size of the state block: registers, scalars, and the opcode table of fused pairs. */
+const STATE_BYTES = 8192;
 /** Offset and width of every scalar. */
 export const FIELD: Readonly<Record<FieldName, Field>> = layOut();
 
@@ -250,7 +253,9 @@ export const ITLB_ENTRY = { bytes: 16, shift: 4, tag: 0, slot: 8 } as const;
 /** TLB sets: one per way of checking permissions. */
 export const TLB_SET = { user: 0, supervisor: 1, supervisorSum: 2, machine: 3 } as const;
 const TLB_SETS = 4;
+/** Bytes of one set of the data TLB. */
 export const DTLB_SET_BYTES = DTLB_ENTRIES * DTLB_ENTRY.bytes;
+/** Bytes of one set of the fetch TLB. */
 export const ITLB_SET_BYTES = ITLB_ENTRIES * ITLB_ENTRY.bytes;
 
 /** Entries filled since the last flush, by address; past this many a flush clears everything. */
@@ -323,7 +328,9 @@ export interface MemoryMap {
   readonly totalBytes: number;
 }
 
-export const HASH_SCRATCH_BYTES = 65_536;
+/** Room for bytes that are hashed but do not lie in guest RAM. */
+const HASH_SCRATCH_BYTES = 65_536;
+/** Unit in which a linear memory is sized. */
 export const WASM_PAGE_BYTES = 65_536;
 
 /** Lays out linear memory for `ramBytes` of guest RAM (a multiple of 4,096). */

@@ -1,5 +1,5 @@
 /**
- * Address translation and every access that misses the TLB (privileged manual, "Sv39" and "Sv48"). All
+ * Address translation and every access that misses the TLB (privileged manual, "Sv39", "Sv48"). All
  * hooks into guest memory live here: page faults, absent pages, dirty tracking, page tables that
  * change, code that is overwritten, watch ranges, devices.
  *
@@ -11,6 +11,7 @@
  *   bits, memory or devices change.
  */
 
+import { RAM_BASE } from "../board/memory-map.ts";
 import { CAUSE } from "../isa/instruction.ts";
 import type { I32, I64 } from "../wasm/expr.ts";
 import {
@@ -27,7 +28,6 @@ import {
   ifElse,
   leU,
   load8U,
-  load16U,
   load32,
   load64,
   load64From8U,
@@ -55,7 +55,7 @@ import {
   set64,
   tlbOffset,
 } from "./builder.ts";
-import { ENVCFG, MSTATUS } from "./csr.ts";
+import { ENVCFG, MSTATUS, SATP_SV48 } from "./csr.ts";
 import {
   DTLB_ENTRIES,
   DTLB_ENTRY,
@@ -64,11 +64,7 @@ import {
   ITLB_ENTRIES,
   ITLB_ENTRY,
   PAGE_FLAG,
-  SLOT_PAGE,
 } from "./layout.ts";
-
-/** Physical address of the first byte of RAM (QEMU `virt`). */
-export const RAM_BASE = 0x8000_0000;
 
 /** What an access wants to do. */
 const ACCESS = { read: 0, write: 1, fetch: 2 } as const;
@@ -76,9 +72,6 @@ const ACCESS = { read: 0, write: 1, fetch: 2 } as const;
 const PTE = { V: 1, R: 2, W: 4, X: 8, U: 16, A: 64, D: 128 } as const;
 const PPN_MASK = (1n << 44n) - 1n;
 const PAGE_MASK = -4096;
-/** Values of satp.MODE. */
-export const SATP_SV39 = 8;
-export const SATP_SV48 = 9;
 const EMPTY_TAG = i64(-1);
 
 type Unary = FuncRef<readonly ["i32"], undefined>;
@@ -105,6 +98,7 @@ export interface MmuFunctions {
   readonly walk: FuncRef<readonly ["i64", "i32"], "i32">;
 }
 
+/** Declares the functions of this file, so that others can call them. */
 export function declareMmu(b: HartBuilder): MmuFunctions {
   const { m } = b;
   return {
@@ -137,6 +131,7 @@ interface Internal {
   readonly touchWrite: Unary;
 }
 
+/** Gives the declared functions their bodies. */
 export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
   const { m } = b;
   const own: Internal = {
@@ -868,14 +863,4 @@ function defineFetch(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
     f.store32(entry, slot, ITLB_ENTRY.slot);
     f.return(add(slot, recordOffset));
   });
-}
-
-/** RAM page whose records lie in `slot`. */
-export function slotPage(slot: I32): I32 {
-  return load32(slot, SLOT_PAGE);
-}
-
-/** The halfword of guest code at a linear address. */
-export function codeHalf(linear: I32): I32 {
-  return load16U(linear);
 }

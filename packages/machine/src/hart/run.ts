@@ -57,6 +57,7 @@ import { OP, SINGLE_OPS } from "./variants.ts";
 
 const INTERRUPT = 1n << 63n;
 
+/** What the outer loop is made of. */
 export interface RunContext {
   readonly b: HartBuilder;
   readonly mmu: MmuFunctions;
@@ -78,8 +79,10 @@ interface Private {
   readonly afterStep: FuncRef<readonly [], undefined>;
 }
 
+/** (budget in positions, at least 1) -> EXIT.* */
 export type RunRef = FuncRef<readonly ["i32"], "i32">;
 
+/** Defines `run`; see the head of this file. */
 export function defineRun(ref: RunRef, c: RunContext): void {
   const { m } = c.b;
   const own: Private = {

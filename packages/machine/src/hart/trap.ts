@@ -35,6 +35,7 @@ import {
 import { call, type FuncRef } from "../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import { ENVCFG, IP, MSTATUS } from "./csr.ts";
+import type { FloatOps } from "./float/float.ts";
 import { DTLB_SET_BYTES, EXIT, ITLB_SET_BYTES, TLB_SET } from "./layout.ts";
 import { dataPrivilege } from "./mmu.ts";
 
@@ -63,6 +64,7 @@ export interface TrapFunctions {
   readonly refreshFloat: FuncRef<readonly [], undefined>;
 }
 
+/** Declares the functions of this file, so that others can call them. */
 export function declareTrap(b: HartBuilder): TrapFunctions {
   const { m } = b;
   return {
@@ -80,12 +82,13 @@ export function declareTrap(b: HartBuilder): TrapFunctions {
   };
 }
 
-export function defineTrap(b: HartBuilder, trap: TrapFunctions): void {
+/** Gives the declared functions their bodies. */
+export function defineTrap(b: HartBuilder, trap: TrapFunctions, fp: FloatOps): void {
   defineTime(b, trap);
   defineInterrupts(b, trap);
   defineTakeTrap(b, trap);
   defineReturns(b, trap);
-  defineRefresh(b, trap);
+  defineRefresh(b, trap, fp);
 }
 
 // ---- time ----------
@@ -256,7 +259,7 @@ function defineReturns(b: HartBuilder, trap: TrapFunctions): void {
 
 // ---- derived fields ----------
 
-function defineRefresh(b: HartBuilder, trap: TrapFunctions): void {
+function defineRefresh(b: HartBuilder, trap: TrapFunctions, fp: FloatOps): void {
   const { m, map } = b;
   m.define(trap.refreshMode, (f) => {
     const supervisorSet = ifElse(
@@ -272,7 +275,6 @@ function defineRefresh(b: HartBuilder, trap: TrapFunctions): void {
     const fs = f.let(and(wrap(shrU(get64("mstatus"), i64(13))), i32(3)));
     const dirty = f.let(eq(fs, i32(3)));
     set32(f, "fpState", ifElse(eqz(fs), i32(0), ifElse(dirty, i32(2), i32(1))));
-    const nothingToAccrue = both(dirty, both(eqz(get32("frm")), and(get32("fflags"), i32(1))));
-    set32(f, "fpMode", eqz(nothingToAccrue));
+    fp.recomputeMode(f, dirty);
   });
 }

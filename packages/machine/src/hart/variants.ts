@@ -73,13 +73,8 @@ export function variantOp(instruction: Instruction, key: VariantKey): number {
   return op;
 }
 
-/** The variant behind an opcode; undefined for those of `OP`. */
-export function variantOfOp(op: number): Variant | undefined {
-  return VARIANTS[op - FIRST_VARIANT];
-}
-
 /** What a variant is called: the instruction and what is known about it, `bne/2/near`. */
-export function variantName({ instruction, length, discard, near, rm }: Variant): string {
+function variantName({ instruction, length, discard, near, rm }: Variant): string {
   const known = [
     length === 2 ? "/2" : "",
     discard ? "/x0" : "",

@@ -46,11 +46,17 @@ export function instructionWord(first: number, second: number): number {
   return ((second << 16) | first) >>> 0;
 }
 
+/** Bits 11:7, the destination register. */
 export const fieldRd = (word: number): number => (word >>> 7) & 31;
+/** Bits 19:15, the first source register. */
 export const fieldRs1 = (word: number): number => (word >>> 15) & 31;
+/** Bits 24:20, the second source register. */
 export const fieldRs2 = (word: number): number => (word >>> 20) & 31;
+/** Bits 31:27, the third source register. */
 export const fieldRs3 = (word: number): number => word >>> 27;
+/** Bits 14:12, the rounding mode. */
 export const fieldRm = (word: number): number => (word >>> 12) & 7;
+/** Bits 31:20, the CSR number. */
 export const fieldCsr = (word: number): number => word >>> 20;
 
 /** The immediate of a format, signed; for U the upper 20 bits in place. */

@@ -4,7 +4,7 @@
  */
 import type { Format, Instruction, Operands, Sem } from "./instruction.ts";
 
-/** Major opcodes with their low bits 11 (unprivileged manual, "RV32/64G Instruction Set Listings"). */
+/** Major opcodes, low bits 11 included (unprivileged manual, "Instruction Set Listings"). */
 export const OPCODE = {
   load: 0x03,
   loadFp: 0x07,
@@ -57,6 +57,7 @@ export interface Traits {
   readonly float?: Instruction["float"];
 }
 
+/** A table entry; mask and match follow from `fields`. */
 export function define(
   name: string,
   fields: Fields,

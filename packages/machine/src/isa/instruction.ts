@@ -9,7 +9,7 @@ import type { Fn, Local } from "../wasm/module.ts";
 
 /** Width and extension of a load; stores use the width alone. */
 export type MemoryKind = "b" | "bu" | "h" | "hu" | "w" | "wu" | "d";
-/** Rounding-mode field of a floating-point instruction: 0 RNE, 1 RTZ, 2 RDN, 3 RUP, 4 RMM, 7 DYN. */
+/** Rounding-mode field of an instruction: 0 RNE, 1 RTZ, 2 RDN, 3 RUP, 4 RMM, 7 DYN. */
 export type RoundingField = 0 | 1 | 2 | 3 | 4 | 7;
 /** What a CSR instruction does with its operand. */
 export type CsrAction = "write" | "set" | "clear";
@@ -99,6 +99,7 @@ export interface Operands {
   readonly rs3?: "x" | "f";
 }
 
+/** One entry of the instruction table. */
 export interface Instruction {
   readonly name: string;
   /** An instruction word w is this one where (w & mask) >>> 0 === match. */

@@ -51,6 +51,7 @@ function reserved(kind: "w" | "d"): Instruction[] {
   ];
 }
 
+/** The entries of A. */
 export const RV64A: readonly Instruction[] = [
   ...reserved("w"),
   ...reserved("d"),

@@ -87,6 +87,7 @@ function singleBit(
   ];
 }
 
+/** The entries of Zba, Zbb and Zbs. */
 export const RV64B: readonly Instruction[] = [
   zba.r("add.uw", op32, 0, 0x04, (s) => s.rd(add(zeroExtendWord(s.rs1), s.rs2))),
   ...shiftAdd("sh1add", 2, 1),

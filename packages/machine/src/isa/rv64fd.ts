@@ -208,6 +208,7 @@ function loadsAndStores(): Instruction[] {
   ];
 }
 
+/** The entries of F and D. */
 export const RV64FD: readonly Instruction[] = [
   ...loadsAndStores(),
   ...formatInstructions(SINGLE),

@@ -63,6 +63,7 @@ const jalr = (s: Sem): void => {
   s.jump(target);
 };
 
+/** The entries of RV64I, Zifencei and Zicboz. */
 export const RV64I: readonly Instruction[] = [
   define(
     "lui",

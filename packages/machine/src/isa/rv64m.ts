@@ -79,6 +79,7 @@ function unsignedRem<T extends IntType>(s: Sem, x: Expr<T>, y: Expr<T>): Expr<T>
   return ifElse(eqz(b), a, remU(a, b));
 }
 
+/** The entries of M. */
 export const RV64M: readonly Instruction[] = [
   r("mul", op, 0, FUNCT7, (s) => s.rd(mul(s.rs1, s.rs2))),
   r("mulh", op, 1, FUNCT7, (s) => {

@@ -29,6 +29,7 @@ const exact = (name: SystemOp, funct7: number, rs2: number): Instruction =>
     (s) => s.system(name),
   );
 
+/** The entries of Zicsr and the privileged architecture. */
 export const SYSTEM: readonly Instruction[] = [
   ...csr("csrrw", 1, "write"),
   ...csr("csrrs", 2, "set"),

@@ -7,6 +7,7 @@ import { RV64I } from "./rv64i.ts";
 import { RV64M } from "./rv64m.ts";
 import { SYSTEM } from "./system.ts";
 
+/** All of them; no two match the same word. */
 export const INSTRUCTIONS: readonly Instruction[] = [
   ...RV64I,
   ...RV64M,

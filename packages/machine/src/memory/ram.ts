@@ -25,6 +25,7 @@ export interface WatchRange {
   readonly on: "read" | "write" | "access";
 }
 
+/** An access that touched a watch range; the address is guest physical. */
 export interface WatchHit {
   readonly address: number;
   readonly write: boolean;

@@ -32,7 +32,10 @@ import { decodeState } from "./state-codec.ts";
 
 /** Where a snapshot's bytes come from, in order. */
 export interface ByteSource {
-  /** The next `count` bytes, fewer only where the source ends; may be a view that lasts until the next call. */
+  /**
+   * The next `count` bytes, fewer only where the source ends; may be a view that lasts until the
+   * next call.
+   */
   read(count: number): Uint8Array;
 }
 

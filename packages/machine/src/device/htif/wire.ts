@@ -16,7 +16,7 @@ export const DEVICE_SYSCALL = 0n;
 export const DEVICE_CONSOLE = 1n;
 export const COMMAND_PUT_CHARACTER = 1n;
 
-/** A system call block: number and arguments a0-a6, 64 bits each; the result replaces the number. */
+/** A system call block: number and arguments a0-a6, 64 bits each; the result goes in front. */
 export const SYSCALL_BLOCK_BYTES = 64;
 /** What `fromhost` says when a system call is done. */
 export const SYSCALL_DONE = 1;

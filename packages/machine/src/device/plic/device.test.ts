@@ -34,7 +34,7 @@ describe("PLIC", () => {
     expect(out.s).toBe(false);
   });
 
-  test("a claim takes the highest priority, then the lowest number, and completes to the next", () => {
+  test("a claim takes the highest priority, then the lowest number, then the next", () => {
     const { plic, out } = make();
     enableForS(plic, [40, 3, 90]);
     plic.write(4 * 40, 4, 5);
@@ -52,7 +52,7 @@ describe("PLIC", () => {
     expect(plic.read(CLAIM_S)).toBe(7);
   });
 
-  test("a source being served interrupts again only after completion, if its line is still up", () => {
+  test("a source being served interrupts again after completion, if its line is up", () => {
     const { plic, out } = make();
     enableForS(plic, [10]);
     const line = plic.line(10);

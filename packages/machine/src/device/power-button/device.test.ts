@@ -7,7 +7,7 @@ import {
   FakeMemory,
   outcomeOf,
   tryAbsentPages,
-} from "../virtio/fake-guest.ts";
+} from "../virtio/test-support/fake-guest.ts";
 import { REG, STATUS } from "../virtio/wire.ts";
 import { PowerButton } from "./device.ts";
 import { EVENT_BYTES, INPUT_CONFIG, INPUT_QUEUE, INPUT_SELECT, KEY_POWER } from "./wire.ts";

@@ -38,7 +38,7 @@ describe("16550A", () => {
     expect(uart.read(wire.IER_DLM, 1)).toBe(0);
   });
 
-  test("enabling the transmit interrupt raises it; reading IIR lowers it; a byte raises it again", () => {
+  test("enabling the transmit interrupt raises it, reading IIR lowers it, a byte raises it", () => {
     const { uart, seen } = make();
     uart.write(wire.IER_DLM, 1, wire.IER_TRANSMIT);
     expect(seen.irq).toBe(true);

@@ -1,4 +1,4 @@
-/** Registers of the 16550A (National Semiconductor PC16550D data sheet, section 8), one byte each. */
+/** Registers of the 16550A (National Semiconductor PC16550D data sheet, section 8): one byte. */
 
 /** Receive buffer (read), transmit holding (write); divisor low while LCR.DLAB is set. */
 export const RBR_THR_DLL = 0;

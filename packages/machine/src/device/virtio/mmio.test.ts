@@ -1,8 +1,13 @@
 import { CodedError, Prng } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import type { AccessWidth } from "../device.ts";
-import { FakeDriver, type FakeDriverOptions, FakeIrq, FakeMemory } from "./fake-guest.ts";
 import { VirtioRng } from "./rng/device.ts";
+import {
+  FakeDriver,
+  type FakeDriverOptions,
+  FakeIrq,
+  FakeMemory,
+} from "./test-support/fake-guest.ts";
 import { FEATURE, INTERRUPT, REG, STATUS } from "./wire.ts";
 
 const SEED = new Uint8Array(32).fill(7);

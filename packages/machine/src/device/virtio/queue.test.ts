@@ -1,5 +1,6 @@
 import { Prng } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
+import { VirtioRng } from "./rng/device.ts";
 import {
   FAKE_RAM_BASE,
   FakeDriver,
@@ -9,8 +10,7 @@ import {
   outcomeOf,
   type Scenario,
   tryAbsentPages,
-} from "./fake-guest.ts";
-import { VirtioRng } from "./rng/device.ts";
+} from "./test-support/fake-guest.ts";
 import { DESC_FLAG, FEATURE, MAX_CHAIN_BUFFERS, MAX_CHAIN_BYTES, REG, STATUS } from "./wire.ts";
 
 /** The entropy device stands for all: it answers every chain. */

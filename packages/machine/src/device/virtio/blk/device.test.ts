@@ -12,7 +12,7 @@ import {
   outcomeOf,
   type Scenario,
   tryAbsentPages,
-} from "../fake-guest.ts";
+} from "../test-support/fake-guest.ts";
 import { DESC_FLAG, FEATURE, REG, STATUS } from "../wire.ts";
 import { VirtioBlk } from "./device.ts";
 import { BLK_MAX_RANGE_SECTORS, BLK_MAX_RANGES, BLK_STATUS, BLK_TYPE } from "./wire.ts";

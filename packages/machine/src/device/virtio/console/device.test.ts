@@ -9,7 +9,7 @@ import {
   FakeMemory,
   type Scenario,
   tryAbsentPages,
-} from "../fake-guest.ts";
+} from "../test-support/fake-guest.ts";
 import { DESC_FLAG, REG, STATUS } from "../wire.ts";
 import { VirtioConsole } from "./device.ts";
 import { CONSOLE_FEATURE, CONTROL_EVENT, CONTROL_QUEUE, MAX_WAITING_INPUT_BYTES } from "./wire.ts";

@@ -9,7 +9,7 @@ import {
   FakeMemory,
   type Scenario,
   tryAbsentPages,
-} from "../fake-guest.ts";
+} from "../test-support/fake-guest.ts";
 import { DESC_FLAG, FEATURE, INTERRUPT, REG, STATUS } from "../wire.ts";
 import { VirtioNet } from "./device.ts";
 import {

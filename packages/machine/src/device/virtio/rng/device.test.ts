@@ -1,6 +1,12 @@
 import { CodedError } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
-import { FakeDriver, FakeIrq, FakeMemory, type Scenario, tryAbsentPages } from "../fake-guest.ts";
+import {
+  FakeDriver,
+  FakeIrq,
+  FakeMemory,
+  type Scenario,
+  tryAbsentPages,
+} from "../test-support/fake-guest.ts";
 import { ChaChaGenerator, chacha20Block } from "./chacha.ts";
 import { VirtioRng } from "./device.ts";
 import { RNG_MAX_BYTES } from "./wire.ts";

@@ -3,8 +3,14 @@
  * device through its registers and rings as a guest would.
  */
 import { assert } from "@dejavm/base";
-import { type Device, type GuestMemory, type Missing, PAGE_BYTES, type State } from "../device.ts";
-import { DESC_BYTES, DESC_FLAG, FEATURE, REG, STATUS } from "./wire.ts";
+import {
+  type Device,
+  type GuestMemory,
+  type Missing,
+  PAGE_BYTES,
+  type State,
+} from "../../device.ts";
+import { DESC_BYTES, DESC_FLAG, FEATURE, REG, STATUS } from "../wire.ts";
 
 /** Guest physical address of the first byte of `FakeMemory`. */
 export const FAKE_RAM_BASE = 0x8000_0000;
