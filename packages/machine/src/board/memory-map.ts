@@ -42,7 +42,7 @@ export const MAX_MEMORY_BYTES = 3 * 1024 * 1024 * 1024;
 /** RAM comes in units of one Sv39 megapage. */
 export const MEMORY_UNIT_BYTES = 2 * 1024 * 1024;
 
-/** There are eight virtio-mmio slots; slot n is at 0x1000_1000 + n * 0x1000 and raises interrupt n + 1. */
+/** Of eight virtio-mmio slots, slot n is at 0x1000_1000 + n * 0x1000, interrupt n + 1. */
 const VIRTIO_BASE = 0x1000_1000;
 const VIRTIO_STRIDE = 0x1000;
 

@@ -81,8 +81,8 @@ const DELEGABLE = 0xb3ff;
 /** Bits of menvcfg and senvcfg that are implemented. */
 export const ENVCFG = { CBZE: 1n << 7n, FIOM: 1n, ADUE: 1n << 61n, STCE: 1n << 63n } as const;
 
-/** Values of satp.MODE besides 0, bare. */
 const SATP_SV39 = 8;
+/** satp.MODE for four levels; SATP_SV39 for three, 0 for none. */
 export const SATP_SV48 = 9;
 
 /** misa: RV64, A C D F I M S U. */
