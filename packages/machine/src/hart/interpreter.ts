@@ -9,21 +9,17 @@
  *   and budgetLeft in the state block.
  */
 
-import type { CsrAction, MemoryKind, RoundingField, Sem, SystemOp } from "../isa/instruction.ts";
+import type { CsrAction, SystemOp } from "../isa/instruction.ts";
 import { CAUSE } from "../isa/instruction.ts";
-import type { Expr, I32, I64, ValType } from "../wasm/expr.ts";
+import type { I32, I64 } from "../wasm/expr.ts";
 import {
   add,
   and,
   eq,
   eqz,
-  extend8S,
-  extend16S,
-  extend32S,
   extendS,
   extendU,
   gtS,
-  gtU,
   i32,
   i64,
   load8U,
@@ -31,16 +27,10 @@ import {
   load16U,
   load32,
   load64,
-  load64From8S,
-  load64From8U,
   load64From16S,
-  load64From16U,
-  load64From32S,
-  load64From32U,
   ltS,
   ne,
   nez,
-  or,
   shl,
   shrS,
   shrU,
@@ -49,73 +39,27 @@ import {
   xor,
 } from "../wasm/expr.ts";
 import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
+import { type BodyFunctions, BodySem } from "./body-sem.ts";
 import { get32, get64, type HartBuilder, set32, set64, tlbOffset } from "./builder.ts";
 import type { CsrRef } from "./csr.ts";
 import { MSTATUS } from "./csr.ts";
-import type { FloatOps } from "./float/float.ts";
-import { boxF32, unboxF32 } from "./float/format.ts";
-import {
-  DTLB_ENTRIES,
-  DTLB_ENTRY,
-  EXIT,
-  F_BASE,
-  ITLB_ENTRIES,
-  ITLB_ENTRY,
-  RECORD,
-  X_BASE,
-} from "./layout.ts";
+import type {} from "./float/float.ts";
+
+import { EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, VARIANTS, type Variant } from "./variants.ts";
 
 /** What handlers call. */
-export interface ExecuteContext {
+export interface ExecuteContext extends BodyFunctions {
   readonly b: HartBuilder;
   readonly mmu: MmuFunctions;
   readonly trap: TrapFunctions;
   readonly csr: CsrRef;
-  readonly fp: FloatOps;
-  /** (is the rounding mode dynamic): before an instruction that changes floating-point state. */
-  readonly floatEnter: FuncRef<readonly ["i32"], undefined>;
 }
 
 /** (record address, budget) -> EXIT.* */
 export type ExecuteRef = FuncRef<readonly ["i32", "i32"], "i32">;
-
-/** Size and extension of each kind of memory access. */
-const MEMORY: Readonly<
-  Record<
-    MemoryKind,
-    {
-      readonly log2: number;
-      readonly load: (address: I32, offset?: number) => I64;
-      /** Extends what the slow path gives, which is zero-extended. */
-      readonly extend: (value: I64) => I64;
-    }
-  >
-> = {
-  b: { log2: 0, load: load64From8S, extend: extend8S },
-  bu: { log2: 0, load: load64From8U, extend: (x) => x },
-  h: { log2: 1, load: load64From16S, extend: extend16S },
-  hu: { log2: 1, load: load64From16U, extend: (x) => x },
-  w: { log2: 2, load: load64From32S, extend: extend32S },
-  wu: { log2: 2, load: load64From32U, extend: (x) => x },
-  d: { log2: 3, load: load64, extend: (x) => x },
-};
-
-/** Stores the low 8, 16, 32 or 64 bits of `value` at a linear address. */
-function storeKind(f: Fn, kind: MemoryKind, address: I32, value: I64): void {
-  switch (MEMORY[kind].log2) {
-    case 0:
-      return f.store8(address, value);
-    case 1:
-      return f.store16(address, value);
-    case 2:
-      return f.store32(address, value);
-    default:
-      return f.store64(address, value);
-  }
-}
 
 /** Variables and branch targets of the interpreter loop. */
 interface Loop {
@@ -145,10 +89,7 @@ const recordPc = (loop: Loop, offset: number): I64 =>
   add(loop.bias, extendU(shrU(add(loop.d, i32(offset)), i32(2))));
 
 /** Instruction semantics over predecoded records; `offset` is that of the record from d. */
-class RecordSem implements Sem {
-  readonly f: Fn;
-  readonly fp: FloatOps;
-  readonly rm: RoundingField;
+class RecordSem extends BodySem {
   readonly #loop: Loop;
   readonly #context: ExecuteContext;
   readonly #variant: Variant;
@@ -161,9 +102,7 @@ class RecordSem implements Sem {
     variant: Variant,
     at: { offset: number; last: boolean },
   ) {
-    this.f = loop.f;
-    this.fp = context.fp;
-    this.rm = variant.rm;
+    super(loop.f, context, { rm: variant.rm, dataTlb: loop.dataTlb });
     this.#loop = loop;
     this.#context = context;
     this.#variant = variant;
@@ -181,35 +120,26 @@ class RecordSem implements Sem {
 
   // ---- operands
 
-  get rs1(): I64 {
+  override get rs1(): I64 {
     return load64(this.#byte(RECORD.rs1), X_BASE);
   }
-  get rs2(): I64 {
+  override get rs2(): I64 {
     return load64(this.#byte(this.#rs2Field), X_BASE);
   }
-  get fs1(): I64 {
+  override get fs1(): I64 {
     return load64(this.#byte(RECORD.rs1), F_BASE);
   }
-  get fs2(): I64 {
+  override get fs2(): I64 {
     return load64(this.#byte(this.#rs2Field), F_BASE);
   }
-  get fs3(): I64 {
+  override get fs3(): I64 {
     return load64(this.#byte(RECORD.rs3), F_BASE);
-  }
-  get fs1s(): I32 {
-    return unboxF32(this.f.let(this.fs1));
-  }
-  get fs2s(): I32 {
-    return unboxF32(this.f.let(this.fs2));
-  }
-  get fs3s(): I32 {
-    return unboxF32(this.f.let(this.fs3));
   }
   get #rs2Field(): number {
     const { format } = this.#variant.instruction;
     return format === "S" || format === "B" ? RECORD.rd : RECORD.rs2;
   }
-  get imm(): I64 {
+  override get imm(): I64 {
     const { format } = this.#variant.instruction;
     if (format === "U")
       return extendS(shl(shrS(load32(this.#loop.d, RECORD.rd + this.#offset), i32(8)), i32(12)));
@@ -217,13 +147,13 @@ class RecordSem implements Sem {
       return extendS(shrS(load32(this.#loop.d, RECORD.rd + this.#offset), i32(8)));
     return load64From16S(this.#loop.d, RECORD.imm + this.#offset);
   }
-  get zimm(): I64 {
+  override get zimm(): I64 {
     return extendU(this.#byte(RECORD.rs1));
   }
-  get pc(): I64 {
+  override get pc(): I64 {
     return recordPc(this.#loop, this.#offset);
   }
-  get link(): I64 {
+  override get link(): I64 {
     return recordPc(this.#loop, this.#offset + this.#size);
   }
   get #position(): I64 {
@@ -231,139 +161,22 @@ class RecordSem implements Sem {
     return sub(get64("segmentEnd"), extendS(add(this.#loop.budget, count)));
   }
 
-  let<T extends ValType>(value: Expr<T>): Local<T> {
-    return this.f.let(value);
-  }
-
   // ---- results
 
-  rd(value: I64): void {
+  override rd(value: I64): void {
     if (this.#variant.discard) {
       this.f.scope(() => void this.f.let(value));
       return;
     }
     this.f.store64(this.#byte(RECORD.rd), value, X_BASE);
   }
-  fd(value: I64): void {
+  override fd(value: I64): void {
     this.f.store64(this.#byte(RECORD.rd), value, F_BASE);
-  }
-  fds(value: I32): void {
-    this.fd(boxF32(value));
-  }
-
-  // ---- memory
-
-  #entry(address: I64): Local<"i32"> {
-    return this.f.let(
-      add(this.#loop.dataTlb, tlbOffset(wrap(address), DTLB_ENTRIES, DTLB_ENTRY.shift)),
-    );
-  }
-
-  /** Hit where tag and alignment agree: the low bits that must be 0 stay in the comparison. */
-  #hits(address: I64, entry: I32, tag: number, log2: number): I32 {
-    return eq(load64(entry, tag), and(address, i64(-4096 | ((1 << log2) - 1))));
-  }
-
-  load(kind: MemoryKind, address: I64): I64 {
-    const { log2, load, extend } = MEMORY[kind];
-    const { f } = this;
-    const at = f.let(address);
-    const entry = this.#entry(at);
-    const value = f.local("i64");
-    f.if(
-      this.#hits(at, entry, DTLB_ENTRY.readTag, log2),
-      () => f.set(value, load(add(wrap(at), load32(entry, DTLB_ENTRY.addend)))),
-      () => {
-        f.set(value, extend(call(this.#context.mmu.loadSlow, at, i32(log2))));
-        this.#faultIfExit();
-      },
-      "likely",
-    );
-    return value;
-  }
-
-  store(kind: MemoryKind, address: I64, value: I64): void {
-    const { log2 } = MEMORY[kind];
-    const { f } = this;
-    const at = f.let(address);
-    const entry = this.#entry(at);
-    f.if(
-      this.#hits(at, entry, DTLB_ENTRY.writeTag, log2),
-      () => storeKind(f, kind, add(wrap(at), load32(entry, DTLB_ENTRY.addend)), value),
-      () => {
-        f.call(this.#context.mmu.storeSlow, at, value, i32(log2));
-        this.#faultIfExit();
-      },
-      "likely",
-    );
-  }
-
-  loadForUpdate(kind: "w" | "d", address: I64): I64 {
-    const { log2, load, extend } = MEMORY[kind];
-    const { f } = this;
-    const at = f.let(address);
-    const entry = this.#entry(at);
-    const value = f.local("i64");
-    f.if(
-      this.#hits(at, entry, DTLB_ENTRY.writeTag, log2),
-      () => f.set(value, load(add(wrap(at), load32(entry, DTLB_ENTRY.addend)))),
-      () => {
-        f.set(value, extend(call(this.#context.mmu.loadForUpdateSlow, at, i32(log2))));
-        this.#faultIfExit();
-      },
-      "likely",
-    );
-    return value;
-  }
-
-  loadReserved(kind: "w" | "d", address: I64): I64 {
-    const { f } = this;
-    const at = f.let(address);
-    const { log2 } = MEMORY[kind];
-    f.if(
-      nez(and(wrap(at), i32((1 << log2) - 1))),
-      () => {
-        this.#trap(CAUSE.loadMisaligned, at);
-      },
-      undefined,
-      "unlikely",
-    );
-    const value = this.load(kind, at);
-    set32(f, "reserved", i32(1));
-    set64(f, "reservation", at);
-    return value;
-  }
-
-  storeConditional(kind: "w" | "d", address: I64, value: I64): I64 {
-    const { f } = this;
-    const at = f.let(address);
-    const failed = f.let(i64(1));
-    const { log2 } = MEMORY[kind];
-    f.if(
-      nez(and(wrap(at), i32((1 << log2) - 1))),
-      () => {
-        this.#trap(CAUSE.storeMisaligned, at);
-      },
-      undefined,
-      "unlikely",
-    );
-    const holds = and(get32("reserved"), eq(get64("reservation"), at));
-    f.if(holds, () => {
-      this.store(kind, at, value);
-      f.set(failed, i64(0));
-    });
-    set32(f, "reserved", i32(0));
-    return failed;
-  }
-
-  zeroBlock(address: I64): void {
-    this.f.call(this.#context.mmu.zeroBlock, address);
-    this.#faultIfExit();
   }
 
   // ---- control
 
-  branch(condition: I32): void {
+  override branch(condition: I32): void {
     const { f } = this;
     const { d, target, jump, enter } = this.#loop;
     const fallThrough = (): void => f.set(d, add(d, i32(this.#offset + this.#size)));
@@ -381,7 +194,7 @@ class RecordSem implements Sem {
     f.br(enter);
   }
 
-  jumpRelative(): void {
+  override jumpRelative(): void {
     const { f } = this;
     const { d, target, jump, enter } = this.#loop;
     if (this.#variant.near) {
@@ -393,14 +206,14 @@ class RecordSem implements Sem {
     f.br(jump);
   }
 
-  jump(target: I64): void {
+  override jump(target: I64): void {
     this.f.set(this.#loop.target, target);
     this.f.br(this.#loop.jump);
   }
 
   // ---- system
 
-  csr(action: CsrAction, operand: I64): void {
+  override csr(action: CsrAction, operand: I64): void {
     const { f } = this;
     const index = load16U(this.#loop.d, RECORD.imm + this.#offset);
     const writes = action === "write" ? i32(1) : nez(this.#byte(RECORD.rs1));
@@ -409,7 +222,7 @@ class RecordSem implements Sem {
     f.if(
       nez(get32("exit")),
       () => {
-        f.if(ne(get32("exit"), i32(EXIT.recheck)), () => this.#fault());
+        f.if(ne(get32("exit"), i32(EXIT.recheck)), () => this.fault());
         this.rd(old);
         this.#advance();
         f.br(this.#loop.leave);
@@ -422,18 +235,18 @@ class RecordSem implements Sem {
     f.br(this.#loop.enter);
   }
 
-  system(op: SystemOp): void {
+  override system(op: SystemOp): void {
     const { f } = this;
     const { trap } = this.#context;
     switch (op) {
       case "ecall":
         return this.#ecall();
       case "ebreak":
-        return this.#trap(CAUSE.breakpoint, this.pc);
+        return this.trap(CAUSE.breakpoint, this.pc);
       case "mret":
       case "sret":
         f.call(op === "mret" ? trap.mret : trap.sret);
-        f.if(eq(get32("exit"), i32(EXIT.illegal)), () => this.#fault());
+        f.if(eq(get32("exit"), i32(EXIT.illegal)), () => this.fault());
         f.br(this.#loop.out);
         return;
       case "wfi":
@@ -456,11 +269,6 @@ class RecordSem implements Sem {
     }
   }
 
-  illegal(): void {
-    set32(this.f, "exit", i32(EXIT.illegal));
-    this.#fault();
-  }
-
   /** True in U-mode, and in S-mode where the mstatus bit forbids it. */
   #supervisorMayNot(bit: bigint): I32 {
     const forbidden = nez(and(get64("mstatus"), i64(bit)));
@@ -471,28 +279,16 @@ class RecordSem implements Sem {
     const { f } = this;
     f.if(and(get32("builtinSbi"), eq(get32("mode"), i32(1))), () => {
       set32(f, "exit", i32(EXIT.sbi));
-      this.#fault();
+      this.fault();
     });
     set64(f, "trapCause", extendU(add(get32("mode"), i32(CAUSE.ecallU))));
     set64(f, "trapValue", i64(0));
     set32(f, "exit", i32(EXIT.trap));
-    this.#fault();
-  }
-
-  #trap(cause: number, value: I64): void {
-    const { f } = this;
-    set64(f, "trapCause", i64(cause));
-    set64(f, "trapValue", value);
-    set32(f, "exit", i32(EXIT.trap));
-    this.#fault();
-  }
-
-  #faultIfExit(): void {
-    this.f.if(nez(get32("exit")), () => this.#fault(), undefined, "unlikely");
+    this.fault();
   }
 
   /** Leaves with d at this instruction's own record, also from the second of a fused pair. */
-  #fault(): void {
+  protected override fault(): void {
     const { f } = this;
     const { d, fault } = this.#loop;
     if (this.#offset > 0) f.set(d, add(d, i32(this.#offset)));
@@ -504,33 +300,11 @@ class RecordSem implements Sem {
     this.f.set(d, add(d, i32(this.#offset + this.#size)));
   }
 
-  /** Checks that the floating-point unit is on, and marks its state dirty. */
-  #enterFloat(): void {
-    const { f } = this;
-    const { float, rounds } = this.#variant.instruction;
-    if (float === "none") return;
-    if (float === "reads") {
-      f.if(eqz(get32("fpState")), () => this.illegal(), undefined, "unlikely");
-      return;
-    }
-    const dynamic = rounds && this.rm === 7;
-    const clean = ne(get32("fpState"), i32(2));
-    const needed = dynamic ? or(clean, gtU(get32("frm"), i32(4))) : clean;
-    f.if(
-      needed,
-      () => {
-        f.call(this.#context.floatEnter, i32(dynamic ? 1 : 0));
-        this.#faultIfExit();
-      },
-      undefined,
-      "unlikely",
-    );
-  }
-
   /** Emits the instruction, and the way to the next one unless another follows in a fused pair. */
   emit(): void {
     const { instruction } = this.#variant;
-    this.#enterFloat();
+    const { float, rounds } = instruction;
+    if (float !== "none") this.enterFloat(float, rounds && this.rm === 7);
     instruction.body(this);
     if (instruction.ends) return;
     if (!this.#last) return;

@@ -128,6 +128,7 @@ const SPECS = {
   /** TLB base addresses for data accesses and fetches in the present mode. */
   dataTlb: t32,
   fetchTlb: t32,
+  jumpCache: t32,
   fillCount: t32,
   /** Result of a page walk: guest physical address, and the page-table pages it read. */
   walkAddress: t64,
@@ -258,6 +259,13 @@ export const DTLB_SET_BYTES = DTLB_ENTRIES * DTLB_ENTRY.bytes;
 /** Bytes of one set of the fetch TLB. */
 export const ITLB_SET_BYTES = ITLB_ENTRIES * ITLB_ENTRY.bytes;
 
+/** Jump cache: where translated code for a virtual address is; one per privilege mode. */
+export const JUMP_CACHE_ENTRIES = 8192;
+/** One entry; empty ones have a tag of all ones. */
+export const JUMP_CACHE_ENTRY = { bytes: 16, shift: 4, tag: 0, region: 8 } as const;
+/** Bytes of one jump cache. */
+export const JUMP_CACHE_BYTES = JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY.bytes;
+
 /** Entries filled since the last flush, by address; past this many a flush clears everything. */
 export const FILL_LIST_CAPACITY = 16_384;
 
@@ -280,7 +288,23 @@ export const RECORD = {
   /** u16: instructions from here to the end of the block, this one included. */
   count: 6,
 } as const;
-export const SLOT_BYTES = (RECORD.perPage + 4) * RECORD.bytes;
+const RECORDS_BYTES = (RECORD.perPage + 4) * RECORD.bytes;
+
+/** What stands beside each record, at a fixed distance from it: 8 bytes, offsets from the record. */
+export const AUX = {
+  /** u16: the opcode that OP.region stands in front of. */
+  op: RECORDS_BYTES,
+  /** u16: table index of the translated region that begins here; 0: none. */
+  region: RECORDS_BYTES + 2,
+  /** u16: how often the block that begins here was entered, up to HEAT_LIMIT. */
+  heat: RECORDS_BYTES + 4,
+} as const;
+
+/** Entries after which a block is reported as hot, again and again. */
+export const HEAT_LIMIT = 256;
+
+/** A page's records and what stands beside them. */
+export const SLOT_BYTES = 2 * RECORDS_BYTES;
 /** Within a slot: the word of the instruction that straddles its end, and where it came from. */
 export const SLOT_CROSS_WORD = (RECORD.perPage + 2) * RECORD.bytes;
 /** Within a slot: the record that this word was decoded into. */
@@ -313,6 +337,7 @@ export interface MemoryMap {
   readonly hashScratch: number;
   readonly dtlb: number;
   readonly itlb: number;
+  readonly jumpCache: number;
   readonly fillList: number;
   /** u8 per RAM page. */
   readonly pageFlags: number;
@@ -348,6 +373,7 @@ export function memoryMap(ramBytes: number): MemoryMap {
     hashScratch: take(HASH_SCRATCH_BYTES),
     dtlb: take(TLB_SETS * DTLB_SET_BYTES),
     itlb: take(TLB_SETS * ITLB_SET_BYTES),
+    jumpCache: take(TLB_SETS * JUMP_CACHE_BYTES),
     fillList: take(FILL_LIST_CAPACITY * 4),
     pageFlags: take(ramPages),
     pageEpochs: take(ramPages * 4),

@@ -5,7 +5,7 @@
  */
 import { assert } from "@dejavm/base";
 import { CodeBuffer } from "./code.ts";
-import { type Expr, type I32, type I64, VAL_TYPE_CODE, type ValType } from "./expr.ts";
+import { type Expr, type I32, type I64, i32, VAL_TYPE_CODE, type ValType } from "./expr.ts";
 
 /** Parameter and result types of a function; at most one result. */
 export interface Signature {
@@ -46,6 +46,9 @@ const OP = {
   brTable: 0x0e,
   return: 0x0f,
   call: 0x10,
+  callIndirect: 0x11,
+  returnCall: 0x12,
+  returnCallIndirect: 0x13,
   drop: 0x1a,
   localGet: 0x20,
   localSet: 0x21,
@@ -54,6 +57,7 @@ const OP = {
 } as const;
 
 const EMPTY_BLOCK = 0x40;
+const FUNCREF = 0x70;
 
 /** Limits that V8 and the other engines share (WebAssembly JS API, "Implementation limits"). */
 const MAX_FUNCTION_LOCALS = 50_000;
@@ -103,6 +107,33 @@ function emitCall(out: CodeBuffer, func: FuncRef, args: readonly Expr[]): void {
   for (const arg of args) arg.emit(out);
   out.byte(OP.call);
   out.u32(func.index);
+}
+
+/** A function type of the module, for calls through the table. */
+export interface TypeRef<
+  P extends readonly ValType[] = readonly ValType[],
+  R extends ValType | undefined = ValType | undefined,
+> {
+  readonly index: number;
+  readonly signature: { readonly params: P; readonly result: R };
+}
+
+/** A call through the imported table, as an expression. */
+export function callIndirect<R extends ValType>(
+  type: TypeRef<readonly ValType[], R>,
+  slot: I32,
+  ...args: readonly Expr[]
+): Expr<R> {
+  return {
+    type: type.signature.result,
+    emit: (out) => {
+      for (const arg of args) arg.emit(out);
+      slot.emit(out);
+      out.byte(OP.callIndirect);
+      out.u32(type.index);
+      out.u32(0);
+    },
+  };
 }
 
 /** The body of one function. Statements append instructions in the order they are called. */
@@ -267,6 +298,22 @@ export class Fn {
     if (func.signature.result !== undefined) this.code.byte(OP.drop);
   }
 
+  /** Leaves the function by calling another in its place. */
+  returnCall(func: FuncRef, ...args: readonly Expr[]): void {
+    for (const arg of args) arg.emit(this.code);
+    this.code.byte(OP.returnCall);
+    this.code.u32(func.index);
+  }
+
+  /** The same through the imported table. */
+  returnCallIndirect(type: TypeRef, slot: I32, ...args: readonly Expr[]): void {
+    for (const arg of args) arg.emit(this.code);
+    slot.emit(this.code);
+    this.code.byte(OP.returnCallIndirect);
+    this.code.u32(type.index);
+    this.code.u32(0);
+  }
+
   unreachable(): void {
     this.code.byte(OP.unreachable);
   }
@@ -324,10 +371,32 @@ export class ModuleBuilder {
   readonly #imports: ImportedFunction[] = [];
   readonly #functions: DeclaredFunction[] = [];
   readonly #memory: { readonly initialPages: number; readonly maximumPages: number };
+  #tableSize: number | undefined;
+  #elements: { readonly offset: number; readonly functions: readonly FuncRef[] } | undefined;
 
   /** The module imports `env.memory` with these limits, in 64 KiB pages. */
   constructor(memory: { readonly initialPages: number; readonly maximumPages: number }) {
     this.#memory = memory;
+  }
+
+  /** Imports `env.table`, a table of at least `size` functions. */
+  importTable(size: number): void {
+    this.#tableSize = size;
+  }
+
+  /** Puts functions into the imported table from `offset` on when the module is instantiated. */
+  fillTable(offset: number, functions: readonly FuncRef[]): void {
+    assert(this.#tableSize !== undefined, "a table is imported before it is filled");
+    this.#elements = { offset, functions };
+  }
+
+  /** A function type for calls through the table. */
+  type<const P extends readonly ValType[], R extends ValType | undefined = undefined>(
+    params: P,
+    result?: R,
+  ): TypeRef<P, R> {
+    const signature = { params, result: result as R };
+    return { index: this.#typeIndex(signature), signature };
   }
 
   /** Imports a host function from `env`; all imports come before the first function. */
@@ -397,6 +466,17 @@ export class ModuleBuilder {
         s.u32(f.index);
       }
     });
+    const elements = this.#elements;
+    if (elements !== undefined) {
+      this.#section(out, 9, (s) => {
+        s.u32(1);
+        s.u32(0);
+        i32(elements.offset).emit(s);
+        s.byte(OP.end);
+        s.u32(elements.functions.length);
+        for (const { index } of elements.functions) s.u32(index);
+      });
+    }
     const bodies = this.#functions.map((f) => {
       assert(f.body !== undefined, `${f.name} was declared but never defined`);
       return encodeBody(f.body, f.signature);
@@ -441,13 +521,21 @@ export class ModuleBuilder {
   }
 
   #importSection(s: CodeBuffer): void {
-    s.u32(this.#imports.length + 1);
+    s.u32(this.#imports.length + (this.#tableSize === undefined ? 1 : 2));
     s.name("env");
     s.name("memory");
     s.byte(2);
     s.byte(1);
     s.u32(this.#memory.initialPages);
     s.u32(this.#memory.maximumPages);
+    if (this.#tableSize !== undefined) {
+      s.name("env");
+      s.name("table");
+      s.byte(1);
+      s.byte(FUNCREF);
+      s.byte(0);
+      s.u32(this.#tableSize);
+    }
     for (const { module, name, signature } of this.#imports) {
       s.name(module);
       s.name(name);

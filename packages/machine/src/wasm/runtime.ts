@@ -7,12 +7,18 @@ export interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }
 
+/** A table of functions. */
+export interface WasmTable {
+  set(index: number, value: null): void;
+}
+
 interface WasmInstance {
   readonly exports: Readonly<Record<string, unknown>>;
 }
 
 interface WasmNamespace {
   readonly Memory: new (limits: { initial: number; maximum: number }) => WasmMemory;
+  readonly Table: new (shape: { element: "anyfunc"; initial: number }) => WasmTable;
   readonly Module: new (bytes: Uint8Array<ArrayBuffer>) => object;
   readonly Instance: new (
     module: object,
@@ -25,6 +31,11 @@ const { WebAssembly: runtime } = globalThis as unknown as { readonly WebAssembly
 /** A linear memory of fixed size, in pages of 64 KiB. */
 export function createMemory(pages: number): WasmMemory {
   return new runtime.Memory({ initial: pages, maximum: pages });
+}
+
+/** A table of `size` empty places for functions. */
+export function createTable(size: number): WasmTable {
+  return new runtime.Table({ element: "anyfunc", initial: size });
 }
 
 /** Compiles and instantiates a module; its exports are what the module declares. */
