@@ -12,6 +12,7 @@ import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
 import { restoreHart, saveHart } from "./hart/hart-state.ts";
+import { DEFAULT_POLICY } from "./hart/jit/jit.ts";
 import { EXIT } from "./hart/layout.ts";
 import {
   type InputEvent,
@@ -34,8 +35,9 @@ import { encodeState } from "./snapshot/state-codec.ts";
  */
 export const SEMANTICS = 1;
 
+const ENGINE_POLICY = (globalThis as any).JIT ?? DEFAULT_POLICY;
 /** Positions that one call into generated code covers at most. */
-const MAX_SEGMENT = 1 << 30;
+const MAX_SEGMENT = 1 << 21;
 /** Virtual time at power-on runs at 100 million positions a second. */
 const DEFAULT_RATE = (1n << 32n) / 10n;
 /** A clock event sets the rate to at most one tick per position. */
@@ -73,14 +75,18 @@ export class Machine {
   #power: PowerState = { kind: "on" };
 
   private constructor(config: RestoreConfig, plan: BootPlan | undefined) {
-    this.#core = new HartCore(config.memoryBytes, {
-      firstWrite: (page) => this.#ram.firstWrite(page),
-      mmioRead: (address, size) => this.#mmioRead(address, size),
-      mmioWrite: (address, size) => this.#mmioWrite(address, size),
-      watch: (address, size, write) => this.#ram.noteAccess(address, size, write),
-      htif: () => this.#pollHtif(),
-      dropStaleCode: () => this.#ram.dropStaleCode(),
-    });
+    this.#core = new HartCore(
+      config.memoryBytes,
+      {
+        firstWrite: (page) => this.#ram.firstWrite(page),
+        mmioRead: (address, size) => this.#mmioRead(address, size),
+        mmioWrite: (address, size) => this.#mmioWrite(address, size),
+        watch: (address, size, write) => this.#ram.noteAccess(address, size, write),
+        htif: () => this.#pollHtif(),
+        dropStaleCode: () => this.#ram.dropStaleCode(),
+      },
+      ENGINE_POLICY,
+    );
     this.#ram = new Ram(this.#core);
     this.#digest = new RamDigest(this.#core, this.#ram);
     this.#board = new Board({
@@ -169,6 +175,7 @@ export class Machine {
       if (stop !== undefined) return this.#stopped(stop);
       const left = until - this.position;
       if (left <= 0n) return this.#stopped({ kind: "budget" });
+      core.jit.translatePending();
       core.exports.rebase_time();
       this.#board.updateDeadline();
       const code = core.exports.run(left > BigInt(MAX_SEGMENT) ? MAX_SEGMENT : Number(left));
@@ -423,6 +430,10 @@ export class Machine {
   dropCaches(): void {
     this.#core.exports.flush_tlb();
     this.#core.code.dropAll();
+  }
+
+  get jitStatistics() {
+    return this.#core.jit.statistics;
   }
 
   /** Accesses within these ranges stop the machine after they happened. */

@@ -73,6 +73,8 @@ export interface HostFunctions {
   readonly watch: FuncRef;
   /** (): the word `tohost` may have been written. */
   readonly htif: FuncRef;
+  /** (record): the block that begins here has been entered HEAT_LIMIT times more. */
+  readonly hot: FuncRef;
 }
 
 /** What `mmioRead` and `mmioWrite` answer. */

@@ -12,6 +12,7 @@ import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./cs
 import { defineDigest } from "./digest.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
+import { Jit, type JitPolicy, MAX_REGIONS } from "./jit/jit.ts";
 import {
   EXIT,
   F_BASE,
@@ -25,6 +26,7 @@ import {
 import { declareMmu, defineMmu } from "./mmu.ts";
 import { FUSED_PAIRS } from "./pairs.ts";
 import { CodeCache } from "./predecode.ts";
+import { declareRegion, defineRegion } from "./region.ts";
 import { defineRun } from "./run.ts";
 import { declareTrap, defineTrap } from "./trap.ts";
 import { SINGLE_OPS, VARIANTS } from "./variants.ts";
@@ -71,10 +73,12 @@ export class HartCore {
   readonly u8: Uint8Array;
   readonly code: CodeCache;
   readonly exports: HartExports;
+  readonly #jit: Jit;
   readonly #i32: Int32Array;
   readonly #u64: BigUint64Array;
 
-  constructor(ramBytes: number, host: HartHost) {
+  constructor(ramBytes: number, host: HartHost, policy: JitPolicy) {
+    this.#jit = new Jit(policy);
     this.map = memoryMap(ramBytes);
     const pages = this.map.totalBytes / WASM_PAGE_BYTES;
     this.memory = createMemory(pages);
@@ -97,16 +101,35 @@ export class HartCore {
       watch: (address: number, size: number, write: number) =>
         host.watch(address >>> 0, size, write !== 0),
       htif: () => host.htif(),
+      hot: (record: number) => this.#jit.hot(record >>> 0),
+      table: this.#jit.table,
     };
-    this.exports = instantiate(hartModule(this.map), env) as unknown as HartExports;
+    const exports = instantiate(hartModule(this.map), env);
+    this.exports = exports as unknown as HartExports;
     this.code = new CodeCache({
       map: this.map,
       memory: buffer,
       pair: (first, second) => PAIR_OPS.get(first * 65_536 + second),
       dropFetchTags: (slot) => this.exports.drop_fetch_tags(slot),
       flushTlb: () => this.exports.flush_tlb(),
+      slotDropped: (slot) => this.#jit.dropSlot(slot),
+      allDropped: () => this.#jit.dropAll(),
+    });
+    this.#jit.attach({
+      map: this.map,
+      memory: this.memory,
+      floatState: FLOAT_STATE,
+      exports,
+      unfuse: (op) => (op < SINGLE_OPS ? op : opOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
+      flush: () => this.exports.flush_tlb(),
+      requestPause: () => this.set32("stopRequest", 1),
     });
     this.#reset();
+  }
+
+  /** The translated tier. */
+  get jit(): Jit {
+    return this.#jit;
   }
 
   /** A 32-bit state field, unsigned. */
@@ -202,6 +225,13 @@ const PAIR_OPS = new Map(
   ]),
 );
 
+const FLOAT_STATE = {
+  base: 0,
+  fflags: FIELD.fflags.offset,
+  frm: FIELD.frm.offset,
+  mode: FIELD.fpMode.offset,
+};
+
 /** The binary module for one memory map. */
 function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   const pages = map.totalBytes / WASM_PAGE_BYTES;
@@ -212,20 +242,19 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   const trap = declareTrap(b);
   const csr: CsrRef = m.declare("csr", ["i32", "i32", "i64", "i32", "i64"], "i64");
   const floatEnter = m.declare("float_enter", ["i32"]);
-  const execute = m.declare("execute", ["i32", "i32"], "i32");
+  const execute = m.declare("execute", ["i32", "i32", "i64", "i32"], "i32");
+  m.importTable(MAX_REGIONS);
+  const region = m.type(["i64", "i32", "i32"], "i32");
+  const regions = declareRegion(b);
   const run = m.declare("run", ["i32"], "i32");
-  const fp = defineFloat(m, {
-    base: 0,
-    fflags: FIELD.fflags.offset,
-    frm: FIELD.frm.offset,
-    mode: FIELD.fpMode.offset,
-  });
+  const fp = defineFloat(m, FLOAT_STATE);
   const csrFunctions: CsrFunctions = { ...trap, flushTlb: mmu.flushTlb };
   defineMmu(b, mmu);
   defineTrap(b, trap, fp);
   defineCsr(b, csrFunctions, csr);
   defineFloatEnter(b, floatEnter, trap.refreshFloat);
-  defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter }, FUSED_PAIRS);
+  defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter, region }, FUSED_PAIRS);
+  defineRegion(regions, { b, mmu, execute, region });
   defineRun(run, { b, mmu, trap, execute, firstOfPair: PAIR_TABLE });
   m.export(defineDigest(b));
   for (const ref of [
@@ -235,6 +264,13 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     mmu.dropAllWriteTags,
     mmu.dropFetchTags,
     mmu.walk,
+    mmu.loadSlow,
+    mmu.storeSlow,
+    mmu.loadForUpdateSlow,
+    mmu.zeroBlock,
+    floatEnter,
+    regions.invoke,
+    regions.chain,
     trap.refreshMode,
     trap.refreshFloat,
     trap.rebaseTime,
@@ -255,6 +291,7 @@ function importHost(m: ModuleBuilder): HostFunctions {
     mmioWrite: m.import("mmio_write", ["i32", "i32"], "i32"),
     watch: m.import("watch", ["i32", "i32", "i32"]),
     htif: m.import("htif", []),
+    hot: m.import("hot", ["i32"]),
   };
 }
 

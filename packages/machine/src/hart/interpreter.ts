@@ -4,9 +4,10 @@
  * left to the end of its block, so budget is taken off once a block and the exact position is
  * known at every instruction: segmentEnd - (budget left + count of the record).
  *
- *   execute(record, budget): runs from `record`, whose block is already paid for, until the
- *   budget does not cover the next block or something needs attention; returns EXIT.*, with pc
- *   and budgetLeft in the state block.
+ *   execute(record, budget, stopPc, depth): runs from `record`, whose block is already paid for,
+ *   until the budget does not cover the next block, a jump goes to `stopPc`, or something needs
+ *   attention; returns EXIT.* (none for `stopPc`), with pc and budgetLeft in the state block.
+ *   `depth` is how many calls of translated code may still nest.
  */
 
 import type { CsrAction, SystemOp } from "../isa/instruction.ts";
@@ -22,6 +23,7 @@ import {
   gtS,
   i32,
   i64,
+  leS,
   load8U,
   load16S,
   load16U,
@@ -31,6 +33,7 @@ import {
   ltS,
   ne,
   nez,
+  or,
   shl,
   shrS,
   shrU,
@@ -38,15 +41,30 @@ import {
   wrap,
   xor,
 } from "../wasm/expr.ts";
-import { call, type Fn, type FuncRef, type Label, type Local } from "../wasm/module.ts";
+import {
+  call,
+  callIndirect,
+  type Fn,
+  type FuncRef,
+  type Label,
+  type Local,
+} from "../wasm/module.ts";
 import { type BodyFunctions, BodySem } from "./body-sem.ts";
 import { get32, get64, type HartBuilder, set32, set64, tlbOffset } from "./builder.ts";
 import type { CsrRef } from "./csr.ts";
 import { MSTATUS } from "./csr.ts";
-import type {} from "./float/float.ts";
-
-import { EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE } from "./layout.ts";
+import {
+  AUX,
+  EXIT,
+  F_BASE,
+  HEAT_LIMIT,
+  ITLB_ENTRIES,
+  ITLB_ENTRY,
+  RECORD,
+  X_BASE,
+} from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
+import type { RegionType } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, VARIANTS, type Variant } from "./variants.ts";
 
@@ -56,10 +74,11 @@ export interface ExecuteContext extends BodyFunctions {
   readonly mmu: MmuFunctions;
   readonly trap: TrapFunctions;
   readonly csr: CsrRef;
+  readonly region: RegionType;
 }
 
-/** (record address, budget) -> EXIT.* */
-export type ExecuteRef = FuncRef<readonly ["i32", "i32"], "i32">;
+/** (record address, budget, stop address, depth) -> EXIT.* */
+export type ExecuteRef = FuncRef<readonly ["i32", "i32", "i64", "i32"], "i32">;
 
 /** Variables and branch targets of the interpreter loop. */
 interface Loop {
@@ -71,6 +90,11 @@ interface Loop {
   readonly bias: Local<"i64">;
   readonly target: Local<"i64">;
   readonly dataTlb: Local<"i32">;
+  readonly depth: Local<"i32">;
+  /** The opcode that `redispatch` goes by. */
+  readonly op: Local<"i32">;
+  /** To the handler of `op`, which stands for the record at d. */
+  readonly redispatch: Label;
   /** To the handler of the record at d. */
   readonly next: Label;
   /** To the block that begins at d: pays for it first. */
@@ -326,10 +350,11 @@ export function defineExecute(
   pairs: readonly FusedPair[],
 ): void {
   const { m } = context.b;
-  m.define(ref, (f, d, budget) => {
+  m.define(ref, (f, d, budget, stopPc, depth) => {
     const bias = f.let(sub(get64("pc"), extendU(shrU(d, i32(2)))));
     const target = f.local("i64");
     const dataTlb = f.let(get32("dataTlb"));
+    const op = f.local("i32");
     f.block((out) => {
       f.block((leave) => {
         f.block((fault) => {
@@ -337,24 +362,33 @@ export function defineExecute(
             f.block((enter) => {
               f.block((jump) => {
                 f.loop((next) => {
-                  const loop = {
-                    f,
-                    d,
-                    budget,
-                    bias,
-                    target,
-                    dataTlb,
-                    next,
-                    enter,
-                    jump,
-                    fault,
-                    leave,
-                    out,
-                  };
-                  dispatch(loop, context, pairs);
+                  f.set(op, load16U(d, RECORD.op));
+                  f.loop((redispatch) => {
+                    dispatch(
+                      {
+                        f,
+                        d,
+                        budget,
+                        bias,
+                        target,
+                        dataTlb,
+                        depth,
+                        op,
+                        redispatch,
+                        next,
+                        enter,
+                        jump,
+                        fault,
+                        leave,
+                        out,
+                      },
+                      context,
+                      pairs,
+                    );
+                  });
                 });
               });
-              emitJump(f, context, { d, budget, bias, target, out });
+              emitJump(f, context, { d, budget, bias, target, stopPc, out });
             });
             const count = f.let(load16U(d, RECORD.count));
             f.if(
@@ -367,6 +401,7 @@ export function defineExecute(
               "unlikely",
             );
             f.set(budget, sub(budget, count));
+            countHeat(f, context, d);
             f.br(again);
           });
         });
@@ -380,7 +415,23 @@ export function defineExecute(
   });
 }
 
+/** One more entry of the block at `d`; tells the host each time the count is full. */
+function countHeat(f: Fn, context: ExecuteContext, d: Local<"i32">): void {
+  const heat = f.let(add(load16U(d, AUX.heat), i32(1)));
+  f.store16(d, heat, AUX.heat);
+  f.if(
+    eq(heat, i32(HEAT_LIMIT)),
+    () => {
+      f.store16(d, i32(0), AUX.heat);
+      f.call(context.b.host.hot, d);
+    },
+    undefined,
+    "unlikely",
+  );
+}
+
 interface JumpContext {
+  readonly stopPc: Local<"i64">;
   readonly d: Local<"i32">;
   readonly budget: Local<"i32">;
   readonly bias: Local<"i64">;
@@ -390,7 +441,16 @@ interface JumpContext {
 
 /** To `target`: within the page by arithmetic, else through the fetch TLB. */
 function emitJump(f: Fn, context: ExecuteContext, at: JumpContext): void {
-  const { d, budget, bias, target, out } = at;
+  const { d, budget, bias, target, stopPc, out } = at;
+  f.if(
+    eq(target, stopPc),
+    () => {
+      set64(f, "pc", target);
+      f.br(out);
+    },
+    undefined,
+    "unlikely",
+  );
   const pc = f.let(add(bias, extendU(shrU(d, i32(2)))));
   f.if(
     eqz(shrU(xor(pc, target), i64(12))),
@@ -421,6 +481,34 @@ function emitJump(f: Fn, context: ExecuteContext, at: JumpContext): void {
   );
 }
 
+/**
+ * Runs the translated region that begins at d. An exact stop (its budget is below zero) and a
+ * call chain that is deep enough already go on with the instruction that was here before.
+ */
+function enterRegion(loop: Loop, context: ExecuteContext): void {
+  const { f, d, budget, depth, op, redispatch, target, jump, out } = loop;
+  f.if(or(ltS(budget, i32(0)), leS(depth, i32(0))), () => {
+    f.set(op, load16U(d, AUX.op));
+    f.br(redispatch);
+  });
+  // The region pays for its blocks itself.
+  const allowance = add(budget, load16U(d, RECORD.count));
+  const left = callIndirect(
+    context.region,
+    load16U(d, AUX.region),
+    recordPc(loop, 0),
+    allowance,
+    sub(depth, i32(1)),
+  );
+  f.set(budget, left);
+  f.if(ltS(budget, i32(0)), () => {
+    f.set(budget, get32("budgetLeft"));
+    f.br(out);
+  });
+  f.set(target, get64("pc"));
+  f.br(jump);
+}
+
 /** The `br_table` over all opcodes and the handlers behind it. */
 function dispatch(loop: Loop, context: ExecuteContext, pairs: readonly FusedPair[]): void {
   const { f, d, fault, leave, jump, next, enter, bias, target } = loop;
@@ -448,6 +536,7 @@ function dispatch(loop: Loop, context: ExecuteContext, pairs: readonly FusedPair
   handlers[OP.illegal] = () => exitWith(EXIT.illegal, fault);
   handlers[OP.nop4] = () => skip(2);
   handlers[OP.nop2] = () => skip(1);
+  handlers[OP.region] = () => enterRegion(loop, context);
   handlers[OP.breakpoint] = () => exitWith(EXIT.breakpoint, fault);
   for (const variant of VARIANTS) {
     handlers.push(() => new RecordSem(loop, context, variant, { offset: 0, last: true }).emit());
@@ -464,7 +553,7 @@ function dispatch(loop: Loop, context: ExecuteContext, pairs: readonly FusedPair
     f.block((label) => {
       labels[at] = label;
       if (at > 0) open(at - 1);
-      else f.block((none) => f.brTable(load16U(d, RECORD.op), labels, none));
+      else f.block((none) => f.brTable(loop.op, labels, none));
       if (at === 0) f.unreachable();
     });
     const handler = handlers[at];

@@ -96,6 +96,8 @@ export interface MmuFunctions {
   readonly dropFetchTags: Unary;
   /** (address, access) -> 1: walkAddress holds the physical address; 0: `exit` is set. */
   readonly walk: FuncRef<readonly ["i64", "i32"], "i32">;
+  /** (entry): an empty TLB or jump cache entry is about to be filled. */
+  readonly pushFill: Unary;
 }
 
 /** Declares the functions of this file, so that others can call them. */
@@ -112,6 +114,7 @@ export function declareMmu(b: HartBuilder): MmuFunctions {
     dropAllWriteTags: m.declare("drop_all_write_tags", []),
     dropFetchTags: m.declare("drop_fetch_tags", ["i32"]),
     walk: m.declare("walk", ["i64", "i32"], "i32"),
+    pushFill: m.declare("push_fill", ["i32"]),
   };
 }
 
@@ -140,7 +143,7 @@ export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
     pageFault: m.declare("page_fault", ["i64", "i32"]),
     accessFault: m.declare("access_fault", ["i64", "i32"]),
     checkPage: m.declare("check_page", ["i32", "i32", "i32"], "i32"),
-    pushFill: m.declare("push_fill", ["i32"]),
+    pushFill: mmu.pushFill,
     touchWrite: m.declare("touch_write", ["i32"]),
   };
   defineFaults(b, own);

@@ -57,6 +57,8 @@ export class CodeCache {
   /** Drops the fetch translations of one slot, or of all. */
   readonly #dropFetchTags: (slot: number) => void;
   readonly #flushTlb: () => void;
+  readonly #slotDropped: (slot: number) => void;
+  readonly #allDropped: () => void;
 
   constructor(options: {
     readonly map: MemoryMap;
@@ -64,6 +66,9 @@ export class CodeCache {
     readonly pair: PairLookup;
     readonly dropFetchTags: (slot: number) => void;
     readonly flushTlb: () => void;
+    /** The code of one slot, or of all, is gone. */
+    readonly slotDropped: (slot: number) => void;
+    readonly allDropped: () => void;
   }) {
     this.#map = options.map;
     this.#u8 = new Uint8Array(options.memory);
@@ -72,6 +77,8 @@ export class CodeCache {
     this.#pair = options.pair;
     this.#dropFetchTags = options.dropFetchTags;
     this.#flushTlb = options.flushTlb;
+    this.#slotDropped = options.slotDropped;
+    this.#allDropped = options.allDropped;
     this.#refill();
   }
 
@@ -95,6 +102,7 @@ export class CodeCache {
     const slot = this.#u32[(pageSlots >>> 2) + page] >>> 0;
     if (slot === 0) return;
     this.#dropFetchTags(slot);
+    this.#slotDropped(slot);
     this.#u8.fill(0, slot, slot + SLOT_BYTES);
     this.#u32[(pageSlots >>> 2) + page] = 0;
     this.#u8[pageFlags + page] &= ~PAGE_FLAG.code;
@@ -105,6 +113,7 @@ export class CodeCache {
   dropAll(): void {
     const { pageSlots, pageFlags, ramPages, slots, slotCount } = this.#map;
     this.#flushTlb();
+    this.#allDropped();
     for (let page = 0; page < ramPages; page++) {
       if (this.#u32[(pageSlots >>> 2) + page] === 0) continue;
       this.#u32[(pageSlots >>> 2) + page] = 0;

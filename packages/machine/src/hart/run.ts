@@ -52,10 +52,13 @@ import {
   SLOT_PAGE,
 } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
+import { MAX_DEPTH } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, SINGLE_OPS } from "./variants.ts";
 
 const INTERRUPT = 1n << 63n;
+/** An odd address: no jump goes there. */
+const NO_STOP = -1;
 
 /** What the outer loop is made of. */
 export interface RunContext {
@@ -190,7 +193,7 @@ function runSegment(f: Fn, own: Private, { record, size, execute }: Segment): vo
   const length = f.let(load16U(record, RECORD.count));
   const exact = f.let(ltS(size, length));
   f.if(exact, () => f.call(own.patch, record, size), undefined, "unlikely");
-  f.call(execute, record, sub(size, length));
+  f.call(execute, record, sub(size, length), i64(NO_STOP), i32(MAX_DEPTH));
   f.if(exact, () => f.call(own.unpatch), undefined, "unlikely");
 }
 

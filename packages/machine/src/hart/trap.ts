@@ -36,7 +36,7 @@ import { call, type FuncRef } from "../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import { ENVCFG, IP, MSTATUS } from "./csr.ts";
 import type { FloatOps } from "./float/float.ts";
-import { DTLB_SET_BYTES, EXIT, ITLB_SET_BYTES, TLB_SET } from "./layout.ts";
+import { DTLB_SET_BYTES, EXIT, ITLB_SET_BYTES, JUMP_CACHE_BYTES, TLB_SET } from "./layout.ts";
 import { dataPrivilege } from "./mmu.ts";
 
 const NEVER = (1n << 63n) - 1n;
@@ -269,6 +269,8 @@ function defineRefresh(b: HartBuilder, trap: TrapFunctions, fp: FloatOps): void 
     );
     const setOf = (privilege: I32): I32 => ifElse(eq(privilege, i32(1)), supervisorSet, privilege);
     set32(f, "dataTlb", add(mul(setOf(dataPrivilege), i32(DTLB_SET_BYTES)), i32(map.dtlb)));
+    const jumpCache = mul(get32("mode"), i32(JUMP_CACHE_BYTES));
+    set32(f, "jumpCache", add(jumpCache, i32(map.jumpCache)));
     set32(f, "fetchTlb", add(mul(get32("mode"), i32(ITLB_SET_BYTES)), i32(map.itlb)));
   });
   m.define(trap.refreshFloat, (f) => {

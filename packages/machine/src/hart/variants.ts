@@ -22,8 +22,10 @@ export const OP = {
   nop4: 5,
   nop2: 6,
   breakpoint: 7,
+  /** A translated region begins here; what it stands in front of is in AUX.op. */
+  region: 8,
 } as const;
-const FIRST_VARIANT = 8;
+const FIRST_VARIANT = 9;
 
 /** What is known about one use of an instruction. */
 export interface Variant {

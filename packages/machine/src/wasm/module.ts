@@ -372,7 +372,7 @@ export class ModuleBuilder {
   readonly #functions: DeclaredFunction[] = [];
   readonly #memory: { readonly initialPages: number; readonly maximumPages: number };
   #tableSize: number | undefined;
-  #elements: { readonly offset: number; readonly functions: readonly FuncRef[] } | undefined;
+  readonly #elements: { readonly place: number; readonly func: FuncRef }[] = [];
 
   /** The module imports `env.memory` with these limits, in 64 KiB pages. */
   constructor(memory: { readonly initialPages: number; readonly maximumPages: number }) {
@@ -384,10 +384,10 @@ export class ModuleBuilder {
     this.#tableSize = size;
   }
 
-  /** Puts functions into the imported table from `offset` on when the module is instantiated. */
-  fillTable(offset: number, functions: readonly FuncRef[]): void {
+  /** Puts a function into the imported table when the module is instantiated. */
+  putInTable(place: number, func: FuncRef): void {
     assert(this.#tableSize !== undefined, "a table is imported before it is filled");
-    this.#elements = { offset, functions };
+    this.#elements.push({ place, func });
   }
 
   /** A function type for calls through the table. */
@@ -466,15 +466,16 @@ export class ModuleBuilder {
         s.u32(f.index);
       }
     });
-    const elements = this.#elements;
-    if (elements !== undefined) {
+    if (this.#elements.length > 0) {
       this.#section(out, 9, (s) => {
-        s.u32(1);
-        s.u32(0);
-        i32(elements.offset).emit(s);
-        s.byte(OP.end);
-        s.u32(elements.functions.length);
-        for (const { index } of elements.functions) s.u32(index);
+        s.u32(this.#elements.length);
+        for (const { place, func } of this.#elements) {
+          s.u32(0);
+          i32(place).emit(s);
+          s.byte(OP.end);
+          s.u32(1);
+          s.u32(func.index);
+        }
       });
     }
     const bodies = this.#functions.map((f) => {

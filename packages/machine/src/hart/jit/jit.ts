@@ -1,0 +1,231 @@
+/**
+ * The translated tier: learns from the interpreter which blocks are hot, translates regions that
+ * begin there in batches between runs, and puts them in front of the interpreter's records. What
+ * is translated, and when, changes speed only.
+ */
+import { PAGE_BYTES } from "../../device/device.ts";
+import { ModuleBuilder } from "../../wasm/module.ts";
+import { createTable, instantiate, type WasmTable } from "../../wasm/runtime.ts";
+import { importFloat } from "../float/float.ts";
+import type { FloatState } from "../float/state.ts";
+import { AUX, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE, WASM_PAGE_BYTES } from "../layout.ts";
+import { OP } from "../variants.ts";
+import { type Block, findRegion } from "./shape.ts";
+import { translateRegion } from "./translate.ts";
+
+/** When the translator acts. */
+export interface JitPolicy {
+  /** Times HEAT_LIMIT entries after which a block is translated. */
+  readonly threshold: number;
+  /** Regions that wait before the hart is asked to pause for their translation. */
+  readonly batch: number;
+}
+
+/** The policy found best by measurement. */
+export const DEFAULT_POLICY: JitPolicy = { threshold: 3, batch: 16 };
+
+/** Regions that exist at once: indices into the table are 16 bits, 0 is none. */
+export const MAX_REGIONS = 32_768;
+/** Bytes of WebAssembly kept at once; past this all regions go. */
+export const MAX_CODE_BYTES = 48 * 1024 * 1024;
+
+/** What the translator did so far. */
+export interface JitStatistics {
+  readonly regions: number;
+  readonly modules: number;
+  readonly codeBytes: number;
+  readonly instructions: number;
+  readonly dropped: number;
+  readonly flushes: number;
+  readonly failures: number;
+}
+
+interface Candidate {
+  readonly slot: number;
+  readonly index: number;
+}
+
+/** What the translator needs of the hart. */
+export interface JitHost {
+  readonly map: MemoryMap;
+  readonly memory: { readonly buffer: ArrayBuffer };
+  readonly floatState: FloatState;
+  /** Exports of the hart's module, which regions import. */
+  readonly exports: Readonly<Record<string, unknown>>;
+  /** The first variant's opcode where `op` is a fused pair's. */
+  unfuse(op: number): number;
+  /** Forgets cached translations and the jump caches. */
+  flush(): void;
+  /** Asks `run` to return soon. */
+  requestPause(): void;
+}
+
+/** See the head of this file. */
+export class Jit {
+  readonly table: WasmTable;
+  readonly #policy: JitPolicy;
+  #host: JitHost | undefined;
+  /** Heat of records, by slot and record index. */
+  readonly #heat = new Map<number, Map<number, number>>();
+  #queue: Candidate[] = [];
+  /** Table indices of the regions of each slot. */
+  readonly #installed = new Map<number, { readonly at: number; readonly index: number }[]>();
+  readonly #freeIndices: number[] = [];
+  #nextIndex = 1;
+  #codeBytes = 0;
+  #statistics = { regions: 0, modules: 0, instructions: 0, dropped: 0, flushes: 0, failures: 0 };
+
+  constructor(policy: JitPolicy) {
+    this.#policy = policy;
+    this.table = createTable(MAX_REGIONS);
+  }
+
+  /** Connects it to the hart, which exists only after the table. */
+  attach(host: JitHost): void {
+    this.#host = host;
+  }
+
+  get statistics(): JitStatistics {
+    return { ...this.#statistics, codeBytes: this.#codeBytes };
+  }
+
+  /** The block at this record was entered HEAT_LIMIT times more. */
+  hot(record: number): void {
+    const host = this.#host;
+    if (host === undefined) return;
+    const { slots } = host.map;
+    const slot = slots + Math.floor((record - slots) / SLOT_BYTES) * SLOT_BYTES;
+    const index = (record - slot) / RECORD.bytes;
+    const u16 = new Uint16Array(host.memory.buffer);
+    if (u16[(record + AUX.region) >>> 1] !== 0) return;
+    let page = this.#heat.get(slot);
+    if (page === undefined) this.#heat.set(slot, (page = new Map<number, number>()));
+    const heat = (page.get(index) ?? 0) + 1;
+    page.set(index, heat);
+    if (heat !== this.#policy.threshold) return;
+    this.#queue.push({ slot, index });
+    if (this.#queue.length >= this.#policy.batch) host.requestPause();
+  }
+
+  /** The code of this slot is gone. */
+  dropSlot(slot: number): void {
+    this.#heat.delete(slot);
+    const installed = this.#installed.get(slot);
+    if (installed === undefined) return;
+    this.#installed.delete(slot);
+    for (const { index } of installed) {
+      this.table.set(index, null);
+      this.#freeIndices.push(index);
+    }
+    this.#statistics.dropped += installed.length;
+    this.#queue = this.#queue.filter((candidate) => candidate.slot !== slot);
+    this.#host?.flush();
+  }
+
+  /** All code is gone. */
+  dropAll(): void {
+    this.#queue = [];
+    for (const slot of [...this.#installed.keys()]) this.dropSlot(slot);
+    this.#heat.clear();
+    this.#codeBytes = 0;
+    this.#statistics.flushes++;
+  }
+
+  /** Whether there is something to translate. */
+  get pending(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** Translates and installs what waits. Only while the hart does not run. */
+  translatePending(): void {
+    const host = this.#host;
+    if (host === undefined || this.#queue.length === 0) return;
+    const queue = this.#queue;
+    this.#queue = [];
+    const found: { candidate: Candidate; blocks: Map<number, Block> }[] = [];
+    for (const candidate of queue) {
+      const blocks = findRegion(this.#codeOf(host, candidate.slot), candidate.index * 2);
+      if (blocks !== undefined) found.push({ candidate, blocks });
+    }
+    if (found.length === 0) return;
+    const indices = found.map(() => this.#freeIndices.pop() ?? this.#nextIndex++);
+    if (this.#nextIndex >= MAX_REGIONS || this.#codeBytes > MAX_CODE_BYTES) {
+      this.#uninstallAll(host);
+      return;
+    }
+    this.#build(host, found, indices);
+    for (const [i, { candidate, blocks }] of found.entries()) {
+      this.#install(host, candidate, indices[i]);
+      for (const { instructions } of blocks.values()) {
+        this.#statistics.instructions += instructions.length;
+      }
+    }
+    this.#statistics.regions += found.length;
+    this.#statistics.modules++;
+  }
+
+  #codeOf({ map, memory }: JitHost, slot: number): Uint16Array {
+    const page = new Int32Array(memory.buffer)[(slot + SLOT_PAGE) >>> 2];
+    return new Uint16Array(memory.buffer, map.ram + page * PAGE_BYTES, PAGE_BYTES / 2);
+  }
+
+  /** One module with all regions of the batch, put into the table. */
+  #build(
+    host: JitHost,
+    found: readonly { candidate: Candidate; blocks: Map<number, Block> }[],
+    indices: readonly number[],
+  ): void {
+    const pages = host.map.totalBytes / WASM_PAGE_BYTES;
+    const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
+    m.importTable(MAX_REGIONS);
+    const functions = {
+      mmu: {
+        loadSlow: m.import("load_slow", ["i64", "i32"], "i64"),
+        storeSlow: m.import("store_slow", ["i64", "i64", "i32"]),
+        loadForUpdateSlow: m.import("load_for_update_slow", ["i64", "i32"], "i64"),
+        zeroBlock: m.import("zero_block", ["i64"]),
+      },
+      floatEnter: m.import("float_enter", ["i32"]),
+      regions: {
+        invoke: m.import("invoke", ["i64", "i32", "i32", "i64"], "i32"),
+        chain: m.import("chain", ["i64", "i32", "i32"], "i32"),
+      },
+      fp: importFloat(m, host.floatState),
+    };
+    const refs = found.map(({ candidate }) =>
+      m.declare(`region_${candidate.index.toString(16)}`, ["i64", "i32", "i32"], "i32"),
+    );
+    for (const [i, { candidate, blocks }] of found.entries()) {
+      m.define(refs[i], (f, ...params) =>
+        translateRegion(f, params, { blocks, entry: candidate.index * 2, functions }),
+      );
+    }
+    for (const [i, ref] of refs.entries()) m.putInTable(indices[i], ref);
+    const bytes = m.finish();
+    this.#codeBytes += bytes.length;
+    instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
+  }
+
+  #install(host: JitHost, { slot, index }: Candidate, region: number): void {
+    const record = slot + index * RECORD.bytes;
+    const u16 = new Uint16Array(host.memory.buffer);
+    u16[(record + AUX.op) >>> 1] = host.unfuse(u16[(record + RECORD.op) >>> 1]);
+    u16[(record + AUX.region) >>> 1] = region;
+    u16[(record + RECORD.op) >>> 1] = OP.region;
+    const list = this.#installed.get(slot) ?? [];
+    list.push({ at: record, index: region });
+    this.#installed.set(slot, list);
+  }
+
+  /** Takes every region away; the interpreter's records stay. */
+  #uninstallAll(host: JitHost): void {
+    const u16 = new Uint16Array(host.memory.buffer);
+    for (const regions of this.#installed.values()) {
+      for (const { at } of regions) {
+        u16[(at + RECORD.op) >>> 1] = u16[(at + AUX.op) >>> 1];
+        u16[(at + AUX.region) >>> 1] = 0;
+      }
+    }
+    this.dropAll();
+  }
+}
