@@ -33,7 +33,10 @@ export interface RunnableMachine {
 
 /** Keeps the disks' contents for a machine: immutable bases and the chunks that it changed. */
 export interface BlockStore {
-  /** 65,536 bytes as the guest would read them; the part beyond the disk's end is zero. */
+  /**
+   * 65,536 bytes as the guest would read them, zero beyond the disk's end. They are the caller's:
+   * the machine keeps them.
+   */
   read(block: MissingBlock): Uint8Array;
   write(block: DirtyBlock): void;
   /** Every chunk ever written, ascending by disk and chunk. Views last until the next step. */

@@ -81,7 +81,6 @@ export function inspectDiskFile(path: string): DiskFile {
 export class FileBlockStore implements BlockStore {
   readonly #disks: readonly { readonly file: DiskFile; readonly fd: number }[];
   readonly #overlay = new OverlayFile();
-  readonly #buffer = Buffer.alloc(CHUNK_BYTES);
 
   /** Throws E_FILE_* where a base cannot be opened, E_DISK_CHANGED where its size is another. */
   constructor(disks: readonly DiskFile[]) {
@@ -96,20 +95,20 @@ export class FileBlockStore implements BlockStore {
   }
 
   read(block: MissingBlock): Uint8Array {
-    if (this.#overlay.read(block, this.#buffer)) return this.#buffer;
+    const bytes = new Uint8Array(CHUNK_BYTES);
+    if (this.#overlay.read(block, bytes)) return bytes;
     const disk = this.#disks[block.disk];
     assert(disk !== undefined, `the machine asked for disk ${block.disk}`);
     const start = block.chunk * CHUNK_BYTES;
     const count = Math.min(CHUNK_BYTES, disk.file.sizeBytes - start);
     assert(count > 0, `the machine asked for chunk ${block.chunk} of disk ${block.disk}`);
-    this.#buffer.fill(0, count);
     try {
-      const got = readFully(disk.fd, this.#buffer.subarray(0, count), start);
+      const got = readFully(disk.fd, bytes.subarray(0, count), start);
       if (got < count) throw changed(disk.file, `ends at byte ${start + got}`);
     } catch (error) {
       throw fileError(`read the disk image ${disk.file.path}`, error);
     }
-    return this.#buffer;
+    return bytes;
   }
 
   /** Throws E_DISK_FULL or E_FILE_IO where the temporary file cannot take it. */
@@ -124,7 +123,7 @@ export class FileBlockStore implements BlockStore {
   }
 
   overlay(): Iterable<ChunkEntry> {
-    return this.#overlay.entries(this.#buffer);
+    return this.#overlay.entries();
   }
 
   close(): void {
@@ -140,7 +139,7 @@ class OverlayFile {
   #fd: number | undefined;
   #slotCount = 0;
 
-  read(block: MissingBlock, into: Buffer): boolean {
+  read(block: MissingBlock, into: Uint8Array): boolean {
     const slot = this.#slots[block.disk]?.get(block.chunk);
     if (slot === undefined) return false;
     if (slot === ZERO_SLOT) {
@@ -174,12 +173,13 @@ class OverlayFile {
     slots.set(block.chunk, slot);
   }
 
-  *entries(buffer: Buffer): Generator<ChunkEntry, void, undefined> {
+  *entries(): Generator<ChunkEntry, void, undefined> {
+    const bytes = new Uint8Array(CHUNK_BYTES);
     for (const [disk, slots] of this.#slots.entries()) {
       if (slots === undefined) continue;
       for (const chunk of [...slots.keys()].sort((a, b) => a - b)) {
-        this.read({ disk, chunk }, buffer);
-        yield { disk, chunk, bytes: buffer };
+        this.read({ disk, chunk }, bytes);
+        yield { disk, chunk, bytes };
       }
     }
   }
@@ -214,7 +214,7 @@ function changed(file: DiskFile, how: string): CodedError {
 }
 
 /** Reads until `into` is full or the file ends; gives how much was read. */
-function readFully(fd: number, into: Buffer, at: number): number {
+function readFully(fd: number, into: Uint8Array, at: number): number {
   let got = 0;
   while (got < into.length) {
     const count = readSync(fd, into, got, into.length - got, at + got);
