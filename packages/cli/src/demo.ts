@@ -37,7 +37,6 @@ async function showAll(directory: string): Promise<void> {
   const first = await Guest.start(plan.spec);
   say(`   ready after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
   await first.check("uname -sm", /^Linux riscv64$/);
-  await first.check("cat /etc/debian_version", /^13|trixie/);
 
   say("2. Programs from Debian's packages run in it");
   await first.check(
