@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec } from "@dejavm/image";
 import { type StartSpec, VirtualMachine } from "@dejavm/source-agent";
+import { exitStatus } from "./exit-status.ts";
 import { imageProgress } from "./progress.ts";
 import { GuestExec } from "./run/exec.ts";
-import { exitStatus } from "./exit-status.ts";
 import { planRun } from "./run/plan.ts";
 
 /** Positions that the repeated run takes: part of a second of guest work. */

@@ -4,8 +4,8 @@ import {
   imageSpec,
   type ListedImage,
   listImages,
-  removeImage,
   type ResolvedImage,
+  removeImage,
 } from "@dejavm/image";
 import { imageProgress } from "./progress.ts";
 

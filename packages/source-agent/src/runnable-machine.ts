@@ -39,6 +39,6 @@ export interface BlockStore {
    */
   read(block: MissingBlock): Uint8Array;
   write(block: DirtyBlock): void;
-  /** Every chunk ever written, ascending by disk and chunk. Views last until the next step. */
+  /** Every chunk ever written, ascending by disk and chunk; the bytes are the caller's. */
   overlay(): Iterable<ChunkEntry>;
 }

@@ -27,6 +27,7 @@ const DEFAULT_IMAGE = "debian";
 const DEFAULT_MEMORY = "256M";
 /** Largest kernel, initramfs or program file: RAM could not hold more. */
 const MAX_FILE_BYTES = 2 ** 31;
+const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 /** Locally administered, as QEMU's default card's neighbour. */
 const MAC = Uint8Array.of(0x52, 0x54, 0x00, 0xde, 0x0a, 0x01);
 
@@ -128,7 +129,7 @@ async function planBoot(
     case "elf":
       return {
         name: "",
-        config: { kind: "firmware", image: readInput(options.elf ?? ""), commandLine: append },
+        config: { kind: "firmware", image: readElf(options.elf ?? ""), commandLine: append },
         disks: [],
       };
   }
@@ -214,6 +215,15 @@ function readInput(path: string): Uint8Array {
   } catch (error) {
     throw fileError(`read ${path}`, error);
   }
+}
+
+/** The machine would take any file for a flat program; here an ELF was promised. */
+function readElf(path: string): Uint8Array {
+  const bytes = readInput(path);
+  if (ELF_MAGIC.every((byte, i) => bytes[i] === byte)) return bytes;
+  throw new CodedError("E_ELF_INVALID", `cannot run ${path}: it is no ELF file`, {
+    hint: "run a flat program with --firmware FILE",
+  });
 }
 
 /** Kernels come compressed, too. Anything that is not is the machine's to judge. */

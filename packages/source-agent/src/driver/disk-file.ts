@@ -174,10 +174,10 @@ class OverlayFile {
   }
 
   *entries(): Generator<ChunkEntry, void, undefined> {
-    const bytes = new Uint8Array(CHUNK_BYTES);
     for (const [disk, slots] of this.#slots.entries()) {
       if (slots === undefined) continue;
       for (const chunk of [...slots.keys()].sort((a, b) => a - b)) {
+        const bytes = new Uint8Array(CHUNK_BYTES);
         this.read({ disk, chunk }, bytes);
         yield { disk, chunk, bytes };
       }

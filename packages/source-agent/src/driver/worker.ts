@@ -96,7 +96,14 @@ function start(): void {
           post({ kind: "digest", id, digest, ...whereabouts() });
           return true;
         }
-        const parts = describeMachine({ machine, config, store, disks: spec.disks, digest, request });
+        const parts = describeMachine({
+          machine,
+          config,
+          store,
+          disks: spec.disks,
+          digest,
+          request,
+        });
         const fileBytes = saveSnapshot(request.target.path, parts);
         post({ kind: "saved", id, digest, fileBytes, ...whereabouts() });
         return true;
