@@ -64,14 +64,14 @@ export async function remove(names: readonly string[]): Promise<void> {
 }
 
 function summary(image: ListedImage): object {
-  if ("problem" in image) return { name: image.name, problem: image.problem.code };
+  if ("problem" in image) return { name: image.name, problem: image.problem };
   const { name, manifest, storedBytes } = image;
   const { suite, kernelRelease, packages } = manifest;
   return { name, suite, kernelRelease, packages, storedBytes };
 }
 
 function line(image: ListedImage): string {
-  if ("problem" in image) return `${image.problem.code} ${image.problem.message}`;
+  if ("problem" in image) return `damaged: ${image.problem}`;
   const { manifest, storedBytes } = image;
   const mib = (storedBytes / 2 ** 20).toFixed(0).padStart(6);
   const extra = manifest.packages.length === 0 ? "" : `  + ${manifest.packages.join(" ")}`;
