@@ -17,6 +17,11 @@ const config: KnipConfig = {
       ],
     },
     "packages/*": { project: ["src/**/*.ts"] },
+    // The worker is started by its file name.
+    "packages/source-agent": {
+      entry: ["src/driver/worker.ts"],
+      project: ["src/**/*.ts"],
+    },
   },
   // A type that an exported function mentions is part of its signature.
   ignoreExportsUsedInFile: { interface: true, type: true },

@@ -22,11 +22,12 @@ export function usageError(message: string, hint: string): CodedError<CliErrorCo
  * `debug` the stack follows.
  */
 export function describeError(error: unknown, debug: boolean): string {
-  const coded = error instanceof CodedError;
-  const code = coded ? error.code : "E_INTERNAL";
+  const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
+  const code = coded?.code ?? "E_INTERNAL";
   const message = error instanceof Error ? error.message : String(error);
   const [firstLine = "no message"] = message.split("\n");
-  const hint = coded ? error.hint : "this is a defect of dejavm: DEJAVM_DEBUG=1 shows where";
+  const defect = "this is a defect of dejavm: DEJAVM_DEBUG=1 shows where";
+  const hint = coded === undefined ? defect : coded.hint;
   const lines = [`dejavm: ${code} ${firstLine}`];
   if (hint !== undefined) lines.push(`  hint: ${hint}`);
   if (debug && error instanceof Error) lines.push(error.stack ?? "");

@@ -99,10 +99,10 @@ describe("dejavm", () => {
     ]);
     expect(stderr).toBe("A");
     expect(JSON.parse(stdout)).toMatchObject({ exitReason: "power-off", status });
-    expect(JSON.parse(stdout).digest).toMatch(/^[0-9a-f]{32}$/);
+    expect(stdout).toMatch(/"digest":"[0-9a-f]{32}"/);
   });
 
-  test("--max-instructions ends with 3 where it says; --save and --from go on from there", async () => {
+  test("--max-instructions ends with 3 there; --save and --from go on from there", async () => {
     const snapshot = file("s.snapshot");
     const common = ["--max-instructions", "1e5", "--pace", "none", "--json"];
     const first = await dejavm(["run", "--firmware", file("spin"), ...common, "--save", snapshot]);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseCount, parseSize, parseWallTime } from "./parse.ts";
 
-const usage = expect.objectContaining({ code: "E_USAGE" });
+const usage: unknown = expect.objectContaining({ code: "E_USAGE" });
 
 function attempt(action: () => unknown): unknown {
   try {

@@ -13,7 +13,7 @@ export function parseSize(text: string, option: string): number {
   return Number(match[1]) * unit;
 }
 
-/** A whole number, at least 1, with underscores or an exponent as people write it: `5_000_000`, `1e9`. */
+/** A whole number from 1, with underscores or an exponent as people write it: `5_000`, `1e9`. */
 export function parseCount(text: string, option: string): bigint {
   const match = /^(\d{1,18})(?:e(\d{1,2}))?$/i.exec(text.replaceAll("_", ""));
   const value = match === null ? 0n : BigInt(match[1] ?? 0) * 10n ** BigInt(match[2] ?? 0);

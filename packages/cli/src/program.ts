@@ -6,7 +6,7 @@ import type { RunOptions } from "./run/options.ts";
 const STATUSES = `
 Exit status:
   0  success; of a guest: it switched itself off without a complaint
-  1  an error, told on stderr as 'dejavm: E_CODE message'
+  1  an error, told on stderr with its code, as docs/errors.md lists them
   2  the command line is wrong
   3  --max-instructions was reached
   other: the guest's own (--exec, --elf), 128 and a number: ended by that signal`;

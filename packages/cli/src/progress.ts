@@ -7,6 +7,7 @@ export interface ProgressLine {
   readonly done: () => void;
 }
 
+/** A progress line on `output`. */
 export function imageProgress(output: NodeJS.WriteStream): ProgressLine {
   let lastPhase = "";
   let shown = false;
@@ -33,7 +34,8 @@ function describe(progress: ImageProgress): string {
     case "download": {
       const { package: number, packageCount, receivedBytes, totalBytes } = progress;
       const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
-      return `download: package ${number}/${packageCount}, ${mib(receivedBytes)} of ${mib(totalBytes)} MiB`;
+      const received = `${mib(receivedBytes)} of ${mib(totalBytes)} MiB`;
+      return `download: package ${number}/${packageCount}, ${received}`;
     }
     case "unpack":
       return `unpack: ${progress.name}`;

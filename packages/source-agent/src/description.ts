@@ -8,6 +8,7 @@ const DESCRIPTION_VERSION = 1;
 const MAX_PATH_CHARACTERS = 4096;
 const MAX_DISKS = 8;
 
+/** A disk, and what its base must be. */
 export interface DescribedDisk extends DiskConfig {
   /** Where the base was; empty where it is of no use elsewhere. */
   readonly path: string;

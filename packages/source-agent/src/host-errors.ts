@@ -53,7 +53,8 @@ export function fileError(action: string, error: unknown): unknown {
 /** `error` as plain data for another thread. */
 export function toReport(error: unknown): ErrorReport {
   if (error instanceof CodedError) {
-    return { code: error.code, message: error.message, hint: error.hint };
+    const coded: CodedError = error;
+    return { code: coded.code, message: coded.message, hint: coded.hint };
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { code: undefined, message, hint: undefined };

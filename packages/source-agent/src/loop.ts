@@ -34,6 +34,7 @@ export type LoopWait =
   | { readonly kind: "until"; readonly at: number | undefined }
   | { readonly kind: "ended" };
 
+/** What the loop works with. */
 export interface LoopOptions {
   readonly machine: RunnableMachine;
   readonly pacer: Pacer;
@@ -51,6 +52,7 @@ interface ConsoleQueue {
   readonly parts: Uint8Array[];
 }
 
+/** See the head of this file. */
 export class ExecutionLoop {
   readonly #options: LoopOptions;
   readonly #consoles = new Map<ConsolePort, ConsoleQueue>();

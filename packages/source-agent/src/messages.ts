@@ -53,6 +53,7 @@ export type EndReason =
   /** `stop` was asked for elsewhere. */
   | { readonly kind: "stopped" };
 
+/** How an execution ended. */
 export interface EndReport extends Whereabouts {
   readonly reason: EndReason;
   /** Instructions retired since power-on. */

@@ -13,17 +13,17 @@ import { type Position, position, type Ticks, ticks } from "@dejavm/machine";
 const TICKS_PER_MS = 10_000;
 
 /** Virtual time of one slice: how late an input can be to a busy machine. */
-export const SLICE_TICKS = 1 * TICKS_PER_MS;
+const SLICE_TICKS = 1 * TICKS_PER_MS;
 /** Positions of one slice at most; keeps slices short while the rate is not known well. */
 export const MAX_SLICE_POSITIONS = 1_000_000;
 /** Positions of one slice at least; below this, starting and stopping costs more than running. */
-export const MIN_SLICE_POSITIONS = 20_000;
+const MIN_SLICE_POSITIONS = 20_000;
 /** Distance from the plan at which a busy machine gets a clock event. */
 export const DRIFT_LIMIT_TICKS = 5 * TICKS_PER_MS;
 /** Distance from the ideal above which time steps forward instead of being caught up. */
-export const STEP_LIMIT_TICKS = 1000 * TICKS_PER_MS;
+const STEP_LIMIT_TICKS = 1000 * TICKS_PER_MS;
 /** Largest deviation of virtual time's speed from the wall's. */
-export const MAX_SLEW = 0.1;
+const MAX_SLEW = 0.1;
 /** A distance is made good over this time, or slower where MAX_SLEW says so. */
 const RECOVERY_TICKS = 100 * TICKS_PER_MS;
 /** Memory of the speed estimate. */

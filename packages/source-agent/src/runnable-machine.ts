@@ -13,6 +13,7 @@ import type {
   Ticks,
 } from "@dejavm/machine";
 
+/** See the head of this file, and `Machine` for what each member does. */
 export interface RunnableMachine {
   readonly position: Position;
   readonly ticks: Ticks;

@@ -5,6 +5,7 @@
 
 export type ConsoleCommand = "quit" | "help" | "save" | "power" | "info";
 
+/** A part of what was typed. */
 export type Typed =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly kind: "command"; readonly command: ConsoleCommand };
@@ -30,6 +31,7 @@ export const ESCAPE_HELP = [
   "Ctrl-A h  this help",
 ];
 
+/** See the head of this file; remembers a Ctrl-A between two calls. */
 export class EscapeParser {
   #escaped = false;
 

@@ -97,13 +97,16 @@ export class GuestExec {
 
   /** Hands out events one after the other: order is kept though sinks may be slow. */
   #pump(): Promise<void> {
-    this.#pumping = this.#pumping.then(async () => {
-      for (let event = this.#client.poll(); event !== undefined; event = this.#client.poll()) {
-        await this.#handle(event);
-      }
-      this.#send();
-    });
+    this.#pumping = this.#handleAll(this.#pumping);
     return this.#pumping;
+  }
+
+  async #handleAll(before: Promise<void>): Promise<void> {
+    await before;
+    for (let event = this.#client.poll(); event !== undefined; event = this.#client.poll()) {
+      await this.#handle(event);
+    }
+    this.#send();
   }
 
   async #handle(event: ExecEvent): Promise<void> {

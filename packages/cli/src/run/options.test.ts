@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { bootSource, type RunOptions } from "./options.ts";
 
-const usage = expect.objectContaining({ code: "E_USAGE" });
+const usage: unknown = expect.objectContaining({ code: "E_USAGE" });
 
 function source(image: string | undefined, options: Partial<RunOptions>): unknown {
   try {

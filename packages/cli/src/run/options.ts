@@ -1,6 +1,7 @@
-/** The options of `dejavm run` as commander gives them, and what they must not be together. Pure. */
+/** The options of `dejavm run` as commander gives them, and which exclude each other. Pure. */
 import { usageError } from "../errors.ts";
 
+/** Texts as they were given; undefined: not given. */
 export interface RunOptions {
   readonly memory?: string;
   readonly disk: readonly string[];

@@ -42,6 +42,10 @@ export interface RunPlan {
   readonly netPath: string | undefined;
 }
 
+/**
+ * Throws E_USAGE, E_FILE_*, E_IMAGE_*, E_DISK_*, E_KERNEL_INVALID, E_ELF_INVALID, E_SNAPSHOT_* and
+ * E_NET_ADDRESS: what can be told without making a machine.
+ */
 export async function planRun(image: string | undefined, options: RunOptions): Promise<RunPlan> {
   const source = bootSource(image, options);
   const netPath = options.net === undefined ? undefined : parseNetAddress(options.net);

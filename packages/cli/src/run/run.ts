@@ -175,14 +175,15 @@ class Session {
         this.#tell(this.#save(vm, this.#options.save ?? snapshotName(), false));
         break;
       case "info":
-        this.#tell(
-          vm.digest().then(({ position, ticks, digest }) => {
-            const seconds = (Number(ticks) / 1e7).toFixed(3);
-            this.#terminal.notice(`position ${position}, ${seconds} s, digest ${digest}`);
-          }),
-        );
+        this.#tell(this.#info(vm));
         break;
     }
+  }
+
+  async #info(vm: VirtualMachine): Promise<void> {
+    const { position, ticks, digest } = await vm.digest();
+    const seconds = (Number(ticks) / 1e7).toFixed(3);
+    this.#terminal.notice(`position ${position}, ${seconds} s, digest ${digest}`);
   }
 
   /** What goes wrong with a key's command is said; the machine goes on. */

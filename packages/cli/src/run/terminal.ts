@@ -3,7 +3,9 @@
  * terminal gets its old mode back.
  */
 import { once } from "node:events";
+import { isatty } from "node:tty";
 
+/** What a person, or a pipe, is connected to a console with. */
 export interface Terminal {
   /** Writes guest output; settles when the reader has taken it. */
   write(bytes: Uint8Array): void | Promise<void>;
@@ -21,7 +23,7 @@ export interface Terminal {
 /** Standard input and output; `output` is stderr where stdout is for something else. */
 export function hostTerminal(output: NodeJS.WriteStream): Terminal {
   const input = process.stdin;
-  const interactive = input.isTTY === true;
+  const interactive = isatty(input.fd);
   let onData: ((bytes: Uint8Array) => void) | undefined;
   const restore = (): void => {
     if (interactive && input.isRaw) input.setRawMode(false);
@@ -32,7 +34,7 @@ export function hostTerminal(output: NodeJS.WriteStream): Terminal {
     notice(text) {
       // In raw mode a newline does not return the carriage.
       const raw = `\r\n[dejavm] ${text.replaceAll("\n", "\r\n         ")}\r\n`;
-      process.stderr.write(input.isRaw === true ? raw : `${text}\n`);
+      process.stderr.write(input.isRaw ? raw : `${text}\n`);
     },
     open(onInput) {
       onData = onInput;
@@ -64,7 +66,7 @@ export function flushed(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
-/** Writes to a stream of the process; settles once it has room again. A closed pipe ends nothing. */
+/** Writes to a stream of the process; settles once it has room again, or is closed. */
 export function writeFully(stream: NodeJS.WriteStream, bytes: Uint8Array): void | Promise<void> {
   if (stream.write(bytes) || stream.destroyed) return undefined;
   let waiting = draining.get(stream);

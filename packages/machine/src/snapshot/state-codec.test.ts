@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { State, StateValue } from "../device/device.ts";
 import { decodeState, encodeState, MAX_STATE_DEPTH } from "./state-codec.ts";
 
-const corrupt = expect.objectContaining({ code: "E_SNAPSHOT_CORRUPT" });
+const corrupt: unknown = expect.objectContaining({ code: "E_SNAPSHOT_CORRUPT" });
 
 function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

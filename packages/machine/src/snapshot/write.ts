@@ -30,8 +30,8 @@ export interface ChunkEntry {
 }
 
 /**
- * All that a snapshot holds. `pages` and `chunks` are consumed once, while writing; their bytes must
- * stay as they are until the next section has been taken.
+ * All that a snapshot holds. `pages` and `chunks` are consumed once, while writing; their bytes
+ * must stay as they are until the next section has been taken.
  */
 export interface SnapshotContent {
   readonly header: SnapshotHeader;

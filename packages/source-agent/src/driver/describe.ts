@@ -9,6 +9,7 @@ import type { SaveParts } from "./snapshot-file.ts";
 /** Stands in every snapshot. */
 const CREATOR = "dejavm 0.1.0";
 
+/** What a description is gathered from. */
 export interface DescribeArgs {
   readonly machine: Machine;
   readonly config: RestoreConfig;
@@ -18,6 +19,7 @@ export interface DescribeArgs {
   readonly request: Extract<LoopRequest, { kind: "save" }>;
 }
 
+/** All that `saveSnapshot` wants. Asserts a sha256 for each disk. */
 export function describeMachine(args: DescribeArgs): SaveParts {
   const { machine, config, store, disks, digest } = args;
   const { diskSha256, image, keyboard } = args.request.target;

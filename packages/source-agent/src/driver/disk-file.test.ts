@@ -25,7 +25,7 @@ function makeDisk(bytes: Uint8Array): string {
   return path;
 }
 
-const coded = (code: string) => expect.objectContaining({ code });
+const coded = (code: string): unknown => expect.objectContaining({ code });
 
 function thrownBy(action: () => unknown): unknown {
   try {

@@ -20,9 +20,10 @@ import { CHUNK_BYTES, type ChunkEntry, type DirtyBlock, type MissingBlock } from
 import { fileError } from "../host-errors.ts";
 import type { BlockStore } from "../runnable-machine.ts";
 
-export const SECTOR_BYTES = 512;
+/** Disks are whole sectors, as virtio-blk counts them. */
+const SECTOR_BYTES = 512;
 /** Largest disk: chunk numbers stay within 32 bits with room to spare. */
-export const MAX_DISK_BYTES = 2 ** 40;
+const MAX_DISK_BYTES = 2 ** 40;
 
 /** A disk image file as the guest will see it. */
 export interface DiskFile {

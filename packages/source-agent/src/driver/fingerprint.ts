@@ -7,6 +7,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { fileError } from "../host-errors.ts";
 
 /** Remembered files; the oldest go first. */
@@ -21,9 +22,7 @@ export async function fingerprint(path: string, cacheFile = defaultCache()): Pro
     const found = known[key];
     if (found !== undefined) return Buffer.from(found, "hex");
     const hash = createHash("sha256");
-    for await (const block of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
-      hash.update(block);
-    }
+    await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash);
     const sha256 = hash.digest();
     await writeCache(cacheFile, { ...known, [key]: sha256.toString("hex") });
     return sha256;

@@ -23,6 +23,7 @@ export interface StartSpec {
   readonly digestAtEnd: boolean;
 }
 
+/** A machine that may run. */
 export interface MadeMachine {
   readonly machine: Machine;
   readonly config: RestoreConfig;

@@ -9,10 +9,11 @@ import { assert, CodedError } from "@dejavm/base";
 export const MAX_FRAME_BYTES = 65_550;
 const LENGTH_BYTES = 4;
 /** Bytes that wait for a slow helper; above this frames are dropped, as a network does. */
-export const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
+const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
 const FIRST_REDIAL_MS = 100;
 const LAST_REDIAL_MS = 2000;
 
+/** What a network stream tells its owner. */
 export interface NetStreamEvents {
   readonly onFrame: (frame: Uint8Array) => void;
   /** The helper is there (true) or gone. Not called before the first connection. */
@@ -69,6 +70,7 @@ export function framed(frame: Uint8Array): Uint8Array {
   return bytes;
 }
 
+/** One cable. It never throws: what is wrong is a notice, and it dials again. */
 export class NetStream {
   readonly #path: string;
   readonly #events: NetStreamEvents;

@@ -28,7 +28,7 @@ import { fileError } from "../host-errors.ts";
 import type { BlockStore, RunnableMachine } from "../runnable-machine.ts";
 
 /** What the host's libraries give a snapshot. */
-export const hostCodecs: SnapshotCodecs = {
+const hostCodecs: SnapshotCodecs = {
   sha256: (bytes) => hash("sha256", bytes, "buffer"),
   compress: (bytes) =>
     zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }),
@@ -95,6 +95,7 @@ export interface Restoring<Result> {
   finish(): Result;
 }
 
+/** What `loadSnapshot` puts its finds into. */
 export interface LoadParts<Result> {
   readonly restore: (reader: SnapshotReader, description: Description) => Restoring<Result>;
   readonly store: BlockStore & { holds(block: MissingBlock): boolean };

@@ -10,6 +10,7 @@ import type { EndReport, Keyboard, LoopReport, LoopRequest, Whereabouts } from "
 import { fingerprint } from "./fingerprint.ts";
 import type { StartSpec } from "./machine-maker.ts";
 
+/** What a running machine tells its owner. */
 export interface VirtualMachineEvents {
   /** Console output, in order. The machine goes on at full speed once the promise is settled. */
   readonly onConsole: (port: ConsolePort, bytes: Uint8Array) => void | Promise<void>;
@@ -20,6 +21,7 @@ export interface VirtualMachineEvents {
   readonly onConsoleTaken?: (port: ConsolePort, bytes: number) => void;
 }
 
+/** Where a snapshot goes, and what becomes of the machine. */
 export interface SaveOptions {
   readonly path: string;
   /** The machine's image in messages. */
@@ -29,11 +31,13 @@ export interface SaveOptions {
   readonly thenStop?: boolean;
 }
 
+/** A snapshot that was made. */
 export interface SaveReport extends Whereabouts {
   readonly fileBytes: number;
   readonly digest: string;
 }
 
+/** The digest of the whole machine at a position: 32 hex digits. */
 export interface DigestReport extends Whereabouts {
   readonly digest: string;
 }
@@ -49,6 +53,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+/** See the head of this file. `start` makes one; `ended` tells its end. */
 export class VirtualMachine {
   /** Settles when the machine has come to its end; rejects if it failed. */
   readonly ended: Promise<EndReport>;
@@ -127,6 +132,7 @@ export class VirtualMachine {
   }
 
   #post(request: LoopRequest): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, no window
     this.#worker.postMessage(request);
   }
 

@@ -20,7 +20,8 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 assert(parentPort !== null, "worker.ts runs as a worker");
 const port = parentPort;
-const spec: StartSpec = workerData;
+// What `VirtualMachine` put there, in the same process.
+const spec = workerData as StartSpec;
 
 function post(report: LoopReport): void {
   port.postMessage(report);

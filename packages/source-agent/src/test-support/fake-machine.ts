@@ -1,4 +1,4 @@
-/** A machine of a few lines for tests of what runs machines: a counter with a console and a disk. */
+/** A machine of a few lines for tests of what runs machines: a counter with a console. */
 import {
   type ConsolePort,
   type DirtyBlock,
