@@ -53,8 +53,7 @@ export function fileError(action: string, error: unknown): unknown {
 /** `error` as plain data for another thread. */
 export function toReport(error: unknown): ErrorReport {
   if (error instanceof CodedError) {
-    const coded: CodedError = error;
-    return { code: coded.code, message: coded.message, hint: coded.hint };
+    return { code: String(error.code), message: error.message, hint: error.hint };
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { code: undefined, message, hint: undefined };
