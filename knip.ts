@@ -17,6 +17,14 @@ const config: KnipConfig = {
       ],
     },
     "packages/*": { project: ["src/**/*.ts"] },
+    // Programs of the host that these start.
+    "packages/debian": { project: ["src/**/*.ts"], ignoreBinaries: ["flock"] },
+    "packages/image": { project: ["src/**/*.ts"], ignoreBinaries: ["mount", "umount"] },
+    // The worker is started by its file name.
+    "packages/source-agent": {
+      entry: ["src/driver/worker.ts"],
+      project: ["src/**/*.ts"],
+    },
   },
   // A type that an exported function mentions is part of its signature.
   ignoreExportsUsedInFile: { interface: true, type: true },

@@ -39,3 +39,12 @@ export {
 } from "./machine-types.ts";
 export { Checkpoint } from "./memory/checkpoint.ts";
 export type { BeforeWrite, Epoch, Ram, WatchRange } from "./memory/ram.ts";
+export { FieldReader, fields } from "./snapshot/fields.ts";
+export type { SnapshotCodecs, SnapshotHeader, SnapshotItem } from "./snapshot/format.ts";
+export { type ByteSource, SnapshotReader } from "./snapshot/read.ts";
+export {
+  type ChunkEntry,
+  type PageEntry,
+  type SnapshotContent,
+  writeSnapshot,
+} from "./snapshot/write.ts";

@@ -153,6 +153,11 @@ export class Machine {
     return position(this.#core.get64("position"));
   }
 
+  /** Instructions retired since power-on: positions that were no traps. */
+  get instructions(): bigint {
+    return this.#core.get64("position") - this.#core.get64("traps");
+  }
+
   /** Virtual time now, in ticks of 100 ns since power-on. */
   get ticks(): Ticks {
     return ticks(this.#board.ticks);

@@ -30,7 +30,7 @@ export const CHUNKS_PER_SECTION = 16;
 export const MAX_SNAPSHOT_MEMORY_BYTES = 2 ** 36;
 /** Disks that the format can describe. */
 export const MAX_SNAPSHOT_DISKS = 64;
-export const MAX_DESCRIPTION_BYTES = 1024 * 1024;
+const MAX_DESCRIPTION_BYTES = 1024 * 1024;
 /** Bytes of a section of pages or chunks before its entries. */
 export const COUNT_BYTES = 4;
 export const PAGE_ENTRY_BYTES = 4 + PAGE_BYTES;

@@ -10,11 +10,11 @@ import { corrupt } from "./errors.ts";
 /** Levels of lists and objects, the outermost included. Real trees have five. */
 export const MAX_STATE_DEPTH = 16;
 /** Values in one tree, lists and objects included: a disk of 64 GiB has 2^20 chunks. */
-export const MAX_STATE_VALUES = 4 * 1024 * 1024;
+const MAX_STATE_VALUES = 4 * 1024 * 1024;
 /** Bytes of one encoded tree. */
 export const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** Bytes of the largest integer's magnitude: 256 bits. */
-export const MAX_INTEGER_BYTES = 32;
+const MAX_INTEGER_BYTES = 32;
 
 const FIELD_NAME = /^[a-zA-Z][a-zA-Z0-9_.-]{0,63}$/;
 

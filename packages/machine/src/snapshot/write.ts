@@ -29,7 +29,10 @@ export interface ChunkEntry {
   readonly bytes: Uint8Array;
 }
 
-/** All that a snapshot holds. `pages` and `chunks` are consumed once, while writing. */
+/**
+ * All that a snapshot holds. `pages` and `chunks` are consumed once, while writing; their bytes
+ * must stay as they are until the next section has been taken.
+ */
 export interface SnapshotContent {
   readonly header: SnapshotHeader;
   /** What puts the machine together again: configuration, disks, where it came from. */

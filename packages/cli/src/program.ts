@@ -1,0 +1,181 @@
+/** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import type { RunOptions } from "./run/options.ts";
+
+const STATUSES = `
+Exit status:
+  0  success; of a guest: it switched itself off without a complaint
+  1  an error, told on stderr with its code, as docs/errors.md lists them
+  2  the command line is wrong
+  3  --max-instructions was reached
+  other: the guest's own (--exec, --elf), 128 and a number: ended by that signal`;
+
+/** `setStatus` gets the exit status of the command that ran. */
+export function makeProgram(setStatus: (status: number) => void): Command {
+  const program = new Command("dejavm")
+    .description("A deterministic RISC-V virtual machine that boots stock Debian.")
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  dejavm image build                  make the default Debian image
+  dejavm run                          boot it, console on this terminal
+  dejavm run --exec 'uname -a'        run one command in it
+  dejavm run --elf program.elf        run a bare-metal program
+${STATUSES}`,
+    );
+  configure(program);
+  addRun(program, setStatus);
+  addImage(program);
+  addBench(program, setStatus);
+  addDemo(program, setStatus);
+  return program;
+}
+
+function addRun(program: Command, setStatus: (status: number) => void): void {
+  const command = program
+    .command("run")
+    .argument("[image]", "image to boot (default: debian)")
+    .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
+    .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
+    .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
+    .option("--kernel <file>", "boot this Linux kernel instead of an image")
+    .option("--initrd <file>", "initramfs for --kernel")
+    .option("--append <text>", "kernel command line; is added to an image's own")
+    .option("--firmware <file>", "M-mode firmware (ELF or flat) instead of the built-in SBI")
+    .option("--elf <file>", "run a bare-metal program; its exit status is ours")
+    .option("--exec <command>", "run a shell command in the guest; its exit status is ours")
+    .option("--net <address>", "network helper: stream:PATH, QEMU's framing on a Unix socket")
+    .option("--max-instructions <n>", "stop after so many instructions and traps, status 3")
+    .option("--save <file>", "save a snapshot when we end the machine, or on Ctrl-A s")
+    .option("--from <file>", "go on from a snapshot")
+    .addOption(
+      new Option(
+        "--pace <how>",
+        "virtual time follows the wall (live) or positions (none)",
+      ).choices(["live", "none"]),
+    )
+    .option("--seed <text>", "entropy of the guest, for runs that repeat (default: random)")
+    .option("--wall-time <when>", "date at power-on, ISO 8601 (default: now)")
+    .option("--json", "report on stdout; the guest's output goes to stderr")
+    .option("--verbose", "with --exec: show the guest's console on stderr")
+    .action(async (image: string | undefined, options: RunOptions) => {
+      const { run } = await import("./run/run.ts");
+      setStatus(await run(image, options));
+    })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  dejavm run --memory 1G
+  dejavm run --exec 'redis-server --version'
+  dejavm run --kernel Image --initrd initrd.gz --append 'console=ttyS0'
+  dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
+  dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with
+  dejavm run --from debian.snapshot
+${STATUSES}`,
+    );
+  configure(command);
+}
+
+function addImage(program: Command): void {
+  const image = program.command("image").description("Make, list and remove guest images");
+  configure(image);
+  const build = image
+    .command("build")
+    .description("Make an image from Debian riscv64 packages (does nothing if it is there)")
+    .option("--name <name>", "name of the image (default: debian)")
+    .addOption(repeatable("--package <name>", "further Debian package, repeatable"))
+    .option("--json", "report on stdout")
+    .action(async (options: { name?: string; package: string[]; json?: boolean }) => {
+      const { build: action } = await import("./image-command.ts");
+      await action(options);
+    })
+    .addHelpText(
+      "after",
+      "\nExamples:\n  dejavm image build\n  dejavm image build --name web --package nginx-light",
+    );
+  const list = image
+    .command("ls")
+    .description("List images")
+    .option("--json", "report on stdout")
+    .action(async (options: { json?: boolean }) => {
+      const { list: action } = await import("./image-command.ts");
+      await action(options);
+    })
+    .addHelpText("after", "\nExample:\n  dejavm image ls --json");
+  const remove = image
+    .command("rm")
+    .argument("<name...>", "images to remove")
+    .description("Remove images")
+    .action(async (names: string[]) => {
+      const { remove: action } = await import("./image-command.ts");
+      await action(names);
+    })
+    .addHelpText("after", "\nExample:\n  dejavm image rm debian");
+  for (const command of [build, list, remove]) configure(command);
+}
+
+function addBench(program: Command, setStatus: (status: number) => void): void {
+  const bench = program.command("bench").description("Measure the machine beside QEMU");
+  configure(bench);
+  const engine = bench
+    .command("engine")
+    .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
+    .option("--rounds <n>", "measure each program so many times; the median counts")
+    .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .option("--json", "report on stdout")
+    .action(async (options: { rounds?: string; program: string[]; json?: boolean }) => {
+      const { benchEngine } = await import("./bench-command.ts");
+      setStatus(await benchEngine(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
+  configure(engine);
+}
+
+function addDemo(program: Command, setStatus: (status: number) => void): void {
+  const demo = program
+    .command("demo")
+    .description("Boot Debian, work in it, save it, go on from the snapshot: ends 0 if all holds")
+    .action(async () => {
+      const { demo: action } = await import("./demo.ts");
+      setStatus(await action());
+    })
+    .addHelpText("after", "\nExample:\n  dejavm demo");
+  configure(demo);
+}
+
+/** Errors of the command line look like all others. */
+function configure(command: Command): void {
+  command.exitOverride().configureOutput({
+    outputError: (text, write) => {
+      const message =
+        text
+          .replace(/^error: /, "")
+          .trim()
+          .split("\n")[0] ?? "";
+      write(`dejavm: E_USAGE ${message}\n  hint: see '${pathOf(command)} --help'\n`);
+    },
+  });
+}
+
+function pathOf(command: Command): string {
+  const parent = command.parent;
+  return parent === null ? command.name() : `${pathOf(parent)} ${command.name()}`;
+}
+
+function repeatable(flags: string, description: string): Option {
+  const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
+  return new Option(flags, description).default([], "none").argParser(collect);
+}
+
+function version(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  const parsed: unknown = JSON.parse(text);
+  const known = typeof parsed === "object" && parsed !== null && "version" in parsed;
+  return known ? String(parsed.version) : "unknown";
+}

@@ -1,0 +1,248 @@
+/**
+ * From options to something that can be started: reads files, finds the image, checks disks. All
+ * that can be wrong with what the user gave shows here, before a machine exists.
+ */
+import { hash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { CodedError } from "@dejavm/base";
+import type { BootConfig, DiskConfig, MachineConfig } from "@dejavm/machine";
+import {
+  type DescribedDisk,
+  type DiskFile,
+  fileError,
+  fingerprint,
+  inspectDiskFile,
+  inspectSnapshot,
+  type Keyboard,
+  parseNetAddress,
+  type StartSpec,
+} from "@dejavm/source-agent";
+import { usageError } from "../errors.ts";
+import { findImage } from "../images.ts";
+import { parseCount, parseSize, parseWallTime } from "../parse.ts";
+import { bootSource, type RunOptions } from "./options.ts";
+
+const DEFAULT_IMAGE = "debian";
+const DEFAULT_MEMORY = "256M";
+/** Largest kernel, initramfs or program file: RAM could not hold more. */
+const MAX_FILE_BYTES = 2 ** 31;
+const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
+/** Locally administered, as QEMU's default card's neighbour. */
+const MAC = Uint8Array.of(0x52, 0x54, 0x00, 0xde, 0x0a, 0x01);
+
+/** A machine to be started and what is around it. */
+export interface RunPlan {
+  readonly spec: StartSpec;
+  /** Name for messages and snapshots. */
+  readonly image: string;
+  /** Console that the keyboard is connected to. */
+  readonly keyboard: Keyboard;
+  /** Unix socket of the network helper. */
+  readonly netPath: string | undefined;
+}
+
+/**
+ * Throws E_USAGE, E_FILE_*, E_IMAGE_*, E_DISK_*, E_KERNEL_INVALID, E_ELF_INVALID, E_SNAPSHOT_* and
+ * E_NET_ADDRESS: what can be told without making a machine.
+ */
+export async function planRun(image: string | undefined, options: RunOptions): Promise<RunPlan> {
+  const source = bootSource(image, options);
+  const netPath = options.net === undefined ? undefined : parseNetAddress(options.net);
+  if (source === "snapshot") return planFromSnapshot(options, netPath);
+  const boot = await planBoot(source, image ?? DEFAULT_IMAGE, options);
+  const disks = [...boot.disks, ...options.disk].map((path) => inspectDiskFile(path));
+  const config: MachineConfig = {
+    memoryBytes: parseSize(options.memory ?? DEFAULT_MEMORY, "--memory"),
+    boot: boot.config,
+    disks: disks.map((disk, index) => diskConfig(disk, index)),
+    net: netPath === undefined ? undefined : { mac: MAC },
+    entropySeed: entropySeed(options.seed),
+    wallTimeNs: parseWallTime(options.wallTime ?? "now", Date.now()),
+  };
+  return {
+    spec: {
+      source: { kind: "create", config },
+      disks,
+      ...pacing(options, { usual: source === "elf" ? "none" : "live", origin: 0n }),
+    },
+    image: boot.name,
+    keyboard: keyboardFor(boot.config.commandLine),
+    netPath,
+  };
+}
+
+function pacing(
+  options: RunOptions,
+  { usual, origin }: { usual: "live" | "none"; origin: bigint },
+): Pick<StartSpec, "pace" | "limit" | "digestAtEnd"> {
+  const { maxInstructions } = options;
+  return {
+    pace: options.pace ?? usual,
+    limit:
+      maxInstructions === undefined
+        ? undefined
+        : origin + parseCount(maxInstructions, "--max-instructions"),
+    digestAtEnd: options.json === true,
+  };
+}
+
+interface BootPlan {
+  readonly name: string;
+  readonly config: BootConfig;
+  /** Disks before those of `--disk`. */
+  readonly disks: readonly string[];
+}
+
+async function planBoot(
+  source: "image" | "kernel" | "firmware" | "elf",
+  image: string,
+  options: RunOptions,
+): Promise<BootPlan> {
+  const append = options.append ?? "";
+  const initrd = options.initrd === undefined ? {} : { initrd: readInput(options.initrd) };
+  switch (source) {
+    case "image": {
+      const found = await findImage(image);
+      const config: BootConfig = {
+        kind: "linux",
+        kernel: unpackKernel(readInput(found.kernel)),
+        initrd: readInput(found.initrd),
+        commandLine: [found.commandLine, append].filter(Boolean).join(" "),
+      };
+      return { name: image, config, disks: [found.disk] };
+    }
+    case "kernel": {
+      const kernel = unpackKernel(readInput(options.kernel ?? ""));
+      return {
+        name: "",
+        config: { kind: "linux", kernel, ...initrd, commandLine: append },
+        disks: [],
+      };
+    }
+    case "firmware": {
+      const kernel =
+        options.kernel === undefined ? {} : { kernel: unpackKernel(readInput(options.kernel)) };
+      const firmware = readInput(options.firmware ?? "");
+      return {
+        name: "",
+        config: { kind: "firmware", image: firmware, ...kernel, ...initrd, commandLine: append },
+        disks: [],
+      };
+    }
+    case "elf":
+      return {
+        name: "",
+        config: { kind: "firmware", image: readElf(options.elf ?? ""), commandLine: append },
+        disks: [],
+      };
+  }
+}
+
+async function planFromSnapshot(
+  options: RunOptions,
+  netPath: string | undefined,
+): Promise<RunPlan> {
+  const path = options.from ?? "";
+  const description = inspectSnapshot(path);
+  if (options.disk.length > 0 && options.disk.length !== description.disks.length) {
+    throw usageError(
+      `cannot use ${options.disk.length} --disk: the snapshot has ${description.disks.length}`,
+      "name all disks in their order, or none to take them from where they were",
+    );
+  }
+  const disks: DiskFile[] = [];
+  for (const [index, described] of description.disks.entries()) {
+    disks.push(await snapshotDisk(described, options.disk[index] ?? described.path));
+  }
+  if (netPath !== undefined && description.mac === undefined) {
+    throw usageError("cannot use --net: the machine was saved without a network card", "");
+  }
+  return {
+    spec: {
+      source: { kind: "restore", path },
+      disks,
+      ...pacing(options, { usual: "live", origin: description.position }),
+    },
+    image: description.image,
+    keyboard: description.keyboard,
+    netPath,
+  };
+}
+
+/** The base of a saved disk; E_SNAPSHOT_DISK unless it is there and is the same, byte for byte. */
+async function snapshotDisk(described: DescribedDisk, path: string): Promise<DiskFile> {
+  const fail = (what: string, cause?: unknown): CodedError =>
+    new CodedError("E_SNAPSHOT_DISK", `cannot use the disk image ${path}: ${what}`, {
+      hint: "name the disk image that the machine had with --disk FILE",
+      cause,
+    });
+  let disk: DiskFile;
+  try {
+    disk = inspectDiskFile(path);
+  } catch (error) {
+    throw fail(error instanceof Error ? error.message : "it cannot be read", error);
+  }
+  if (disk.sizeBytes !== described.sizeBytes) {
+    throw fail(`it has ${disk.sizeBytes} bytes, want ${described.sizeBytes}`);
+  }
+  const sha256 = await fingerprint(path);
+  if (Buffer.compare(sha256, described.sha256) !== 0) throw fail("its contents are others");
+  return disk;
+}
+
+function diskConfig(disk: DiskFile, index: number): DiskConfig {
+  return { sizeBytes: disk.sizeBytes, readOnly: false, serial: `dejavm-disk${index}` };
+}
+
+/** 32 bytes: from the host's generator, or always the same for the same `--seed`. */
+function entropySeed(seed: string | undefined): Uint8Array {
+  if (seed === undefined) return new Uint8Array(randomBytes(32));
+  return new Uint8Array(hash("sha256", `dejavm entropy seed: ${seed}`, "buffer"));
+}
+
+/** The kernel's main console is the last one that its command line names. */
+function keyboardFor(commandLine: string): Keyboard {
+  const consoles = [...commandLine.matchAll(/(?:^|\s)console=(\w+)/g)];
+  return consoles.at(-1)?.[1] === "hvc0" ? "hvc" : "uart";
+}
+
+function readInput(path: string): Uint8Array {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length > MAX_FILE_BYTES) {
+      throw new CodedError("E_FILE_IO", `cannot read ${path}: it has ${bytes.length} bytes`, {
+        hint: "want at most 2 GiB",
+      });
+    }
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  } catch (error) {
+    throw fileError(`read ${path}`, error);
+  }
+}
+
+/** The machine would take any file for a flat program; here an ELF was promised. */
+function readElf(path: string): Uint8Array {
+  const bytes = readInput(path);
+  if (ELF_MAGIC.every((byte, i) => bytes[i] === byte)) return bytes;
+  throw new CodedError("E_ELF_INVALID", `cannot run ${path}: it is no ELF file`, {
+    hint: "run a flat program with --firmware FILE",
+  });
+}
+
+/** Kernels come compressed, too. Anything that is not is the machine's to judge. */
+function unpackKernel(bytes: Uint8Array): Uint8Array {
+  const starts = (...magic: number[]): boolean => magic.every((byte, i) => bytes[i] === byte);
+  try {
+    if (starts(0x1f, 0x8b)) return gunzipSync(bytes, { maxOutputLength: MAX_FILE_BYTES });
+    if (starts(0x28, 0xb5, 0x2f, 0xfd)) {
+      return zstdDecompressSync(bytes, { maxOutputLength: MAX_FILE_BYTES });
+    }
+    return bytes;
+  } catch (cause) {
+    throw new CodedError("E_KERNEL_INVALID", "cannot decompress the kernel: it is damaged", {
+      hint: "get the kernel again",
+      cause,
+    });
+  }
+}

@@ -1,0 +1,249 @@
+/** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
+import { CodedError } from "@dejavm/base";
+import type { ConsolePort } from "@dejavm/machine";
+import { type EndReport, NetStream, VirtualMachine } from "@dejavm/source-agent";
+import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
+import type { GuestExec } from "./exec.ts";
+import type { RunOptions } from "./options.ts";
+import { planRun, type RunPlan } from "./plan.ts";
+import { type HostReason, runJson, runStatus } from "./report.ts";
+import { hostTerminal, type Terminal, writeFully } from "./terminal.ts";
+
+/** Typed bytes that wait for the guest; above this the terminal is not read. */
+const MAX_TYPED_BYTES = 64 * 1024;
+/** Console output that is kept to be shown when `--exec` fails. */
+const TAIL_BYTES = 2048;
+
+/** Gives the exit status. Throws what keeps the machine from running. */
+export async function run(image: string | undefined, options: RunOptions): Promise<number> {
+  const plan = await planRun(image, options);
+  const session = new Session(plan, options);
+  try {
+    return await session.run();
+  } finally {
+    session.close();
+  }
+}
+
+class Session {
+  readonly #plan: RunPlan;
+  readonly #options: RunOptions;
+  readonly #terminal: Terminal;
+  readonly #escape = new EscapeParser();
+  #vm: VirtualMachine | undefined;
+  #net: NetStream | undefined;
+  #exec: GuestExec | undefined;
+  #host: HostReason | undefined;
+  #typedBytes = 0;
+  #tail = Buffer.alloc(0);
+  readonly #onSignal = (name: NodeJS.Signals): void => {
+    if (name === "SIGINT" || name === "SIGTERM" || name === "SIGHUP") {
+      this.#finish({ kind: "signal", name });
+    }
+  };
+
+  constructor(plan: RunPlan, options: RunOptions) {
+    this.#plan = plan;
+    this.#options = options;
+    this.#terminal = hostTerminal(options.json === true ? process.stderr : process.stdout);
+  }
+
+  async run(): Promise<number> {
+    const { exec, json } = this.#options;
+    for (const name of SIGNALS) process.on(name, this.#onSignal);
+    const startedAt = performance.now();
+    const vm = await VirtualMachine.start(this.#plan.spec, {
+      onConsole: (port, bytes) => this.#output(port, bytes),
+      onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
+      onFrame: (frame) => this.#net?.send(frame),
+      onLimit: () => this.#finish({ kind: "limit" }),
+    });
+    this.#vm = vm;
+    const { position: startPosition } = await vm.origin;
+    this.#connectNetwork(vm);
+    if (exec === undefined) this.#openConsole();
+    else void this.#runCommand(vm, exec);
+    const end = await vm.ended;
+    const wallSeconds = (performance.now() - startedAt) / 1000;
+    this.close();
+    this.#explain(end);
+    if (this.#failure !== undefined) throw this.#failure;
+    const host = this.#host;
+    if (json === true) {
+      process.stdout.write(runJson({ end, host, wallSeconds, startPosition }));
+    }
+    return runStatus(end, host);
+  }
+
+  close(): void {
+    for (const name of SIGNALS) process.off(name, this.#onSignal);
+    this.#exec?.close();
+    this.#net?.close();
+    this.#terminal.close();
+  }
+
+  #failure: Error | undefined;
+
+  /** The machine is to end; with `--save` it is saved where it ends. */
+  #finish(host: HostReason): void {
+    if (this.#host !== undefined || this.#vm === undefined) return;
+    this.#host = host;
+    void this.#saveAndStop(this.#vm);
+  }
+
+  async #saveAndStop(vm: VirtualMachine): Promise<void> {
+    const { save } = this.#options;
+    try {
+      if (save !== undefined) {
+        await this.#save(vm, save, true);
+        return;
+      }
+    } catch (error) {
+      this.#failure ??= error instanceof Error ? error : new Error(String(error));
+    }
+    // A machine that has ended by itself has nothing to be stopped.
+    await vm.stop().catch(() => undefined);
+  }
+
+  async #save(vm: VirtualMachine, path: string, thenStop: boolean): Promise<void> {
+    const { image, keyboard } = this.#plan;
+    const { position, fileBytes } = await vm.save({ path, image, keyboard, thenStop });
+    const size = (fileBytes / 2 ** 20).toFixed(1);
+    this.#terminal.notice(`saved ${path} at position ${position} (${size} MiB)`);
+  }
+
+  #connectNetwork(vm: VirtualMachine): void {
+    if (this.#plan.netPath === undefined) return;
+    this.#net = new NetStream(this.#plan.netPath, {
+      onFrame: (frame) => vm.sendFrame(frame),
+      onLink: (up) => vm.setLink(up),
+      onNotice: (line) => this.#terminal.notice(line),
+    });
+  }
+
+  #openConsole(): void {
+    const { interactive } = this.#terminal;
+    this.#terminal.open((bytes) => {
+      const typed = interactive
+        ? this.#escape.push(bytes)
+        : [{ kind: "bytes" as const, bytes: Uint8Array.from(bytes) }];
+      for (const item of typed) {
+        if (item.kind === "bytes") this.#type(item.bytes);
+        else this.#command(item.command);
+      }
+    });
+  }
+
+  #type(bytes: Uint8Array): void {
+    this.#typedBytes += bytes.length;
+    this.#vm?.sendConsole(this.#plan.keyboard, bytes);
+    if (this.#typedBytes > MAX_TYPED_BYTES) this.#terminal.pauseInput(true);
+  }
+
+  #taken(port: ConsolePort, bytes: number): void {
+    if (port === "agent") {
+      this.#exec?.taken(bytes);
+      return;
+    }
+    this.#typedBytes -= bytes;
+    if (this.#options.exec === undefined && this.#typedBytes <= MAX_TYPED_BYTES / 2) {
+      this.#terminal.pauseInput(false);
+    }
+  }
+
+  #output(port: ConsolePort, bytes: Uint8Array): void | Promise<void> {
+    if (port === "agent") return this.#exec?.receive(bytes);
+    if (this.#options.exec === undefined) return this.#terminal.write(bytes);
+    this.#tail = Buffer.concat([this.#tail, bytes]).subarray(-TAIL_BYTES);
+    return this.#options.verbose === true ? writeFully(process.stderr, bytes) : undefined;
+  }
+
+  #command(command: ConsoleCommand): void {
+    const vm = this.#vm;
+    if (vm === undefined) return;
+    switch (command) {
+      case "quit":
+        this.#finish({ kind: "quit" });
+        break;
+      case "help":
+        this.#terminal.notice(ESCAPE_HELP.join("\n"));
+        break;
+      case "power":
+        vm.pressPowerButton();
+        break;
+      case "save":
+        this.#tell(this.#save(vm, this.#options.save ?? snapshotName(), false));
+        break;
+      case "info":
+        this.#tell(this.#info(vm));
+        break;
+    }
+  }
+
+  async #info(vm: VirtualMachine): Promise<void> {
+    const { position, ticks, digest } = await vm.digest();
+    const seconds = (Number(ticks) / 1e7).toFixed(3);
+    this.#terminal.notice(`position ${position}, ${seconds} s, digest ${digest}`);
+  }
+
+  /** What goes wrong with a key's command is said; the machine goes on. */
+  #tell(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      const code = error instanceof CodedError ? `${error.code} ` : "";
+      this.#terminal.notice(`${code}${error instanceof Error ? error.message : String(error)}`);
+    });
+  }
+
+  async #runCommand(vm: VirtualMachine, command: string): Promise<void> {
+    try {
+      const { GuestExec } = await import("./exec.ts");
+      const guest = new GuestExec();
+      this.#exec = guest;
+      void vm.ended.then(
+        () => guest.fail(guestEnded()),
+        (error: Error) => guest.fail(error),
+      );
+      guest.attach(vm);
+      await guest.ready;
+      const running = guest.run(command, {
+        stdout: (bytes) => this.#terminal.write(bytes),
+        stderr: (bytes) => writeFully(process.stderr, bytes),
+      });
+      if (!this.#terminal.interactive) {
+        this.#terminal.open((bytes) => guest.stdin(Uint8Array.from(bytes)));
+        process.stdin.once("end", () => guest.stdin(undefined));
+      } else {
+        guest.stdin(undefined);
+      }
+      this.#finish({ kind: "exec", status: await running });
+    } catch (error) {
+      if (this.#host !== undefined) return;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
+      if (this.#options.verbose !== true) process.stderr.write(this.#tail);
+      await vm.stop().catch(() => undefined);
+    }
+  }
+
+  #explain(end: EndReport): void {
+    if (end.reason.kind === "reset") {
+      this.#terminal.notice("the guest asked for a restart; run it again to start it");
+    }
+    if (end.reason.kind === "power-off" && this.#options.save !== undefined) {
+      this.#terminal.notice(
+        `the guest switched itself off: nothing saved in ${this.#options.save}`,
+      );
+    }
+  }
+}
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+function guestEnded(): CodedError {
+  return new CodedError("E_GUEST_ENDED", "the guest ended before the command did", {
+    hint: "--verbose shows the guest's console",
+  });
+}
+
+function snapshotName(): string {
+  return `dejavm-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.snapshot`;
+}

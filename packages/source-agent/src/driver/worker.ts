@@ -1,0 +1,126 @@
+/**
+ * The thread that owns a machine. It runs the execution loop, one slice per turn of the event loop,
+ * and talks with the rest of the process by messages only.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { assert } from "@dejavm/base";
+import { position } from "@dejavm/machine";
+import { toReport } from "../host-errors.ts";
+import { ExecutionLoop } from "../loop.ts";
+import type { LoopReport, LoopRequest } from "../messages.ts";
+import { FreePacer, LivePacer } from "../pacer.ts";
+import { describeMachine } from "./describe.ts";
+import { FileBlockStore } from "./disk-file.ts";
+import { makeMachine, type StartSpec } from "./machine-maker.ts";
+import { saveSnapshot } from "./snapshot-file.ts";
+
+const TICKS_PER_MS = 10_000;
+/** Node's timers take no more. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+assert(parentPort !== null, "worker.ts runs as a worker");
+const port = parentPort;
+// What `VirtualMachine` put there, in the same process.
+const spec = workerData as StartSpec;
+
+function post(report: LoopReport): void {
+  port.postMessage(report);
+}
+
+function now(): number {
+  return performance.now() * TICKS_PER_MS;
+}
+
+/** Keeps the loop turning: at once, at a time, or when a message comes. */
+class Turner {
+  readonly #loop: ExecutionLoop;
+  readonly #onEnd: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #soon = false;
+
+  constructor(loop: ExecutionLoop, onEnd: () => void) {
+    this.#loop = loop;
+    this.#onEnd = onEnd;
+  }
+
+  handle(request: LoopRequest): void {
+    guarded(this.#onEnd, () => this.#loop.handle(request));
+    this.wake();
+  }
+
+  wake(): void {
+    clearTimeout(this.#timer);
+    if (this.#soon) return;
+    this.#soon = true;
+    setImmediate(() => this.#turn());
+  }
+
+  #turn(): void {
+    this.#soon = false;
+    guarded(this.#onEnd, () => {
+      const wait = this.#loop.advance(now());
+      if (wait.kind === "ended") return this.#onEnd();
+      if (wait.kind === "now") return this.wake();
+      if (wait.at === undefined) return;
+      const ms = Math.min(Math.max(0, wait.at - now()) / TICKS_PER_MS, MAX_TIMEOUT_MS);
+      this.#timer = setTimeout(() => this.wake(), ms);
+    });
+  }
+}
+
+function guarded(onFailure: () => void, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    post({ kind: "failed", error: toReport(error) });
+    onFailure();
+  }
+}
+
+function start(): void {
+  const store = new FileBlockStore(spec.disks);
+  const { machine, config, digest: startDigest } = makeMachine(spec.source, store);
+  const whereabouts = () => ({ position: machine.position, ticks: machine.ticks });
+  const live = spec.pace === "live";
+  const loop = new ExecutionLoop({
+    machine,
+    store,
+    pacer: live ? new LivePacer({ now: now(), ticks: machine.ticks }) : new FreePacer(),
+    limit: spec.limit === undefined ? undefined : position(spec.limit),
+    digestAtEnd: spec.digestAtEnd,
+    report: post,
+    answer: (request) => {
+      try {
+        const { id } = request;
+        const digest = machine.digest();
+        if (request.kind === "digest") {
+          post({ kind: "digest", id, digest, ...whereabouts() });
+          return true;
+        }
+        const parts = describeMachine({
+          machine,
+          config,
+          store,
+          disks: spec.disks,
+          digest,
+          request,
+        });
+        const fileBytes = saveSnapshot(request.target.path, parts);
+        post({ kind: "saved", id, digest, fileBytes, ...whereabouts() });
+        return true;
+      } catch (error) {
+        post({ kind: "refused", id: request.id, error: toReport(error) });
+        return false;
+      }
+    },
+  });
+  const turner = new Turner(loop, () => {
+    store.close();
+    port.close();
+  });
+  port.on("message", (request: LoopRequest) => turner.handle(request));
+  post({ kind: "started", digest: startDigest, ...whereabouts() });
+  turner.wake();
+}
+
+guarded(() => port.close(), start);

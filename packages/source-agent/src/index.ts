@@ -1,0 +1,17 @@
+/** The public face of `@dejavm/source-agent`: machines that run live on this host. */
+export type { DescribedDisk, Description } from "./description.ts";
+export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
+export { fingerprint } from "./driver/fingerprint.ts";
+export type { MachineSource, StartSpec } from "./driver/machine-maker.ts";
+export { NetStream, type NetStreamEvents, parseNetAddress } from "./driver/net-stream.ts";
+export { inspectSnapshot } from "./driver/snapshot-file.ts";
+export {
+  type DigestReport,
+  type Origin,
+  type SaveOptions,
+  type SaveReport,
+  VirtualMachine,
+  type VirtualMachineEvents,
+} from "./driver/virtual-machine.ts";
+export { fileError } from "./host-errors.ts";
+export type { EndReason, EndReport, Keyboard, Whereabouts } from "./messages.ts";
