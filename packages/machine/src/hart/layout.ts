@@ -130,6 +130,9 @@ const SPECS = {
   fetchTlb: t32,
   jumpCache: t32,
   fillCount: t32,
+  /** Pages flagged as page tables since the last flush, and slow stores into them. */
+  tableCount: t32,
+  tableStores: t32,
   /** Result of a page walk: guest physical address, and the page-table pages it read. */
   walkAddress: t64,
   walkTable0: t32,
@@ -253,7 +256,8 @@ export const ITLB_ENTRY = { bytes: 16, shift: 4, tag: 0, slot: 8 } as const;
 
 /** TLB sets: one per way of checking permissions. */
 export const TLB_SET = { user: 0, supervisor: 1, supervisorSum: 2, machine: 3 } as const;
-const TLB_SETS = 4;
+/** How many sets there are. */
+export const TLB_SETS = 4;
 /** Bytes of one set of the data TLB. */
 export const DTLB_SET_BYTES = DTLB_ENTRIES * DTLB_ENTRY.bytes;
 /** Bytes of one set of the fetch TLB. */
@@ -270,6 +274,9 @@ export const JUMP_CACHE_BYTES = JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY.bytes;
 export const FILL_LIST_CAPACITY = 16_384;
 
 // ---- predecoded records ----------
+
+/** RAM pages flagged as page tables since the last flush, by number; more force a flush. */
+export const TABLE_LIST_CAPACITY = 4096;
 
 /** One record per halfword of a code page; two sentinels, then the straddling instruction. */
 export const RECORD = {
@@ -339,10 +346,13 @@ export interface MemoryMap {
   readonly itlb: number;
   readonly jumpCache: number;
   readonly fillList: number;
+  readonly tableList: number;
   /** u8 per RAM page. */
   readonly pageFlags: number;
   /** u32 per RAM page: epoch of the last write. */
   readonly pageEpochs: number;
+  /** i64 per page flagged as a page table: what it maps (mmu.ts, `tableInfo`). */
+  readonly pageTables: number;
   /** u32 per RAM page: linear address of its record slot, 0: none. */
   readonly pageSlots: number;
   readonly slots: number;
@@ -375,8 +385,10 @@ export function memoryMap(ramBytes: number): MemoryMap {
     itlb: take(TLB_SETS * ITLB_SET_BYTES),
     jumpCache: take(TLB_SETS * JUMP_CACHE_BYTES),
     fillList: take(FILL_LIST_CAPACITY * 4),
+    tableList: take(TABLE_LIST_CAPACITY * 4),
     pageFlags: take(ramPages),
     pageEpochs: take(ramPages * 4),
+    pageTables: take(ramPages * 8),
     pageSlots: take(ramPages * 4),
     slots: take(slotCount * SLOT_BYTES),
     slotCount,

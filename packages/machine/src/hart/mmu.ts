@@ -59,11 +59,14 @@ import { ENVCFG, MSTATUS, SATP_SV48 } from "./csr.ts";
 import {
   DTLB_ENTRIES,
   DTLB_ENTRY,
+  DTLB_SET_BYTES,
   EXIT,
   FILL_LIST_CAPACITY,
   ITLB_ENTRIES,
   ITLB_ENTRY,
   PAGE_FLAG,
+  TABLE_LIST_CAPACITY,
+  TLB_SETS,
 } from "./layout.ts";
 
 /** What an access wants to do. */
@@ -73,6 +76,14 @@ const PTE = { V: 1, R: 2, W: 4, X: 8, U: 16, A: 64, D: 128 } as const;
 const PPN_MASK = (1n << 44n) - 1n;
 const PAGE_MASK = -4096;
 const EMPTY_TAG = i64(-1);
+
+/** Entries of the fill list and page tables that one access takes at most. */
+const FILLS_PER_ACCESS = 8;
+const TABLES_PER_WALK = 8;
+/** Stores into flagged page tables after which all flags go: the pages may be data by now. */
+const TABLE_STORES_LIMIT = 512;
+/** `tableInfo` of a page that maps more than one range. */
+const TABLE_SHARED = -1;
 
 type Unary = FuncRef<readonly ["i32"], undefined>;
 
@@ -130,6 +141,10 @@ interface Internal {
   /** (page, access) -> 1: the page may be touched now; 0: `exit` is set. */
   readonly checkPage: FuncRef<readonly ["i32", "i32", "i32"], "i32">;
   readonly pushFill: Unary;
+  /** (): empties everything unless one more access can be entered. */
+  readonly makeRoom: FuncRef<readonly [], undefined>;
+  /** (address of a page): drops the data translations of one virtual page. */
+  readonly dropPage: FuncRef<readonly ["i64"], undefined>;
   /** (page): a write is about to happen. */
   readonly touchWrite: Unary;
 }
@@ -144,6 +159,8 @@ export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
     accessFault: m.declare("access_fault", ["i64", "i32"]),
     checkPage: m.declare("check_page", ["i32", "i32", "i32"], "i32"),
     pushFill: mmu.pushFill,
+    makeRoom: m.declare("make_room", []),
+    dropPage: m.declare("drop_page", ["i64"]),
     touchWrite: m.declare("touch_write", ["i32"]),
   };
   defineFaults(b, own);
@@ -257,14 +274,33 @@ function defineTlb(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
       f.store64(entry, EMPTY_TAG, DTLB_ENTRY.writeTag);
     });
     set32(f, "fillCount", i32(0));
+    // Nothing is derived from page tables any more.
+    const index = f.let(get32("tableCount"));
+    f.while(nez(index), () => {
+      f.set(index, sub(index, i32(1)));
+      const page = f.let(load32(shl(index, i32(2)), map.tableList));
+      f.store8(page, and(flagsOf(b, page), i32(~PAGE_FLAG.table)), map.pageFlags);
+    });
+    set32(f, "tableCount", i32(0));
+    set32(f, "tableStores", i32(0));
+  });
+  m.define(own.makeRoom, (f) => {
+    const full = or(
+      gtU(get32("fillCount"), i32(FILL_LIST_CAPACITY - FILLS_PER_ACCESS)),
+      gtU(get32("tableCount"), i32(TABLE_LIST_CAPACITY - TABLES_PER_WALK)),
+    );
+    f.if(full, () => f.call(mmu.flushTlb), undefined, "unlikely");
+  });
+  m.define(own.dropPage, (f, address) => {
+    const offset = tlbOffset(wrap(address), DTLB_ENTRIES, DTLB_ENTRY.shift);
+    for (let set = 0; set < TLB_SETS; set++) {
+      const entry = f.let(add(offset, i32(map.dtlb + set * DTLB_SET_BYTES)));
+      for (const tag of [DTLB_ENTRY.readTag, DTLB_ENTRY.writeTag]) {
+        f.if(eq(load64(entry, tag), address), () => f.store64(entry, EMPTY_TAG, tag));
+      }
+    }
   });
   m.define(own.pushFill, (f, entry) => {
-    f.if(
-      eq(get32("fillCount"), i32(FILL_LIST_CAPACITY)),
-      () => f.call(mmu.flushTlb),
-      undefined,
-      "unlikely",
-    );
     f.store32(shl(get32("fillCount"), i32(2)), entry, map.fillList);
     set32(f, "fillCount", add(get32("fillCount"), i32(1)));
   });
@@ -448,30 +484,45 @@ function checkPermission(f: Fn, { pte, privilege, access, fail }: PermissionChec
   });
 }
 
-/** Keeps page tables that a cached translation depends on out of the write TLB. */
-function protectTables(f: Fn, b: HartBuilder, mmu: MmuFunctions): void {
-  for (const name of ["walkTable0", "walkTable1", "walkTable2", "walkTable3"] as const) {
+/** What a page table maps: the first address, with the level of its entries in the low bits. */
+function tableInfo(address: I64, level: number): I64 {
+  return or(and(address, i64(-(1n << BigInt(21 + 9 * level)))), i64(level));
+}
+
+/**
+ * Keeps page tables that a translation of `address` depends on out of the write TLB, and notes
+ * what they map, so that a store into one can drop just what it changes.
+ */
+function protectTables(f: Fn, b: HartBuilder, mmu: MmuFunctions, address: I64): void {
+  const { map } = b;
+  for (const [level, name] of WALK_TABLES.entries()) {
     f.scope(() => {
       const page = f.let(get32(name));
-      const unprotected = ifElse(
-        eq(page, i32(-1)),
-        i32(0),
-        eqz(and(flagsOf(b, page), i32(PAGE_FLAG.table))),
-      );
-      f.if(
-        unprotected,
-        () => {
-          f.store8(page, or(flagsOf(b, page), i32(PAGE_FLAG.table)), b.map.pageFlags);
-          f.call(mmu.dropWriteTags, page);
-        },
-        undefined,
-        "unlikely",
-      );
+      const infoAt = f.let(shl(page, i32(3)));
+      f.if(ne(page, i32(-1)), () => {
+        f.if(
+          hasFlag(flagsOf(b, page), PAGE_FLAG.table),
+          () => {
+            const other = ne(load64(infoAt, map.pageTables), tableInfo(address, level));
+            f.if(other, () => f.store64(infoAt, i64(TABLE_SHARED), map.pageTables));
+          },
+          () => {
+            f.store8(page, or(flagsOf(b, page), i32(PAGE_FLAG.table)), map.pageFlags);
+            f.store64(infoAt, tableInfo(address, level), map.pageTables);
+            f.store32(shl(get32("tableCount"), i32(2)), page, map.tableList);
+            set32(f, "tableCount", add(get32("tableCount"), i32(1)));
+            f.call(mmu.dropWriteTags, page);
+          },
+        );
+      });
     });
   }
 }
 
-// ---- data accesses ----------
+/** Page-table pages of a walk, by level of their entries. */
+const WALK_TABLES = ["walkTable0", "walkTable1", "walkTable2", "walkTable3"] as const;
+
+// ---- data accesses ---------------------------------------------------------------------------
 
 /**
  * (page, access, valid entries touched): whether the access may happen now. Absent pages stop
@@ -520,10 +571,7 @@ function afterStore(
         () => set32(f, "dropCode1", add(at.page, i32(1))),
       );
     });
-    f.if(hasFlag(flags, PAGE_FLAG.table), () => {
-      count(f, "statTableStores");
-      f.if(at.table, () => set32(f, "dropTlb", i32(1)));
-    });
+    f.if(both(hasFlag(flags, PAGE_FLAG.table), at.table), () => set32(f, "dropTlb", i32(1)));
     f.if(hasFlag(flags, PAGE_FLAG.watched), () =>
       f.call(b.host.watch, wrap(at.physical), sizeOf(at.log2), i32(1)),
     );
@@ -532,6 +580,7 @@ function afterStore(
 
 function defineLoad(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   b.m.define(mmu.loadSlow, (f, address, log2) => {
+    f.call(own.makeRoom);
     f.if(
       crosses(address, log2),
       () => {
@@ -557,7 +606,7 @@ function defineLoad(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
       hasFlag(flagsOf(b, page), PAGE_FLAG.watched),
       () => f.call(b.host.watch, wrap(physical), sizeOf(log2), i32(0)),
       () => {
-        protectTables(f, b, mmu);
+        protectTables(f, b, mmu, address);
         fillData(f, b, own, { address, page, writable: false });
       },
     );
@@ -685,6 +734,7 @@ type MmioRef = FuncRef<readonly ["i32", "i32"], "i32">;
 
 function defineStore(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   b.m.define(mmu.storeSlow, (f, address, value, log2) => {
+    f.call(own.makeRoom);
     f.if(
       crosses(address, log2),
       () => {
@@ -705,14 +755,20 @@ function defineStore(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
     );
     const page = f.let(pageOf(physical));
     const linear = f.let(linearOf(b, physical));
-    const table = f.let(
-      ifElse(hasFlag(flagsOf(b, page), PAGE_FLAG.table), touchesValidEntry(linear, log2), i32(0)),
+    const table = f.let(i32(0));
+    const changed = f.let(NO_PAGE);
+    f.if(
+      hasFlag(flagsOf(b, page), PAGE_FLAG.table),
+      () => storeIntoTable(f, b, mmu, { page, linear, log2, table, changed }),
+      undefined,
+      "unlikely",
     );
     f.if(eqz(call(own.checkPage, page, i32(ACCESS.write), table)), () => f.return());
+    f.if(ne(changed, NO_PAGE), () => f.call(own.dropPage, changed));
     f.call(own.commitWalk);
     f.call(own.touchWrite, page);
     // The walk may just have made this very page a page table.
-    protectTables(f, b, mmu);
+    protectTables(f, b, mmu, address);
     f.if(
       eqz(flagsOf(b, page)),
       () => fillData(f, b, own, { address, page, writable: true }),
@@ -721,6 +777,51 @@ function defineStore(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
     storeSized(f, linear, value, log2);
   });
 }
+
+/** No page begins at an odd address. */
+const NO_PAGE = i64(-1);
+
+interface TableStore {
+  readonly page: I32;
+  readonly linear: I32;
+  readonly log2: I32;
+  /** Set to 1 where all translations must go, so that the instruction must run alone. */
+  readonly table: Local<"i32">;
+  /** Set to the one virtual page whose translation changes, where it is known. */
+  readonly changed: Local<"i64">;
+}
+
+/** What a store into a flagged page table changes. An entry that was not valid changes nothing. */
+function storeIntoTable(f: Fn, b: HartBuilder, mmu: MmuFunctions, at: TableStore): void {
+  const { page, linear, log2, table, changed } = at;
+  count(f, "statTableStores");
+  set32(f, "tableStores", add(get32("tableStores"), i32(1)));
+  f.if(gtU(get32("tableStores"), i32(TABLE_STORES_LIMIT)), () => f.call(mmu.flushTlb));
+  const touches = touchesValidEntry(linear, log2);
+  f.if(both(hasFlag(flagsOf(b, page), PAGE_FLAG.table), touches), () => {
+    const info = f.let(load64(shl(page, i32(3)), b.map.pageTables));
+    const entry = f.let(load64(and(linear, i32(-8))));
+    const target = f.let(shl(and(shrU(entry, i64(10)), i64(PPN_MASK)), i64(12)));
+    // Fetch translations and jump caches are not dropped page by page.
+    const isCode = ifElse(
+      isRam(b, target),
+      hasFlag(flagsOf(b, pageOf(target)), PAGE_FLAG.code),
+      i32(0),
+    );
+    const single = both(eq(log2, i32(3)), both(eqz(and(linear, i32(7))), isLeafTable(info)));
+    f.if(
+      both(single, not(isCode)),
+      () => {
+        const index = extendU(and(shrU(linear, i32(3)), i32(511)));
+        f.set(changed, add(info, shl(index, i64(12))));
+      },
+      () => f.set(table, i32(1)),
+    );
+  });
+}
+
+/** Whether a page table maps pages, and one range of them only. */
+const isLeafTable = (info: I64): I32 => eqz(and(info, i64(4095)));
 
 function storeAcross(
   f: Fn,
@@ -834,6 +935,7 @@ type AllocateRef = FuncRef<readonly ["i32"], "i32">;
 function defineFetch(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   const { map } = b;
   b.m.define(mmu.fetch, (f, pc) => {
+    f.call(own.makeRoom);
     const entry = f.let(
       add(get32("fetchTlb"), tlbOffset(wrap(pc), ITLB_ENTRIES, ITLB_ENTRY.shift)),
     );
@@ -859,7 +961,7 @@ function defineFetch(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
       f.set(slot, call(b.host.allocateSlot as AllocateRef, page));
       f.call(mmu.dropWriteTags, page);
     });
-    protectTables(f, b, mmu);
+    protectTables(f, b, mmu, pc);
     count(f, "statFetchFills");
     f.if(eq(load64(entry, ITLB_ENTRY.tag), EMPTY_TAG), () => f.call(own.pushFill, entry));
     f.store64(entry, tag, ITLB_ENTRY.tag);
