@@ -912,17 +912,28 @@ function defineZeroBlock(b: HartBuilder, mmu: MmuFunctions, own: Internal): void
       set32(f, "exit", i32(EXIT.illegal));
       f.return();
     });
+    const block = f.let(and(address, i64(-64)));
+    const entry = f.let(
+      add(get32("dataTlb"), tlbOffset(wrap(block), DTLB_ENTRIES, DTLB_ENTRY.shift)),
+    );
+    const hits = eq(load64(entry, DTLB_ENTRY.writeTag), and(block, i64(PAGE_MASK)));
+    const zero = (): void => {
+      const at = f.let(add(wrap(block), load32(entry, DTLB_ENTRY.addend)));
+      f.memoryFill(at, i32(0), i32(64));
+      f.return();
+    };
+    f.if(hits, zero, undefined, "likely");
     // A fault reports the address that the instruction names, not the block's.
     f.if(eqz(call(own.walk, address, i32(ACCESS.write))), () => f.return());
     f.if(not(isRam(b, get64("walkAddress"))), () => {
       f.call(own.accessFault, address, i32(ACCESS.write));
       f.return();
     });
-    const block = f.let(and(address, i64(-64)));
     const offset = f.let(i64(0));
     f.while(leU(offset, i64(56)), () => {
       f.call(mmu.storeSlow, add(block, offset), i64(0), i32(3));
       f.if(nez(get32("exit")), () => f.return());
+      f.if(hits, zero);
       f.set(offset, add(offset, i64(8)));
     });
   });
