@@ -439,7 +439,15 @@ export class Machine {
 
   get jitStatistics() {
     const c = this.#core;
-    return { ...c.jit.statistics, data: c.get64('statDataFills').toString(), fetch: c.get64('statFetchFills').toString(), flushes: c.get64('statFlushes').toString(), steps: c.get64('statSteps').toString(), tables: c.get64('statTableStores').toString(), traps: c.get64('traps').toString() };
+    return {
+      ...c.jit.statistics,
+      data: c.get64("statDataFills").toString(),
+      fetch: c.get64("statFetchFills").toString(),
+      flushes: c.get64("statFlushes").toString(),
+      steps: c.get64("statSteps").toString(),
+      tables: c.get64("statTableStores").toString(),
+      traps: c.get64("traps").toString(),
+    };
   }
 
   /** Accesses within these ranges stop the machine after they happened. */

@@ -24,6 +24,9 @@ export interface JitPolicy {
 /** The policy found best by measurement. */
 export const DEFAULT_POLICY: JitPolicy = { threshold: 3, batch: 16 };
 
+/** Pauses of the hart after which a small batch is translated all the same. */
+const MAX_WAIT = 8;
+
 /** Regions that exist at once: indices into the table are 16 bits, 0 is none. */
 export const MAX_REGIONS = 32_768;
 /** Bytes of WebAssembly kept at once; past this all regions go. */
@@ -72,6 +75,8 @@ export class Jit {
   readonly #installed = new Map<number, { readonly at: number; readonly index: number }[]>();
   readonly #freeIndices: number[] = [];
   #nextIndex = 1;
+  /** Pauses that a batch too small has waited for. */
+  #waited = 0;
   #codeBytes = 0;
   #statistics = { regions: 0, modules: 0, instructions: 0, dropped: 0, flushes: 0, failures: 0 };
 
@@ -140,11 +145,17 @@ export class Jit {
   translatePending(): void {
     const host = this.#host;
     if (host === undefined || this.#queue.length === 0) return;
+    if (this.#queue.length < this.#policy.batch && ++this.#waited < MAX_WAIT) return;
+    this.#waited = 0;
     const queue = this.#queue;
     this.#queue = [];
+    const u16 = new Uint16Array(host.memory.buffer);
     const found: { candidate: Candidate; blocks: Map<number, Block> }[] = [];
     for (const candidate of queue) {
-      const blocks = findRegion(this.#codeOf(host, candidate.slot), candidate.index * 2);
+      const { slot, index } = candidate;
+      const wasRun = (offset: number): boolean =>
+        u16[(slot + offset * (RECORD.bytes / 2) + RECORD.op) >>> 1] !== OP.undecoded;
+      const blocks = findRegion(this.#codeOf(host, slot), index * 2, wasRun);
       if (blocks !== undefined) found.push({ candidate, blocks });
     }
     if (found.length === 0) return;

@@ -102,10 +102,15 @@ const inPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES;
 
 /**
  * The blocks reachable from `entry`, by offset; undefined where not even the first instruction can
- * be translated. Blocks beyond the size limit are left out: edges to them leave the region.
+ * be translated. Blocks that the interpreter has never run, and those beyond the size limit, are
+ * left out: edges to them leave the region.
  */
-export function findRegion(code: Uint16Array, entry: number): Map<number, Block> | undefined {
-  const leaders = findLeaders(code, entry);
+export function findRegion(
+  code: Uint16Array,
+  entry: number,
+  wasRun: (offset: number) => boolean,
+): Map<number, Block> | undefined {
+  const leaders = findLeaders(code, entry, wasRun);
   const blocks = new Map<number, Block>();
   for (const offset of leaders) blocks.set(offset, readBlock(code, offset, leaders));
   const first = blocks.get(entry);
@@ -113,7 +118,11 @@ export function findRegion(code: Uint16Array, entry: number): Map<number, Block>
 }
 
 /** Every offset at which a block begins, in order of discovery. */
-function findLeaders(code: Uint16Array, entry: number): Set<number> {
+function findLeaders(
+  code: Uint16Array,
+  entry: number,
+  wasRun: (offset: number) => boolean,
+): Set<number> {
   const leaders = new Set<number>([entry]);
   let instructions = 0;
   for (const leader of leaders) {
@@ -126,7 +135,7 @@ function findLeaders(code: Uint16Array, entry: number): Set<number> {
       offset += decoded.length;
       if (end !== undefined) {
         if (instructions > MAX_REGION_INSTRUCTIONS) break;
-        for (const next of successors(end)) if (inPage(next)) leaders.add(next);
+        for (const next of successors(end)) if (inPage(next) && wasRun(next)) leaders.add(next);
         break;
       }
       if (leaders.has(offset)) break;
