@@ -1,0 +1,9 @@
+/** The public face of `@dejavm/bench`: what `dejavm bench` runs. */
+export type { BootOptions } from "./boot.ts";
+export {
+  type EngineBenchOptions,
+  type EngineBenchResult,
+  type ProgramResult,
+  runEngineBench,
+} from "./engine.ts";
+export { engineTable } from "./table.ts";
