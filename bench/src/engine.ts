@@ -7,26 +7,22 @@
  * and system, less what the empty program takes on that side in that round (start-up). A program's
  * figures are medians over the rounds, its ratios medians of each round's ratio.
  */
+import { join } from "node:path";
+import { CodedError } from "@dejavm/base";
+import { cacheDir, type DebianProgress, requireHostTool } from "@dejavm/debian";
+import { resolveImage } from "@dejavm/image";
 import { bootMachine, type BootOptions, bootQemu } from "./boot.ts";
 import { buildProgram } from "./build.ts";
 import { measureMachine, measureQemu } from "./measure.ts";
 import { EMPTY_PROGRAM, type GuestProgram, PROGRAMS } from "./programs.ts";
 import { geometricMean, median } from "./stats.ts";
 
-/** What to measure, and with which tools. */
+/** What to measure. */
 export interface EngineBenchOptions {
-  /** The qemu-system-riscv64 to compare with. */
-  readonly qemu: string;
-  /** A riscv64-linux-gnu-gcc. */
-  readonly compiler: string;
-  /** Where compiled programs are kept. */
-  readonly cacheFolder: string;
-  /** How often everything is measured, 1 or more. */
-  readonly rounds: number;
-  /** Names of programs to measure; undefined: all. */
-  readonly only?: readonly string[] | undefined;
-  /** Undefined: no boot is measured, its figures are null. */
-  readonly boot?: BootOptions | undefined;
+  /** How often everything is measured, 1 or more; 5 if not given. */
+  readonly rounds?: number;
+  /** Names of programs to measure, and `boot`; none: all. Throws E_USAGE for an unknown one. */
+  readonly programs?: readonly string[];
 }
 
 /** One program's medians. */
@@ -51,6 +47,7 @@ export interface EngineBenchResult {
   readonly qemuBootSeconds: number | null;
 }
 
+const DEFAULT_ROUNDS = 5;
 const ICOUNT = ["-icount", "shift=0"];
 /** Start-up varies by a few milliseconds; a time below this is not worth a figure. */
 const SHORTEST_SECONDS = 0.01;
@@ -103,32 +100,77 @@ interface BuiltProgram {
   readonly speeds: ReturnType<typeof speeds>[];
 }
 
-/** Measures; `progress` gets a line before each step. Throws what a tool could not do. */
+const BOOT = "boot";
+
+function checkNames(names: readonly string[]): void {
+  const known = [...PROGRAMS.map(({ name }) => name), BOOT];
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    throw new CodedError("E_USAGE", `there is no benchmark program ${name}`, {
+      hint: `want one of ${known.join(", ")}`,
+    });
+  }
+}
+
+/** The default image and how to boot it. Throws E_IMAGE_UNKNOWN, E_IMAGE_CORRUPT. */
+async function defaultBoot(): Promise<BootOptions> {
+  const { kernel, initrd, disk, manifest } = await resolveImage();
+  return {
+    kernel,
+    initrd,
+    disk,
+    memoryMib: 256,
+    marker: "root@dejavm:",
+    commandLine: `${manifest.commandLine} console=ttyS0`,
+  };
+}
+
+/**
+ * Measures; `progress` gets a line before each step. QEMU and the cross compiler are fetched where
+ * they are missing. Throws E_TOOL_MISSING, E_USAGE, E_IMAGE_* and what a tool could not do.
+ */
 export async function runEngineBench(
-  options: EngineBenchOptions,
+  { rounds = DEFAULT_ROUNDS, programs: names = [] }: EngineBenchOptions,
   progress: (line: string) => void,
 ): Promise<EngineBenchResult> {
-  const { qemu, only } = options;
+  checkNames(names);
+  const wanted = (name: string) => names.length === 0 || names.includes(name);
+  const boot = wanted(BOOT) ? await defaultBoot() : undefined;
+  // Downloads and unpacking report every piece; a line for each would be too much.
+  const show = (step: DebianProgress): void => {
+    if ("message" in step) progress(step.message);
+  };
+  const qemu = await requireHostTool("qemu-system-riscv64", show);
+  const compiler = await requireHostTool("riscv64-linux-gnu-gcc", show);
+  const build = { compiler, cacheFolder: join(cacheDir(), "bench") };
   progress("compiling the guest programs");
-  const empty = await buildProgram(EMPTY_PROGRAM, options);
+  const empty = await buildProgram(EMPTY_PROGRAM, build);
   const built: BuiltProgram[] = [];
   for (const program of PROGRAMS) {
-    if (only !== undefined && !only.includes(program.name)) continue;
-    built.push({ program, elf: await buildProgram(program, options), speeds: [] });
+    if (!wanted(program.name)) continue;
+    built.push({ program, elf: await buildProgram(program, build), speeds: [] });
   }
   const boots: number[] = [];
   const qemuBoots: number[] = [];
-  for (let round = 1; round <= options.rounds; round++) {
+  for (let round = 1; round <= rounds; round++) {
     const startUp = await sample(empty, qemu, "empty");
     for (const { program, elf, speeds: results } of built) {
-      progress(`round ${round} of ${options.rounds}: ${program.name}`);
+      progress(`round ${round} of ${rounds}: ${program.name}`);
       results.push(speeds(await sample(elf, qemu, program.name), startUp));
     }
-    if (options.boot === undefined) continue;
-    progress(`round ${round} of ${options.rounds}: boot`);
-    boots.push(await bootMachine(options.boot));
-    qemuBoots.push(await bootQemu(qemu, options.boot));
+    if (boot === undefined) continue;
+    progress(`round ${round} of ${rounds}: boot`);
+    boots.push(await bootMachine(boot));
+    qemuBoots.push(await bootQemu(qemu, boot));
   }
+  return report(built, boots, qemuBoots);
+}
+
+function report(
+  built: readonly BuiltProgram[],
+  boots: readonly number[],
+  qemuBoots: readonly number[],
+): EngineBenchResult {
   const programs = built.map(({ program, speeds: results }) => summarise(program.name, results));
   return {
     programs,

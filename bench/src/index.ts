@@ -1,5 +1,4 @@
 /** The public face of `@dejavm/bench`: what `dejavm bench` runs. */
-export type { BootOptions } from "./boot.ts";
 export {
   type EngineBenchOptions,
   type EngineBenchResult,

@@ -1,9 +1,10 @@
 /**
  * The process in which a benchmark runs the machine:
  *
- *     machine-child program ELF MEMORY_MIB            prints a MachineMeasurement as JSON
- *     machine-child boot KERNEL INITRD MEMORY_MIB MARKER APPEND
- *                                                     ends when the console shows MARKER
+ *     machine-child program ELF MEMORY_MIB
+ *                             prints a MachineMeasurement as JSON
+ *     machine-child boot KERNEL INITRD DISK MEMORY_MIB MARKER COMMAND_LINE
+ *                             ends when the console shows MARKER; as `dejavm run` would run it
  */
 import { readFileSync } from "node:fs";
 import {
@@ -14,6 +15,7 @@ import {
   type StopReason,
   ticks,
 } from "@dejavm/machine";
+import { inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;
@@ -21,7 +23,7 @@ const FOR_EVER = ticks((1n << 62n) - 1n);
 
 function configuration(boot: BootConfig, memoryMib: string): MachineConfig {
   return {
-    memoryBytes: Number(memoryMib) << 20,
+    memoryBytes: Number(memoryMib) * 2 ** 20,
     boot,
     disks: [],
     net: undefined,
@@ -30,11 +32,10 @@ function configuration(boot: BootConfig, memoryMib: string): MachineConfig {
   };
 }
 
-/** Runs until `done` says so, or the machine stops for another reason than its slice's end. */
-function runUntil(machine: Machine, done: () => boolean): StopReason {
+function runToEnd(machine: Machine): StopReason {
   for (;;) {
     const reason = machine.run(position(machine.position + SLICE), FOR_EVER);
-    if (done() || reason.kind !== "budget") return reason;
+    if (reason.kind !== "budget") return reason;
   }
 }
 
@@ -49,7 +50,7 @@ function consoleText(machine: Machine): string {
 function runProgram(elf: string, memoryMib: string): void {
   const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
   const machine = Machine.create(configuration(boot, memoryMib));
-  const reason = runUntil(machine, () => false);
+  const reason = runToEnd(machine);
   const output = consoleText(machine).trim();
   if (reason.kind !== "power-off" || reason.status !== 0) {
     throw new Error(`the program stopped: ${reason.kind} at pc ${machine.pc.toString(16)}`);
@@ -59,10 +60,11 @@ function runProgram(elf: string, memoryMib: string): void {
   process.stdout.write(JSON.stringify({ cpuSeconds: (user + system) / 1e6, positions, output }));
 }
 
-function boot(args: readonly string[]): void {
-  const [kernel = "", initrd = "", memoryMib = "", marker = "", commandLine = ""] = args;
-  const machine = Machine.create(
-    configuration(
+async function boot(args: readonly string[]): Promise<void> {
+  const [kernel = "", initrd = "", disk = "", memoryMib = "", marker = "", commandLine = ""] = args;
+  const diskFile = inspectDiskFile(disk);
+  const config: MachineConfig = {
+    ...configuration(
       {
         kind: "linux",
         kernel: readFileSync(kernel),
@@ -71,17 +73,32 @@ function boot(args: readonly string[]): void {
       },
       memoryMib,
     ),
-  );
+    disks: [{ sizeBytes: diskFile.sizeBytes, readOnly: false, serial: "" }],
+  };
   let seen = "";
-  const reason = runUntil(machine, () => {
-    seen += consoleText(machine);
-    return seen.includes(marker);
-  });
-  if (!seen.includes(marker)) {
-    throw new Error(`no "${marker}" on the console (${reason.kind}): ${seen.slice(-1000)}`);
-  }
+  const shown = Promise.withResolvers<void>();
+  const vm = await VirtualMachine.start(
+    {
+      source: { kind: "create", config },
+      disks: [diskFile],
+      pace: "live",
+      limit: undefined,
+      digestAtEnd: false,
+    },
+    {
+      onConsole: (port, bytes) => {
+        if (port === "uart") seen += Buffer.from(bytes).toString("latin1");
+        if (seen.includes(marker)) shown.resolve();
+      },
+    },
+  );
+  const ended = () =>
+    shown.reject(new Error(`no "${marker}" on the console: ${seen.slice(-1000)}`));
+  vm.ended.then(ended, shown.reject);
+  await shown.promise;
+  process.exit(0);
 }
 
 const [command, ...args] = process.argv.slice(2);
 if (command === "program") runProgram(args[0] ?? "", args[1] ?? "");
-else boot(args);
+else await boot(args);

@@ -27,5 +27,5 @@ export function engineTable(result: EngineBenchResult): string {
       `Debian boot: ${bootSeconds.toFixed(1)} s, QEMU ${qemuBootSeconds.toFixed(1)} s (${ratio}x)`,
     );
   }
-  return lines.join("\n");
+  return `${lines.join("\n")}\n`;
 }

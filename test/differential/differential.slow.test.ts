@@ -19,7 +19,9 @@ function explain({ failures, endless }: CampaignReport): string {
   return [...failures.map(describeFailure), ...endless.map((seed) => `${seed}: no end`)].join("\n");
 }
 
-describe.skipIf(qemu.kind === "skipped")("the machine and QEMU", () => {
+const skipped = qemu.kind === "skipped" ? ` (skipped: ${qemu.reason})` : "";
+
+describe.skipIf(skipped !== "")(`the machine and QEMU${skipped}`, () => {
   const subject = new MachineSubject("interpreter");
   let oracle: QemuSubject;
   beforeAll(async () => {

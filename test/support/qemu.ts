@@ -1,28 +1,10 @@
-/** Where QEMU is, and the processor it has to be for comparisons with the machine. */
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
+/** Which QEMU, and the processor it has to be for comparisons with the machine. */
+import { type HostTool, hostTool } from "@dejavm/debian";
 
-const PROGRAM = "qemu-system-riscv64";
-
-/** A program ready to be run, or the reason why what needs it is skipped. */
-export type FoundTool =
-  | { readonly kind: "ready"; readonly command: string }
-  | { readonly kind: "skipped"; readonly reason: string };
-
-/** DEJAVM_QEMU if set, else what PATH gives. */
-export async function findQemu(): Promise<FoundTool> {
+/** DEJAVM_QEMU if set, else the project's own. */
+export async function findQemu(): Promise<HostTool> {
   const given = process.env["DEJAVM_QEMU"];
-  if (given !== undefined) return { kind: "ready", command: given };
-  for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
-    const command = join(folder, PROGRAM);
-    try {
-      accessSync(command, constants.X_OK);
-      return { kind: "ready", command };
-    } catch {
-      // Not here: look in the next folder.
-    }
-  }
-  return { kind: "skipped", reason: `no ${PROGRAM} on PATH; DEJAVM_QEMU may name one` };
+  return given === undefined ? hostTool("qemu-system-riscv64") : { kind: "ready", command: given };
 }
 
 /** Extensions of QEMU's rv64 that the machine lacks; they would make illegal instructions legal. */
