@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { cacheDir, type DebianProgress, requireHostTool } from "@dejavm/debian";
 import { resolveImage } from "@dejavm/image";
-import { bootMachine, type BootOptions, bootQemu } from "./boot.ts";
+import { type BootOptions, bootMachine, bootQemu } from "./boot.ts";
 import { buildProgram } from "./build.ts";
 import { measureMachine, measureQemu } from "./measure.ts";
 import { EMPTY_PROGRAM, type GuestProgram, PROGRAMS } from "./programs.ts";

@@ -3,6 +3,7 @@
  * wherever it refers to a label, so a body may run at another address than it was assembled for.
  */
 import { assert } from "@dejavm/base";
+import { csrName } from "./csr.ts";
 import {
   encodeB,
   encodeCompressedBranch,
@@ -15,7 +16,6 @@ import {
   encodeU,
   type Register,
 } from "./encode.ts";
-import { csrName } from "./csr.ts";
 
 /** A place in the code, known once it is bound. */
 export interface Label {

@@ -3,9 +3,9 @@ import { compareResults, type Difference, instructionCount } from "./compare.ts"
 import { minimise } from "./minimise.ts";
 import {
   buildProgram,
-  planProgram,
   type Program,
   type ProgramPlan,
+  planProgram,
   type UnitName,
 } from "./program.ts";
 import type { Subject } from "./subject.ts";

@@ -1,6 +1,7 @@
 /** Where two results differ, in words that say what to look at. */
-import { DUMPED_CSRS, DUMP_CSR_OFFSET, DUMP_FLOAT_OFFSET } from "./frame.ts";
+
 import { csrName } from "./csr.ts";
+import { DUMP_CSR_OFFSET, DUMP_FLOAT_OFFSET, DUMPED_CSRS } from "./frame.ts";
 import {
   BODIES,
   BODY_PAGES,

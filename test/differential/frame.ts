@@ -3,6 +3,7 @@
  * known; the trap handlers, which log and go on; the epilogue, which dumps all registers and stops.
  */
 import { assert } from "@dejavm/base";
+import type { Assembler, Label } from "./assembler.ts";
 import { CSR, MSTATUS } from "./csr.ts";
 import { encodeCsr, encodeI, encodeR, encodeS, type Register } from "./encode.ts";
 import {
@@ -17,7 +18,6 @@ import {
   TEST_DEVICE,
   TEST_DEVICE_PASS,
 } from "./layout.ts";
-import type { Assembler, Label } from "./assembler.ts";
 import { advanceCursor, type Scene } from "./scene.ts";
 import { integerValue } from "./values.ts";
 

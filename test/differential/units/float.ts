@@ -3,7 +3,7 @@ import { CSR, MSTATUS } from "../csr.ts";
 import { encodeI, encodeR, encodeS, type Register } from "../encode.ts";
 import { POOL } from "../layout.ts";
 import { FLOAT_OPERATIONS, type FloatForm, FUSED_OPERATIONS } from "../operations.ts";
-import { appendToLog, anyTarget, guarded, type Scene, scratch, times } from "../scene.ts";
+import { anyTarget, appendToLog, guarded, type Scene, scratch, times } from "../scene.ts";
 import { integerValue } from "../values.ts";
 
 const FLOAT_LOAD = { opcode: 0x07, funct3: 3 };

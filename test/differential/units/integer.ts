@@ -1,5 +1,6 @@
 /** Integer computation, branches, compressed instructions and random words that only compute. */
 import { encodeI, encodeR, encodeU, type Register } from "../encode.ts";
+import { CONTEXT_WORD } from "../layout.ts";
 import {
   BRANCHES,
   IMMEDIATE_OPERATIONS,
@@ -9,7 +10,6 @@ import {
 } from "../operations.ts";
 import { anyTarget, guarded, isReserved, type Scene, scratch, times, weighted } from "../scene.ts";
 import { integerValue } from "../values.ts";
-import { CONTEXT_WORD } from "../layout.ts";
 
 /** One instruction that computes `rd` from registers; `encode` chooses the format. */
 export function integerWord(scene: Scene, rd: Register): { word: number; text: string } {

@@ -1,7 +1,7 @@
 /** Loads, stores, AMOs, LR/SC and cbo.zero on the data pages, aligned or not. */
 import { encodeAmo, encodeI, encodeS, type Register } from "../encode.ts";
 import { DATA, DATA_PAGES, PAGE_BYTES } from "../layout.ts";
-import { AMOS, LOADS, LOAD_RESERVED, STORES, STORE_CONDITIONAL } from "../operations.ts";
+import { AMOS, LOAD_RESERVED, LOADS, STORE_CONDITIONAL, STORES } from "../operations.ts";
 import { anyTarget, guarded, observe, type Scene, scratch, times, weighted } from "../scene.ts";
 import { emitInteger } from "./integer.ts";
 
