@@ -16,6 +16,9 @@ const config: KnipConfig = {
         "fast-check",
       ],
     },
+    // Run by hand; started as a process.
+    test: { entry: ["differential/main.ts"], project: ["**/*.ts"] },
+    bench: { entry: ["src/machine-child.ts"], project: ["src/**/*.ts"] },
     "packages/*": { project: ["src/**/*.ts"] },
     // Programs of the host that these start.
     "packages/debian": { project: ["src/**/*.ts"], ignoreBinaries: ["flock"] },

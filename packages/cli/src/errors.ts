@@ -8,7 +8,6 @@ export type CliErrorCode =
   | "E_GUEST_ENDED"
   | "E_EXEC_NO_AGENT"
   | "E_EXEC_LOST"
-  | "E_FEATURE_MISSING"
   | "E_DEMO_FAILED"
   | "E_INTERNAL";
 

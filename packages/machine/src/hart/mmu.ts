@@ -232,6 +232,8 @@ export const dataPrivilege: I32 = ifElse(
 function defineFaults(b: HartBuilder, own: Internal): void {
   const fault = (ref: Internal["pageFault"], read: number, write: number, fetch: number): void => {
     b.m.define(ref, (f, address, access) => {
+      // An access fault at the end of a walk comes after the walk's own update of A and D.
+      if (ref === own.accessFault) f.call(own.commitWalk);
       const cause = ifElse(
         eqz(access),
         i64(read),
@@ -649,25 +651,42 @@ function probeTwoPages(
   const fail = (): void => f.return(at.access === ACCESS.read ? i64(0) : undefined);
   const second = f.let(and(add(at.address, i64(7)), i64(PAGE_MASK)));
   const split = f.let(wrap(sub(second, at.address)));
-  const physical: Local<"i64">[] = [];
-  for (const address of [at.address, second]) {
-    f.if(eqz(call(own.walk, address, access)), fail);
-    const here = f.let(get64("walkAddress"));
+  const commitFirst = (): void => {
+    f.call(own.walk, at.address, access);
+    f.call(own.commitWalk);
+  };
+  // Page faults of either page come before access faults of either. Where the second page
+  // faults, the first one has been walked: its A and D bits are set.
+  f.if(eqz(call(own.walk, at.address, access)), fail);
+  const a = f.let(get64("walkAddress"));
+  f.if(eqz(call(own.walk, second, access)), () => {
+    f.if(eq(get32("exit"), i32(EXIT.trap)), () => {
+      commitFirst();
+      f.call(own.walk, second, access);
+    });
+    fail();
+  });
+  const z = f.let(get64("walkAddress"));
+  for (const [address, here] of [
+    [at.address, a],
+    [second, z],
+  ] as const) {
     // A misaligned access to a device is an access fault.
     f.if(not(isRam(b, here)), () => {
-      f.call(own.accessFault, at.address, access);
+      commitFirst();
+      f.call(own.walk, second, access);
+      f.call(own.accessFault, address, access);
       fail();
     });
+  }
+  for (const here of [a, z]) {
     const flags = flagsOf(b, pageOf(here));
     const table = at.access === ACCESS.write ? hasFlag(flags, PAGE_FLAG.table) : i32(0);
     f.if(eqz(call(own.checkPage, pageOf(here), access, table)), fail);
-    physical.push(here);
   }
-  for (const address of [at.address, second]) {
-    f.if(eqz(call(own.walk, address, access)), fail);
-    f.call(own.commitWalk);
-  }
-  const [a, z] = physical as [Local<"i64">, Local<"i64">];
+  commitFirst();
+  f.call(own.walk, second, access);
+  f.call(own.commitWalk);
   for (const here of [a, z]) {
     f.if(hasFlag(flagsOf(b, pageOf(here)), PAGE_FLAG.watched), () =>
       f.call(b.host.watch, wrap(here), sizeOf(at.log2), i32(at.access)),

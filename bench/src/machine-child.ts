@@ -1,0 +1,104 @@
+/**
+ * The process in which a benchmark runs the machine:
+ *
+ *     machine-child program ELF MEMORY_MIB
+ *                             prints a MachineMeasurement as JSON
+ *     machine-child boot KERNEL INITRD DISK MEMORY_MIB MARKER COMMAND_LINE
+ *                             ends when the console shows MARKER; as `dejavm run` would run it
+ */
+import { readFileSync } from "node:fs";
+import {
+  type BootConfig,
+  Machine,
+  type MachineConfig,
+  position,
+  type StopReason,
+  ticks,
+} from "@dejavm/machine";
+import { inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
+
+/** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
+const SLICE = 1_000_000n;
+const FOR_EVER = ticks((1n << 62n) - 1n);
+
+function configuration(boot: BootConfig, memoryMib: string): MachineConfig {
+  return {
+    memoryBytes: Number(memoryMib) * 2 ** 20,
+    boot,
+    disks: [],
+    net: undefined,
+    entropySeed: new Uint8Array(32),
+    wallTimeNs: 1_700_000_000_000_000_000n,
+  };
+}
+
+function runToEnd(machine: Machine): StopReason {
+  for (;;) {
+    const reason = machine.run(position(machine.position + SLICE), FOR_EVER);
+    if (reason.kind !== "budget") return reason;
+  }
+}
+
+function consoleText(machine: Machine): string {
+  let text = "";
+  for (const { output } of machine.takeOutputs()) {
+    if (output.kind === "console") text += Buffer.from(output.bytes).toString("latin1");
+  }
+  return text;
+}
+
+function runProgram(elf: string, memoryMib: string): void {
+  const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
+  const machine = Machine.create(configuration(boot, memoryMib));
+  const reason = runToEnd(machine);
+  const output = consoleText(machine).trim();
+  if (reason.kind !== "power-off" || reason.status !== 0) {
+    throw new Error(`the program stopped: ${reason.kind} at pc ${machine.pc.toString(16)}`);
+  }
+  const { user, system } = process.cpuUsage();
+  const positions = Number(machine.position);
+  process.stdout.write(JSON.stringify({ cpuSeconds: (user + system) / 1e6, positions, output }));
+}
+
+async function boot(args: readonly string[]): Promise<void> {
+  const [kernel = "", initrd = "", disk = "", memoryMib = "", marker = "", commandLine = ""] = args;
+  const diskFile = inspectDiskFile(disk);
+  const config: MachineConfig = {
+    ...configuration(
+      {
+        kind: "linux",
+        kernel: readFileSync(kernel),
+        initrd: readFileSync(initrd),
+        commandLine,
+      },
+      memoryMib,
+    ),
+    disks: [{ sizeBytes: diskFile.sizeBytes, readOnly: false, serial: "" }],
+  };
+  let seen = "";
+  const shown = Promise.withResolvers<void>();
+  const vm = await VirtualMachine.start(
+    {
+      source: { kind: "create", config },
+      disks: [diskFile],
+      pace: "live",
+      limit: undefined,
+      digestAtEnd: false,
+    },
+    {
+      onConsole: (port, bytes) => {
+        if (port === "uart") seen += Buffer.from(bytes).toString("latin1");
+        if (seen.includes(marker)) shown.resolve();
+      },
+    },
+  );
+  const ended = () =>
+    shown.reject(new Error(`no "${marker}" on the console: ${seen.slice(-1000)}`));
+  vm.ended.then(ended, shown.reject);
+  await shown.promise;
+  process.exit(0);
+}
+
+const [command, ...args] = process.argv.slice(2);
+if (command === "program") runProgram(args[0] ?? "", args[1] ?? "");
+else await boot(args);

@@ -1,0 +1,64 @@
+/** The machine as a subject. */
+import { Machine, type MachineConfig, position, ticks } from "@dejavm/machine";
+import { REGION_BYTES } from "./layout.ts";
+import type { RunResult, Subject } from "./subject.ts";
+
+const PAGE_BYTES = 4096;
+const MEMORY_BYTES = 64 << 20;
+/** Programs of the default size need some tens of thousands. */
+const POSITION_LIMIT = position(20_000_000n);
+const NO_IDLE_SKIP = ticks(0n);
+
+function configuration(image: Uint8Array): MachineConfig {
+  return {
+    memoryBytes: MEMORY_BYTES,
+    boot: { kind: "firmware", image, commandLine: "" },
+    disks: [],
+    net: undefined,
+    entropySeed: new Uint8Array(32),
+    wallTimeNs: 0n,
+  };
+}
+
+function testRegion(machine: Machine): Uint8Array {
+  const ram = new Uint8Array(REGION_BYTES);
+  for (let page = 0; page < REGION_BYTES / PAGE_BYTES; page++) {
+    const bytes = machine.readPage(page);
+    if (bytes !== undefined) ram.set(bytes, page * PAGE_BYTES);
+  }
+  return ram;
+}
+
+export class MachineSubject implements Subject {
+  readonly name: string;
+
+  /** `engine`: how the machine executes; there is only the interpreter so far. */
+  constructor(engine: string) {
+    if (engine !== "interpreter") throw new Error(`unknown engine ${engine}`);
+    this.name = engine;
+  }
+
+  run(image: Uint8Array): Promise<RunResult> {
+    const machine = Machine.create(configuration(image));
+    const reason = machine.run(POSITION_LIMIT, NO_IDLE_SKIP);
+    const where = `at pc ${machine.pc.toString(16)}, position ${machine.position}`;
+    const ram = testRegion(machine);
+    switch (reason.kind) {
+      case "power-off":
+        return Promise.resolve({
+          stop: reason.status === 0 ? "exit" : "other",
+          detail: `status ${reason.status}`,
+          ram,
+        });
+      case "budget":
+      case "idle":
+        return Promise.resolve({ stop: "timeout", detail: `${reason.kind} ${where}`, ram });
+      default:
+        return Promise.resolve({ stop: "other", detail: `${reason.kind} ${where}`, ram });
+    }
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
