@@ -270,6 +270,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     mmu.zeroBlock,
     floatEnter,
     regions.invoke,
+    regions.resume,
     regions.chain,
     trap.refreshMode,
     trap.refreshFloat,

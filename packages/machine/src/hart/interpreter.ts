@@ -487,12 +487,13 @@ function emitJump(f: Fn, context: ExecuteContext, at: JumpContext): void {
  */
 function enterRegion(loop: Loop, context: ExecuteContext): void {
   const { f, d, budget, depth, op, redispatch, target, jump, out } = loop;
-  f.if(or(ltS(budget, i32(0)), leS(depth, i32(0))), () => {
+  // The region pays for its blocks itself.
+  const allowance = f.let(add(budget, load16U(d, RECORD.count)));
+  const declines = or(ltS(budget, i32(0)), ltS(allowance, load16U(d, AUX.need)));
+  f.if(or(declines, leS(depth, i32(0))), () => {
     f.set(op, load16U(d, AUX.op));
     f.br(redispatch);
   });
-  // The region pays for its blocks itself.
-  const allowance = add(budget, load16U(d, RECORD.count));
   const left = callIndirect(
     context.region,
     load16U(d, AUX.region),

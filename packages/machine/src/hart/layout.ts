@@ -305,6 +305,8 @@ export const AUX = {
   region: RECORDS_BYTES + 2,
   /** u16: how often the block that begins here was entered, up to HEAT_LIMIT. */
   heat: RECORDS_BYTES + 4,
+  /** u16: budget that the region wants at its entry. */
+  need: RECORDS_BYTES + 6,
 } as const;
 
 /** Entries after which a block is reported as hot, again and again. */

@@ -63,13 +63,13 @@ export function declareRegion(b: HartBuilder): RegionFunctions {
   };
 }
 
-/** Address of the jump cache entry for a virtual address. */
-export function jumpCacheEntry(pc: I64): I32 {
+/** Address of the jump cache entry for a virtual address; `base` is that of the cache in use. */
+export function jumpCacheEntry(base: I32, pc: I64): I32 {
   const offset = and(
     shl(wrap(pc), i32(JUMP_CACHE_ENTRY.shift - 1)),
     i32((JUMP_CACHE_ENTRIES - 1) << JUMP_CACHE_ENTRY.shift),
   );
-  return add(get32("jumpCache"), offset);
+  return add(base, offset);
 }
 
 interface RegionContext {
@@ -87,7 +87,7 @@ export function defineRegion(functions: RegionFunctions, c: RegionContext): void
   // (pc, budget) -> table index of the region at pc; 0: none, or not to be known without a fetch
   // that the budget does not cover.
   m.define(lookUp, (f, pc, budget) => {
-    const entry = f.let(jumpCacheEntry(pc));
+    const entry = f.let(jumpCacheEntry(get32("jumpCache"), pc));
     f.if(
       eq(load64(entry, JUMP_CACHE_ENTRY.tag), pc),
       () => f.return(load32(entry, JUMP_CACHE_ENTRY.region)),

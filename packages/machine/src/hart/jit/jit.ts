@@ -164,9 +164,9 @@ export class Jit {
       this.#uninstallAll(host);
       return;
     }
-    this.#build(host, found, indices);
+    const needs = this.#build(host, found, indices);
     for (const [i, { candidate, blocks }] of found.entries()) {
-      this.#install(host, candidate, indices[i]);
+      this.#install(host, candidate, { region: indices[i], need: needs[i] });
       for (const { instructions } of blocks.values()) {
         this.#statistics.instructions += instructions.length;
       }
@@ -180,12 +180,13 @@ export class Jit {
     return new Uint16Array(memory.buffer, map.ram + page * PAGE_BYTES, PAGE_BYTES / 2);
   }
 
-  /** One module with all regions of the batch, put into the table. */
+  /** One module with all regions of the batch, put into the table; the budgets that they want. */
   #build(
     host: JitHost,
     found: readonly { candidate: Candidate; blocks: Map<number, Block> }[],
     indices: readonly number[],
-  ): void {
+  ): number[] {
+    const needs: number[] = [];
     const pages = host.map.totalBytes / WASM_PAGE_BYTES;
     const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
     m.importTable(MAX_REGIONS);
@@ -199,29 +200,37 @@ export class Jit {
       floatEnter: m.import("float_enter", ["i32"]),
       regions: {
         invoke: m.import("invoke", ["i64", "i32", "i32", "i64"], "i32"),
+        resume: m.import("resume", ["i32", "i32", "i64"], "i32"),
         chain: m.import("chain", ["i64", "i32", "i32"], "i32"),
       },
+      region: m.type(["i64", "i32", "i32"], "i32"),
       fp: importFloat(m, host.floatState),
     };
     const refs = found.map(({ candidate }) =>
       m.declare(`region_${candidate.index.toString(16)}`, ["i64", "i32", "i32"], "i32"),
     );
     for (const [i, { candidate, blocks }] of found.entries()) {
-      m.define(refs[i], (f, ...params) =>
-        translateRegion(f, params, { blocks, entry: candidate.index * 2, functions }),
-      );
+      m.define(refs[i], (f, ...params) => {
+        needs[i] = translateRegion(f, params, { blocks, entry: candidate.index * 2, functions });
+      });
     }
     for (const [i, ref] of refs.entries()) m.putInTable(indices[i], ref);
     const bytes = m.finish();
     this.#codeBytes += bytes.length;
     instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
+    return needs;
   }
 
-  #install(host: JitHost, { slot, index }: Candidate, region: number): void {
+  #install(
+    host: JitHost,
+    { slot, index }: Candidate,
+    { region, need }: { region: number; need: number },
+  ): void {
     const record = slot + index * RECORD.bytes;
     const u16 = new Uint16Array(host.memory.buffer);
     u16[(record + AUX.op) >>> 1] = host.unfuse(u16[(record + RECORD.op) >>> 1]);
     u16[(record + AUX.region) >>> 1] = region;
+    u16[(record + AUX.need) >>> 1] = need;
     u16[(record + RECORD.op) >>> 1] = OP.region;
     const list = this.#installed.get(slot) ?? [];
     list.push({ at: record, index: region });

@@ -1,34 +1,50 @@
 /**
  * Emits one region as one Wasm function with structured control flow. Every block pays for its
- * instructions at its top; a fault gives back what did not happen. Registers are in the state
- * block whenever control can leave.
+ * instructions at its top; a fault gives back what did not happen. Whether the budget suffices is
+ * looked at where a path may grow: at the entry, at loop headers and after calls, for the longest
+ * way to the next such place. Registers are in the state block whenever control can leave.
  */
 import {
   add,
   and,
+  both,
+  eq,
   extendU,
+  gtS,
   type I32,
   type I64,
   i32,
   i64,
+  load32,
+  load64,
   ltS,
+  ne,
   shrU,
   sub,
 } from "../../wasm/expr.ts";
-import { call, type Fn, type FuncRef, type Label, type Local } from "../../wasm/module.ts";
+import {
+  call,
+  callIndirect,
+  type Fn,
+  type FuncRef,
+  type Label,
+  type Local,
+} from "../../wasm/module.ts";
 import type { BodyFunctions } from "../body-sem.ts";
-import { get32, set32, set64 } from "../builder.ts";
-import { EXIT } from "../layout.ts";
-import type { RegionFunctions } from "../region.ts";
+import { get32, get64, set32, set64 } from "../builder.ts";
+import { EXIT, JUMP_CACHE_ENTRY } from "../layout.ts";
+import { jumpCacheEntry, type RegionFunctions, type RegionType } from "../region.ts";
 import { liveAtEntry, type RegisterSets, registersOf } from "./liveness.ts";
 import { FloatKnowledge, type RegionControl, type RegionFrame, RegionSem } from "./region-sem.ts";
 import { Registers } from "./registers.ts";
 import type { Block, RegionInstruction } from "./shape.ts";
+import { successors } from "./shape.ts";
 import { buildGraph, type Graph, type GraphNode } from "./structure.ts";
 
 /** Functions of the hart's module that regions call. */
 export interface TranslationFunctions extends BodyFunctions {
-  readonly regions: Pick<RegionFunctions, "invoke" | "chain">;
+  readonly regions: RegionFunctions;
+  readonly region: RegionType;
 }
 
 type RegionRef = FuncRef<readonly ["i64", "i32", "i32"], "i32">;
@@ -36,7 +52,7 @@ type RegionRef = FuncRef<readonly ["i64", "i32", "i32"], "i32">;
 /** Offset within a page, and instructions of the block that have not happened, in one word. */
 const PAY_SHIFT = 16;
 
-/** Defines a region's function: `body` gets the function and its parameters. */
+/** Fills a region's function; gives the budget that it wants at its entry. */
 export function translateRegion(
   f: Fn,
   params: readonly [Local<"i64">, Local<"i32">, Local<"i32">],
@@ -45,8 +61,8 @@ export function translateRegion(
     readonly entry: number;
     readonly functions: TranslationFunctions;
   },
-): void {
-  new Translator(f, params, region).emit();
+): number {
+  return new Translator(f, params, region).emit();
 }
 
 /** Where branches to a node go: the head of its loop, or the end of the block before it. */
@@ -60,9 +76,12 @@ class Translator {
   readonly #functions: TranslationFunctions;
   readonly #graph: Graph;
   readonly #live: readonly RegisterSets[];
+  /** For each node, instructions to the next look at the budget at most. */
+  readonly #need: readonly number[];
   readonly #frame: RegionFrame;
   readonly #budget: Local<"i32">;
   readonly #depth: Local<"i32">;
+  readonly #jumpCache: Local<"i32">;
   /** Where and with how much to give back the region faults. */
   readonly #at: Local<"i32">;
   readonly #labels = new Map<GraphNode, Labels>();
@@ -81,6 +100,8 @@ class Translator {
     this.#functions = functions;
     this.#graph = buildGraph(blocks, entry);
     this.#live = liveAtEntry(this.#graph);
+    this.#need = budgetNeeds(this.#graph);
+    this.#jumpCache = f.let(get32("jumpCache"));
     this.#budget = budget;
     this.#depth = depth;
     this.#at = f.local("i32");
@@ -93,10 +114,11 @@ class Translator {
     };
   }
 
-  emit(): void {
+  emit(): number {
     const f = this.#f;
     f.block((fault) => {
       this.#fault = fault;
+      if (!this.#graph.entry.isLoop) this.#checkBudget(this.#graph.entry);
       this.#frame.registers.load(this.#live[0]);
       this.#tree(this.#graph.entry);
       f.unreachable();
@@ -104,6 +126,7 @@ class Translator {
     set64(f, "pc", add(this.#frame.base, extendU(and(this.#at, i32((1 << PAY_SHIFT) - 1)))));
     set32(f, "budgetLeft", add(this.#budget, shrU(this.#at, i32(PAY_SHIFT))));
     f.return(i32(-1));
+    return this.#need[0];
   }
 
   // ---- control structure
@@ -116,6 +139,7 @@ class Translator {
     }
     this.#f.loop((loop) => {
       this.#labelsOf(node).loop = loop;
+      this.#checkBudget(node);
       this.#within(node, merges);
     });
   }
@@ -158,20 +182,9 @@ class Translator {
 
   #block(node: GraphNode): void {
     const f = this.#f;
-    const { instructions, offset, end } = node.block;
+    const { instructions, end } = node.block;
     const cost = instructions.length;
-    if (cost > 0) {
-      f.set(this.#budget, sub(this.#budget, i32(cost)));
-      f.if(
-        ltS(this.#budget, i32(0)),
-        () => {
-          set32(f, "exit", i32(EXIT.short));
-          this.#leaveAt(offset, cost);
-        },
-        undefined,
-        "unlikely",
-      );
-    }
+    if (cost > 0) f.set(this.#budget, sub(this.#budget, i32(cost)));
     const float = new FloatKnowledge();
     for (const [index, instruction] of instructions.entries()) {
       const control = this.#control(node, instruction, cost - index);
@@ -188,6 +201,19 @@ class Translator {
       this.#frame.registers.flush();
       this.#chainOrStay(end.at);
     }
+  }
+
+  /** Leaves at the top of a node unless the budget reaches to the next such look. */
+  #checkBudget(node: GraphNode): void {
+    this.#f.if(
+      ltS(this.#budget, i32(this.#need[node.order])),
+      () => {
+        set32(this.#f, "exit", i32(EXIT.short));
+        this.#leaveAt(node.block.offset, 0);
+      },
+      undefined,
+      "unlikely",
+    );
   }
 
   #control(node: GraphNode, at: RegionInstruction, unpaid: number): RegionControl {
@@ -231,8 +257,21 @@ class Translator {
     this.#f.return(this.#budget);
   }
 
-  #chain(target: I64): void {
-    this.#f.returnCall(this.#functions.regions.chain, target, this.#budget, this.#depth);
+  /** The jump cache's entry for `target`, and whether it has it. */
+  #lookUp(target: I64): { entry: Local<"i32">; hits: I32 } {
+    const entry = this.#f.let(jumpCacheEntry(this.#jumpCache, target));
+    return { entry, hits: eq(load64(entry, JUMP_CACHE_ENTRY.tag), target) };
+  }
+
+  #chain(to: I64): void {
+    const f = this.#f;
+    const target = f.let(to);
+    const { entry, hits } = this.#lookUp(target);
+    const region = load32(entry, JUMP_CACHE_ENTRY.region);
+    f.if(hits, () =>
+      f.returnCallIndirect(this.#functions.region, region, target, this.#budget, this.#depth),
+    );
+    f.returnCall(this.#functions.regions.chain, target, this.#budget, this.#depth);
   }
 
   /** To code that is not translated, which may lie in the next page. */
@@ -240,22 +279,63 @@ class Translator {
     this.#return(add(this.#frame.base, i64(offset)));
   }
 
-  #call(node: GraphNode, target: I64, next: number): void {
+  #call(node: GraphNode, to: I64, next: number): void {
     const f = this.#f;
-    const returnPc = add(this.#frame.base, i64(next));
-    const left: I32 = call(
-      this.#functions.regions.invoke,
-      target,
-      this.#budget,
-      this.#depth,
-      returnPc,
+    const { regions, region } = this.#functions;
+    const budget = this.#budget;
+    const depth = this.#depth;
+    const unwindIfNegative = (): void =>
+      f.if(ltS(budget, i32(0)), () => f.return(budget), undefined, "unlikely");
+    const target = f.let(to);
+    const returnPc = f.let(add(this.#frame.base, i64(next)));
+    const { entry, hits } = this.#lookUp(target);
+    f.if(
+      both(hits, gtS(depth, i32(0))),
+      () => {
+        const callee = load32(entry, JUMP_CACHE_ENTRY.region);
+        f.set(budget, callIndirect(region, callee, target, budget, sub(depth, i32(1))));
+        unwindIfNegative();
+        f.if(
+          ne(get64("pc"), returnPc),
+          () => {
+            f.set(budget, call(regions.resume, budget, depth, returnPc));
+            unwindIfNegative();
+          },
+          undefined,
+          "unlikely",
+        );
+      },
+      () => {
+        f.set(budget, call(regions.invoke, target, budget, depth, returnPc));
+        unwindIfNegative();
+      },
+      "likely",
     );
-    f.set(this.#budget, left);
-    f.if(ltS(this.#budget, i32(0)), () => f.return(this.#budget), undefined, "unlikely");
-    const to = this.#graph.target(node, next);
-    if (to !== undefined) this.#frame.registers.load(this.#live[to.order]);
+    const after = this.#graph.target(node, next);
+    if (after !== undefined) {
+      if (!after.isLoop) this.#checkBudget(after);
+      this.#frame.registers.load(this.#live[after.order]);
+    }
     this.#goto(node, next);
   }
+}
+
+/** The longest way, in instructions, from the top of each node to the next look at the budget. */
+function budgetNeeds(graph: Graph): number[] {
+  const needs = graph.nodes.map(() => 0);
+  for (const node of graph.nodes.toReversed()) {
+    const { instructions, end } = node.block;
+    let rest = 0;
+    if (end.kind !== "call") {
+      for (const offset of successors(end)) {
+        const next = graph.target(node, offset);
+        const looks = next === undefined || next.isLoop || next.order <= node.order;
+        if (!looks) rest = Math.max(rest, needs[next.order]);
+      }
+    }
+    needs[node.order] = instructions.length + rest;
+  }
+  return needs;
 }
 
 function usedRegisters({ nodes }: Graph): RegisterSets {
