@@ -15,10 +15,12 @@ import {
   type StopReason,
   ticks,
 } from "@dejavm/machine";
-import { inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
+import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;
+enableBranchHints();
+
 const FOR_EVER = ticks((1n << 62n) - 1n);
 
 function configuration(boot: BootConfig, memoryMib: string): MachineConfig {

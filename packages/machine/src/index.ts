@@ -18,8 +18,16 @@ export {
   TIMEBASE_HZ,
 } from "./device/device.ts";
 export {
+  DEFAULT_POLICY,
+  EAGER_JIT,
+  type JitPolicy,
+  NO_JIT,
+} from "./hart/jit/jit.ts";
+export {
   type DirtyBlock,
+  type EngineStatistics,
   Machine,
+  type MachineOptions,
   type PositionedOutput,
   type RestoreConfig,
   SEMANTICS,

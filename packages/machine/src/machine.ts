@@ -12,7 +12,7 @@ import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
 import { restoreHart, saveHart } from "./hart/hart-state.ts";
-import { DEFAULT_POLICY } from "./hart/jit/jit.ts";
+import { DEFAULT_POLICY, type JitPolicy, type JitStatistics } from "./hart/jit/jit.ts";
 import { EXIT } from "./hart/layout.ts";
 import {
   type InputEvent,
@@ -35,7 +35,6 @@ import { encodeState } from "./snapshot/state-codec.ts";
  */
 export const SEMANTICS = 1;
 
-const ENGINE_POLICY = (globalThis as any).JIT ?? DEFAULT_POLICY;
 /** Positions that one call into generated code covers at most. */
 const MAX_SEGMENT = 1 << 21;
 /** Virtual time at power-on runs at 100 million positions a second. */
@@ -59,6 +58,26 @@ export interface DirtyBlock extends MissingBlock {
 /** What a machine is made of when its state comes from elsewhere. */
 export type RestoreConfig = Omit<MachineConfig, "boot">;
 
+/** How fast the machine runs; nothing of it is visible to the guest. */
+export interface MachineOptions {
+  /** When code is translated; default: DEFAULT_POLICY. */
+  readonly jit?: JitPolicy;
+}
+
+/** What the engine did so far. */
+export interface EngineStatistics extends JitStatistics {
+  /** Positions executed in translated code, and in all. */
+  readonly translated: bigint;
+  readonly positions: bigint;
+  /** TLB entries filled for data and for fetches; times that everything was emptied. */
+  readonly dataFills: bigint;
+  readonly fetchFills: bigint;
+  readonly flushesOfTlb: bigint;
+  /** Instructions run alone: device accesses, writes to code and the like. */
+  readonly steps: bigint;
+  readonly traps: bigint;
+}
+
 type PowerState =
   | { readonly kind: "on" }
   | { readonly kind: "power-off"; readonly status: number }
@@ -74,7 +93,7 @@ export class Machine {
   #missing: Missing | undefined;
   #power: PowerState = { kind: "on" };
 
-  private constructor(config: RestoreConfig, plan: BootPlan | undefined) {
+  private constructor(config: RestoreConfig, plan: BootPlan | undefined, options: MachineOptions) {
     this.#core = new HartCore(
       config.memoryBytes,
       {
@@ -85,7 +104,7 @@ export class Machine {
         htif: () => this.#pollHtif(),
         dropStaleCode: () => this.#ram.dropStaleCode(),
       },
-      ENGINE_POLICY,
+      options.jit ?? DEFAULT_POLICY,
     );
     this.#ram = new Ram(this.#core);
     this.#digest = new RamDigest(this.#core, this.#ram);
@@ -102,9 +121,9 @@ export class Machine {
   }
 
   /** Throws E_CONFIG_INVALID, E_KERNEL_*, E_ELF_*, E_INITRD_TOO_BIG, E_FIRMWARE_TOO_BIG. */
-  static create(config: MachineConfig): Machine {
+  static create(config: MachineConfig, options: MachineOptions = {}): Machine {
     const plan = planBoot(config);
-    const machine = new Machine(config, plan);
+    const machine = new Machine(config, plan, options);
     machine.#powerOn(plan);
     return machine;
   }
@@ -113,8 +132,8 @@ export class Machine {
    * A machine in the state that `save` gave. All its RAM pages are absent: supply them, and then
    * `zeroAbsentPages`; its disk chunks are asked for as needed. Throws E_SNAPSHOT_INVALID.
    */
-  static restore(config: RestoreConfig, state: State): Machine {
-    const machine = new Machine(config, undefined);
+  static restore(config: RestoreConfig, state: State, options: MachineOptions = {}): Machine {
+    const machine = new Machine(config, undefined, options);
     machine.restore(state);
     return machine;
   }
@@ -437,16 +456,18 @@ export class Machine {
     this.#core.code.dropAll();
   }
 
-  get jitStatistics() {
-    const c = this.#core;
+  /** Counters of the engine, for people; they are no part of the machine's state. */
+  get statistics(): EngineStatistics {
+    const core = this.#core;
     return {
-      ...c.jit.statistics,
-      data: c.get64("statDataFills").toString(),
-      fetch: c.get64("statFetchFills").toString(),
-      flushes: c.get64("statFlushes").toString(),
-      steps: c.get64("statSteps").toString(),
-      tables: c.get64("statTableStores").toString(),
-      traps: c.get64("traps").toString(),
+      ...core.jit.statistics,
+      translated: core.get64("statTranslated"),
+      positions: this.position,
+      dataFills: core.get64("statDataFills"),
+      fetchFills: core.get64("statFetchFills"),
+      flushesOfTlb: core.get64("statFlushes"),
+      steps: core.get64("statSteps"),
+      traps: core.get64("traps"),
     };
   }
 

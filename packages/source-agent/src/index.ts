@@ -1,6 +1,7 @@
 /** The public face of `@dejavm/source-agent`: machines that run live on this host. */
 export type { DescribedDisk, Description } from "./description.ts";
 export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
+export { enableBranchHints } from "./driver/engine-flags.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
 export type { MachineSource, StartSpec } from "./driver/machine-maker.ts";
 export { NetStream, type NetStreamEvents, parseNetAddress } from "./driver/net-stream.ts";

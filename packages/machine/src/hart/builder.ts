@@ -73,7 +73,7 @@ export interface HostFunctions {
   readonly watch: FuncRef;
   /** (): the word `tohost` may have been written. */
   readonly htif: FuncRef;
-  /** (record): the block that begins here has been entered HEAT_LIMIT times more. */
+  /** (record): the block that begins here has been entered heatUnit times more. */
   readonly hot: FuncRef;
 }
 

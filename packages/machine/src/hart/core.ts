@@ -124,7 +124,7 @@ export class HartCore {
       flush: () => this.exports.flush_tlb(),
       requestPause: () => this.set32("stopRequest", 1),
     });
-    this.#reset();
+    this.#reset(policy.heatUnit);
   }
 
   /** The translated tier. */
@@ -197,7 +197,7 @@ export class HartCore {
     this.exports.refresh_float();
   }
 
-  #reset(): void {
+  #reset(heatUnit: number): void {
     const { dtlb, fillList } = this.map;
     this.u8.fill(0xff, dtlb, fillList);
     for (const [index, pair] of FUSED_PAIRS.entries()) {
@@ -210,6 +210,7 @@ export class HartCore {
       this.set64(timer, NEVER);
     }
     this.set64("menvcfg", ENVCFG.ADUE);
+    this.set32("heatUnit", heatUnit);
     this.refresh();
   }
 }

@@ -53,16 +53,7 @@ import { type BodyFunctions, BodySem } from "./body-sem.ts";
 import { get32, get64, type HartBuilder, set32, set64, tlbOffset } from "./builder.ts";
 import type { CsrRef } from "./csr.ts";
 import { MSTATUS } from "./csr.ts";
-import {
-  AUX,
-  EXIT,
-  F_BASE,
-  HEAT_LIMIT,
-  ITLB_ENTRIES,
-  ITLB_ENTRY,
-  RECORD,
-  X_BASE,
-} from "./layout.ts";
+import { AUX, EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import type { RegionType } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
@@ -420,7 +411,7 @@ function countHeat(f: Fn, context: ExecuteContext, d: Local<"i32">): void {
   const heat = f.let(add(load16U(d, AUX.heat), i32(1)));
   f.store16(d, heat, AUX.heat);
   f.if(
-    eq(heat, i32(HEAT_LIMIT)),
+    eq(heat, get32("heatUnit")),
     () => {
       f.store16(d, i32(0), AUX.heat);
       f.call(context.b.host.hot, d);
@@ -502,10 +493,11 @@ function enterRegion(loop: Loop, context: ExecuteContext): void {
     sub(depth, i32(1)),
   );
   f.set(budget, left);
-  f.if(ltS(budget, i32(0)), () => {
-    f.set(budget, get32("budgetLeft"));
-    f.br(out);
-  });
+  const unwinds = f.let(ltS(budget, i32(0)));
+  f.if(unwinds, () => f.set(budget, get32("budgetLeft")));
+  const used = extendS(sub(allowance, budget));
+  set64(f, "statTranslated", add(get64("statTranslated"), used));
+  f.brIf(out, unwinds);
   f.set(target, get64("pc"));
   f.br(jump);
 }

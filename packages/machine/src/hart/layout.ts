@@ -166,7 +166,10 @@ const SPECS = {
   hashHigh: t64,
   /** Page epoch of writes happening now (dirty tracking). */
   epoch: t32,
+  /** Entries of a block after which it is reported as hot, again and again. */
+  heatUnit: t32,
   /** Statistics. */
+  statTranslated: t64,
   statDataFills: t64,
   statFetchFills: t64,
   statFlushes: t64,
@@ -303,14 +306,11 @@ export const AUX = {
   op: RECORDS_BYTES,
   /** u16: table index of the translated region that begins here; 0: none. */
   region: RECORDS_BYTES + 2,
-  /** u16: how often the block that begins here was entered, up to HEAT_LIMIT. */
+  /** u16: how often the block that begins here was entered, up to heatUnit. */
   heat: RECORDS_BYTES + 4,
   /** u16: budget that the region wants at its entry. */
   need: RECORDS_BYTES + 6,
 } as const;
-
-/** Entries after which a block is reported as hot, again and again. */
-export const HEAT_LIMIT = 256;
 
 /** A page's records and what stands beside them. */
 export const SLOT_BYTES = 2 * RECORDS_BYTES;

@@ -14,6 +14,7 @@ import {
   and,
   eq,
   eqz,
+  extendS,
   type I32,
   type I64,
   i32,
@@ -140,7 +141,11 @@ export function defineRegion(functions: RegionFunctions, c: RegionContext): void
     const count = f.let(load16U(record, RECORD.count));
     f.if(ltS(budget, count), () => unwind(f, budget, EXIT.short));
     const exit = call(c.execute, record, sub(budget, count), returnPc, sub(depth, i32(1)));
-    f.if(eqz(exit), () => f.return(get32("budgetLeft")));
+    const reason = f.let(exit);
+    // What the interpreter ran here, the region that called will count as its own.
+    const used = extendS(sub(budget, get32("budgetLeft")));
+    set64(f, "statTranslated", sub(get64("statTranslated"), used));
+    f.if(eqz(reason), () => f.return(get32("budgetLeft")));
     f.return(i32(-1));
   });
 

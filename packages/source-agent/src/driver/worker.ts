@@ -11,6 +11,7 @@ import type { LoopReport, LoopRequest } from "../messages.ts";
 import { FreePacer, LivePacer } from "../pacer.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
+import { enableBranchHints } from "./engine-flags.ts";
 import { makeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
 
@@ -19,6 +20,7 @@ const TICKS_PER_MS = 10_000;
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 assert(parentPort !== null, "worker.ts runs as a worker");
+enableBranchHints();
 const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;

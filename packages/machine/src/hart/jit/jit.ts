@@ -3,6 +3,7 @@
  * begin there in batches between runs, and puts them in front of the interpreter's records. What
  * is translated, and when, changes speed only.
  */
+import { Prng } from "@dejavm/base";
 import { PAGE_BYTES } from "../../device/device.ts";
 import { ModuleBuilder } from "../../wasm/module.ts";
 import { createTable, instantiate, type WasmTable } from "../../wasm/runtime.ts";
@@ -13,16 +14,28 @@ import { OP } from "../variants.ts";
 import { type Block, findRegion } from "./shape.ts";
 import { translateRegion } from "./translate.ts";
 
-/** When the translator acts. */
+/** When the translator acts. Nothing of it is visible to the guest. */
 export interface JitPolicy {
-  /** Times HEAT_LIMIT entries after which a block is translated. */
+  /** Entries of a block that make one unit of heat: 1 .. 65,535. */
+  readonly heatUnit: number;
+  /** Units of heat after which a block is translated; Infinity: never. */
   readonly threshold: number;
   /** Regions that wait before the hart is asked to pause for their translation. */
   readonly batch: number;
+  /** For tests: translates what waits at random, from this seed. */
+  readonly seed?: number;
 }
 
-/** The policy found best by measurement. */
-export const DEFAULT_POLICY: JitPolicy = { threshold: 3, batch: 16 };
+/** The policy found best by measurement (docs/PERFORMANCE.md). */
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 8, batch: 16 };
+/** Only the interpreter. */
+export const NO_JIT: JitPolicy = {
+  heatUnit: 65_535,
+  threshold: Number.POSITIVE_INFINITY,
+  batch: 1,
+};
+/** Everything that runs is translated at once. */
+export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, batch: 1 };
 
 /** Pauses of the hart after which a small batch is translated all the same. */
 const MAX_WAIT = 8;
@@ -67,6 +80,7 @@ export interface JitHost {
 export class Jit {
   readonly table: WasmTable;
   readonly #policy: JitPolicy;
+  readonly #prng: Prng | undefined;
   #host: JitHost | undefined;
   /** Heat of records, by slot and record index. */
   readonly #heat = new Map<number, Map<number, number>>();
@@ -82,6 +96,7 @@ export class Jit {
 
   constructor(policy: JitPolicy) {
     this.#policy = policy;
+    this.#prng = policy.seed === undefined ? undefined : new Prng(policy.seed);
     this.table = createTable(MAX_REGIONS);
   }
 
@@ -94,7 +109,7 @@ export class Jit {
     return { ...this.#statistics, codeBytes: this.#codeBytes };
   }
 
-  /** The block at this record was entered HEAT_LIMIT times more. */
+  /** The block at this record was entered heatUnit times more. */
   hot(record: number): void {
     const host = this.#host;
     if (host === undefined) return;
@@ -145,8 +160,7 @@ export class Jit {
   translatePending(): void {
     const host = this.#host;
     if (host === undefined || this.#queue.length === 0) return;
-    if (this.#queue.length < this.#policy.batch && ++this.#waited < MAX_WAIT) return;
-    this.#waited = 0;
+    if (!this.#isDue()) return;
     const queue = this.#queue;
     this.#queue = [];
     const u16 = new Uint16Array(host.memory.buffer);
@@ -165,6 +179,11 @@ export class Jit {
       return;
     }
     const needs = this.#build(host, found, indices);
+    if (needs === undefined) {
+      this.#statistics.failures++;
+      this.#freeIndices.push(...indices);
+      return;
+    }
     for (const [i, { candidate, blocks }] of found.entries()) {
       this.#install(host, candidate, { region: indices[i], need: needs[i] });
       for (const { instructions } of blocks.values()) {
@@ -175,17 +194,26 @@ export class Jit {
     this.#statistics.modules++;
   }
 
+  /** Whether to translate now rather than to collect more. */
+  #isDue(): boolean {
+    if (this.#prng !== undefined) return this.#prng.oneIn(4);
+    this.#waited++;
+    if (this.#queue.length < this.#policy.batch && this.#waited < MAX_WAIT) return false;
+    this.#waited = 0;
+    return true;
+  }
+
   #codeOf({ map, memory }: JitHost, slot: number): Uint16Array {
     const page = new Int32Array(memory.buffer)[(slot + SLOT_PAGE) >>> 2];
     return new Uint16Array(memory.buffer, map.ram + page * PAGE_BYTES, PAGE_BYTES / 2);
   }
 
-  /** One module with all regions of the batch, put into the table; the budgets that they want. */
+  /** One module with all regions of the batch, put into the table; the budgets that they want, or failure. */
   #build(
     host: JitHost,
     found: readonly { candidate: Candidate; blocks: Map<number, Block> }[],
     indices: readonly number[],
-  ): number[] {
+  ): number[] | undefined {
     const needs: number[] = [];
     const pages = host.map.totalBytes / WASM_PAGE_BYTES;
     const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
@@ -216,8 +244,13 @@ export class Jit {
     }
     for (const [i, ref] of refs.entries()) m.putInTable(indices[i], ref);
     const bytes = m.finish();
+    try {
+      instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
+    } catch {
+      // The engine has no memory for code: the interpreter goes on with these blocks.
+      return undefined;
+    }
     this.#codeBytes += bytes.length;
-    instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
     return needs;
   }
 
