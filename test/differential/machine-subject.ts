@@ -1,5 +1,14 @@
 /** The machine as a subject. */
-import { Machine, type MachineConfig, position, ticks } from "@dejavm/machine";
+import {
+  DEFAULT_POLICY,
+  EAGER_JIT,
+  type JitPolicy,
+  Machine,
+  type MachineConfig,
+  NO_JIT,
+  position,
+  ticks,
+} from "@dejavm/machine";
 import { REGION_BYTES } from "./layout.ts";
 import type { RunResult, Subject } from "./subject.ts";
 
@@ -29,17 +38,28 @@ function testRegion(machine: Machine): Uint8Array {
   return ram;
 }
 
+/** Ways to execute, by the name that `--engine` takes. */
+const ENGINES: Readonly<Record<string, JitPolicy>> = {
+  auto: DEFAULT_POLICY,
+  interpreter: NO_JIT,
+  jit: EAGER_JIT,
+  random: { ...EAGER_JIT, threshold: 2, seed: 0x0dd5 },
+};
+
 export class MachineSubject implements Subject {
   readonly name: string;
+  readonly #jit: JitPolicy;
 
-  /** `engine`: how the machine executes; there is only the interpreter so far. */
+  /** `engine` is a key of ENGINES. */
   constructor(engine: string) {
-    if (engine !== "interpreter") throw new Error(`unknown engine ${engine}`);
+    const jit = ENGINES[engine];
+    if (jit === undefined) throw new Error(`unknown engine ${engine}`);
     this.name = engine;
+    this.#jit = jit;
   }
 
   run(image: Uint8Array): Promise<RunResult> {
-    const machine = Machine.create(configuration(image));
+    const machine = Machine.create(configuration(image), { jit: this.#jit });
     const reason = machine.run(POSITION_LIMIT, NO_IDLE_SKIP);
     const where = `at pc ${machine.pc.toString(16)}, position ${machine.position}`;
     const ram = testRegion(machine);

@@ -130,6 +130,7 @@ export class Jit {
   /** The code of this slot is gone. */
   dropSlot(slot: number): void {
     this.#heat.delete(slot);
+    this.#queue = this.#queue.filter((candidate) => candidate.slot !== slot);
     const installed = this.#installed.get(slot);
     if (installed === undefined) return;
     this.#installed.delete(slot);
@@ -138,7 +139,6 @@ export class Jit {
       this.#freeIndices.push(index);
     }
     this.#statistics.dropped += installed.length;
-    this.#queue = this.#queue.filter((candidate) => candidate.slot !== slot);
     this.#host?.flush();
   }
 
