@@ -3,6 +3,7 @@ import { Prng } from "@dejavm/base";
 import type { Machine } from "@dejavm/machine";
 import { describe, expect, test } from "vitest";
 import { BARE_PROGRAMS } from "./programs/bare.ts";
+import { EXECUTED_TABLES } from "./programs/executed-table.ts";
 import { pagedProgram } from "./programs/paged.ts";
 import {
   boot,
@@ -18,6 +19,7 @@ import {
 const SEEDS = [1, 2, 3] as const;
 const PROGRAMS: readonly Program[] = [
   ...BARE_PROGRAMS,
+  ...EXECUTED_TABLES,
   ...SEEDS.map((seed) => pagedProgram("sv39", seed)),
   ...SEEDS.map((seed) => pagedProgram("sv48", seed + 100)),
 ];

@@ -44,6 +44,9 @@ const STORES: readonly StoreName[] = ["sb", "sh", "sw", "sd"];
 const AMOS: readonly RName[] = ["amoadd.d", "amoswap.d", "amoor.d", "amoand.d", "amoadd.w"];
 const RW = PTE.V | PTE.R | PTE.W;
 
+/** Rights of the data pages in turn. */
+const RIGHTS = [RW, RW, RW, PTE.V | PTE.X, PTE.V | PTE.R] as const;
+
 /** One address space: its tables, and the entries that the program plays with. */
 interface Space {
   readonly tables: PageTables;
@@ -108,7 +111,7 @@ function mapCommon(tables: PageTables, shift: number): void {
   }
   for (let i = 0; i < DATA_PAGES; i++) {
     const physical = AT.data + ((i + shift) % DATA_PAGES) * PAGE;
-    const flags = i % 5 === 4 ? PTE.V | PTE.R : RW;
+    const flags = RIGHTS[i % RIGHTS.length] ?? RW;
     tables.map(VIRTUAL.data + BigInt(i * PAGE), physical, flags | (i % 2 === 1 ? PTE.U : 0));
   }
 }
@@ -224,7 +227,7 @@ class Generator {
   #operation(): void {
     const a = this.#a;
     const random = this.#random;
-    switch (random.below(14)) {
+    switch (random.below(15)) {
       case 0:
       case 1:
         this.#dataAddress(7);
@@ -254,6 +257,8 @@ class Generator {
       case 11:
         return this.#changeContext();
       case 12:
+        return this.#accessAround();
+      case 13:
         a.csr("csrrs", this.#register(), random.pick(["cycle", "time", "instret"]), zero);
         return;
       default:
@@ -335,6 +340,17 @@ class Generator {
     if (random.oneIn(4)) a.plain("fence.i");
     a.label(slot);
     a.plain("nop");
+  }
+
+  /** The same load and store before and after something decides anew on whether they may be. */
+  #accessAround(): void {
+    const a = this.#a;
+    this.#dataAddress(0);
+    for (const round of [0, 1]) {
+      a.i("lw", this.#register(), t0, 0);
+      a.store("sw", this.#register(), t0, 0);
+      if (round === 0) this.#request(REQUEST.status, BigInt(this.#random.pick([SUM, MXR])));
+    }
   }
 
   #changeContext(): void {
