@@ -4,7 +4,7 @@
  * rewritten through another mapping, satp, mode, SUM and MXR change. Every fault is skipped by an
  * M-mode handler that sums it up in s11.
  */
-import { Prng } from "@dejavm/base";
+import { assert, Prng } from "@dejavm/base";
 import { Assembler, type LoadName, REG, type RName, type StoreName } from "../support/assembler.ts";
 import type { Program } from "../support/guest.ts";
 import { PageTables, type PagingMode, PTE, pte, satp } from "../support/page-tables.ts";
@@ -15,12 +15,16 @@ const PAGE = 4096;
 const AT = {
   handler: BASE + 0x1000,
   code: BASE + 0x1_0000,
+  /** The same code again, for mappings that change under running code. */
+  copy: BASE + 0x2_0000,
   tables: BASE + 0x4_0000,
   pristine: BASE + 0x6_0000,
   data: BASE + 0x8_0000,
 } as const;
 const CODE_PAGES = 16;
 const DATA_PAGES = 16;
+/** Page tables of one address space at most. */
+const SPACE_PAGES = 16;
 const IMAGE_BYTES = 0xa_0000;
 
 /** Virtual places; each has an alias for U-mode that far above. */
@@ -31,6 +35,8 @@ const VIRTUAL = {
   tables: 0x2000_0000n,
 } as const;
 const USER_ALIAS = 0x20_0000n;
+/** The data window again, through the same leaf table. */
+const DATA_ALIAS = 0x20_0000n;
 
 /** Requests to the handler, in a7. */
 const REQUEST = { satp: 0, mode: 1, status: 2, restore: 3 } as const;
@@ -78,29 +84,30 @@ export function pagedProgram(mode: PagingMode, seed: number, operations = 220): 
   }
   a.org(AT.data - BASE);
   a.bytes(random.fill(new Uint8Array(DATA_PAGES * PAGE)));
-  return { name: `${mode}, seed ${seed}`, image: a.finish(), length: 3000 };
+  const image = a.finish();
+  const code = AT.code - BASE;
+  image.copyWithin(AT.copy - BASE, code, code + CODE_PAGES * PAGE);
+  return { name: `${mode}, seed ${seed}`, image, length: 3000 };
 }
 
 /** Two address spaces that share code and differ in data. */
 function makeSpaces(mode: PagingMode): [Space, Space] {
-  const first = new PageTables(mode, AT.tables);
-  mapCommon(first, 0);
-  const second = new PageTables(mode, first.end);
-  mapCommon(second, 5);
-  for (const tables of [first, second]) {
-    for (let page = AT.tables; page < AT.tables + 24 * PAGE; page += PAGE) {
-      const at = VIRTUAL.tables + BigInt(page - AT.tables);
-      tables.map(at, page, RW | PTE.A | PTE.D);
-      tables.map(at + USER_ALIAS, page, RW | PTE.U);
-    }
-  }
-  return [
-    { tables: first, satp: satp(mode, first.root) },
-    { tables: second, satp: satp(mode, second.root) },
-  ];
+  const [first, second] = [0, 1].map((i): Space => {
+    const tables = new PageTables(mode, AT.tables + i * SPACE_PAGES * PAGE);
+    mapSpace(tables, i * 5);
+    assert(tables.end <= AT.tables + (i + 1) * SPACE_PAGES * PAGE, "a space has room");
+    return { tables, satp: satp(mode, tables.root) };
+  });
+  assert(first !== undefined && second !== undefined, "there are two");
+  return [first, second];
 }
 
-function mapCommon(tables: PageTables, shift: number): void {
+function mapSpace(tables: PageTables, shift: number): void {
+  for (let page = AT.tables; page < AT.tables + 2 * SPACE_PAGES * PAGE; page += PAGE) {
+    const at = VIRTUAL.tables + BigInt(page - AT.tables);
+    tables.map(at, page, RW | PTE.A | PTE.D);
+    tables.map(at + USER_ALIAS, page, RW | PTE.U);
+  }
   for (let i = 0; i < CODE_PAGES; i++) {
     const offset = BigInt(i * PAGE);
     const physical = AT.code + i * PAGE;
@@ -112,8 +119,12 @@ function mapCommon(tables: PageTables, shift: number): void {
   for (let i = 0; i < DATA_PAGES; i++) {
     const physical = AT.data + ((i + shift) % DATA_PAGES) * PAGE;
     const flags = RIGHTS[i % RIGHTS.length] ?? RW;
-    tables.map(VIRTUAL.data + BigInt(i * PAGE), physical, flags | (i % 2 === 1 ? PTE.U : 0));
+    tables.map(VIRTUAL.data + BigInt(i * PAGE), physical, flags | (i % 3 === 1 ? PTE.U : 0));
   }
+  // The same table once more, 2 MiB above.
+  tables.entryOf(VIRTUAL.data + DATA_ALIAS, 1, (table, index) => {
+    table[index] = pte(tables.tableOf(VIRTUAL.data), PTE.V);
+  });
 }
 
 function emitBoot(a: Assembler, space: Space): void {
@@ -227,7 +238,7 @@ class Generator {
   #operation(): void {
     const a = this.#a;
     const random = this.#random;
-    switch (random.below(15)) {
+    switch (random.below(16)) {
       case 0:
       case 1:
         this.#dataAddress(7);
@@ -259,6 +270,8 @@ class Generator {
       case 12:
         return this.#accessAround();
       case 13:
+        return this.#moveCode();
+      case 14:
         a.csr("csrrs", this.#register(), random.pick(["cycle", "time", "instret"]), zero);
         return;
       default:
@@ -280,7 +293,8 @@ class Generator {
     const random = this.#random;
     const page = random.below(DATA_PAGES);
     const offset = random.oneIn(3) ? PAGE - 8 : random.below(PAGE / 8) * 8;
-    this.#a.li(t0, VIRTUAL.data + BigInt(page * PAGE + offset + random.below(slack + 1)));
+    const window = VIRTUAL.data + (random.oneIn(3) ? DATA_ALIAS : 0n);
+    this.#a.li(t0, window + BigInt(page * PAGE + offset + random.below(slack + 1)));
   }
 
   /** t0 = an entry's place in the window onto the tables. */
@@ -298,13 +312,24 @@ class Generator {
     const a = this.#a;
     const random = this.#random;
     const space = random.pick(this.#spaces);
-    this.#entryAddress(space, this.#dataPage());
+    const virtual = this.#dataPage();
+    const [window, other] = random.oneIn(2) ? [0n, DATA_ALIAS] : [DATA_ALIAS, 0n];
+    if (random.oneIn(2)) {
+      a.li(t2, virtual + other);
+      a.i("ld", this.#register(), t2, 0);
+    }
+    a.li(t2, virtual + window);
+    a.i("ld", this.#register(), t2, 0);
+    a.store("sb", this.#register(), t2, 1);
+    this.#entryAddress(space, virtual);
     const target = random.oneIn(4)
       ? random.pick(this.#spaces).tables.tableOf(VIRTUAL.data)
       : AT.data + random.below(DATA_PAGES) * PAGE;
     const rights = random.pick([RW, RW, RW | PTE.A | PTE.D, PTE.V | PTE.R, PTE.V | PTE.X, 0]);
     a.li(t1, pte(target, rights | (random.oneIn(2) ? PTE.U : 0)));
     a.store(random.oneIn(4) ? "sw" : "sd", t1, t0, 0);
+    a.i("ld", this.#register(), t2, 0);
+    a.store("sb", this.#register(), t2, 1);
   }
 
   /** A and D bits go, of data, of the window itself or of the code that runs. */
@@ -351,6 +376,18 @@ class Generator {
       a.store("sw", this.#register(), t0, 0);
       if (round === 0) this.#request(REQUEST.status, BigInt(this.#random.pick([SUM, MXR])));
     }
+  }
+
+  /** A page of code comes from its copy, or from the original again: often the one that runs. */
+  #moveCode(): void {
+    const a = this.#a;
+    const random = this.#random;
+    const here = Math.floor((a.here - AT.code) / PAGE);
+    const page = random.oneIn(2) ? here : random.below(CODE_PAGES);
+    this.#entryAddress(random.pick(this.#spaces), this.#alias(VIRTUAL.code) + BigInt(page * PAGE));
+    const flags = PTE.V | PTE.R | PTE.X | (this.#user ? PTE.U : 0);
+    a.li(t1, pte(random.pick([AT.code, AT.copy]) + page * PAGE, flags));
+    a.store("sd", t1, t0, 0);
   }
 
   #changeContext(): void {
