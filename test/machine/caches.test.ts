@@ -4,6 +4,7 @@ import type { Machine } from "@dejavm/machine";
 import { describe, expect, test } from "vitest";
 import { BARE_PROGRAMS } from "./programs/bare.ts";
 import { EXECUTED_TABLES } from "./programs/executed-table.ts";
+import { manyPages } from "./programs/many-pages.ts";
 import { pagedProgram } from "./programs/paged.ts";
 import {
   boot,
@@ -91,4 +92,12 @@ describe.each(PROGRAMS)("$name", (program) => {
     expect(seen).toEqual(expected);
     expect(fingerprint(machine)).toEqual(end);
   });
+});
+
+test("[MA3] more code than is kept predecoded runs as any other", () => {
+  const { program, end } = manyPages();
+  const machine = boot(program);
+  runTo(machine, program.length);
+  expect(machine.pc).toBe(end);
+  expect(machine.save().hart).toMatchObject({ traps: 0n });
 });

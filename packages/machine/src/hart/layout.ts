@@ -150,6 +150,8 @@ const SPECS = {
   /** RAM pages whose code goes once the present instruction is done, + 1; 0: none. */
   dropCode0: t32,
   dropCode1: t32,
+  dropCode2: t32,
+  dropCode3: t32,
   /** 1: all TLBs go once the present instruction is done. */
   dropTlb: t32,
   /** Device or SBI code asks `run` to return after the present instruction. */
@@ -174,6 +176,9 @@ const SPECS = {
 } as const satisfies Record<string, FieldSpec>;
 
 /** Name of a scalar of the state block. */
+/** Fields that name pages whose code goes after an instruction: two of data, two of page tables. */
+export const STALE_CODE = ["dropCode0", "dropCode1", "dropCode2", "dropCode3"] as const;
+
 export type FieldName = keyof typeof SPECS;
 
 function layOut(): Record<FieldName, Field> {

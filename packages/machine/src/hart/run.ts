@@ -50,6 +50,7 @@ import {
   SLOT_CROSS_RECORD,
   SLOT_CROSS_WORD,
   SLOT_PAGE,
+  STALE_CODE,
 } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import type { TrapFunctions } from "./trap.ts";
@@ -345,7 +346,7 @@ function defineCross(c: RunContext, own: Private): void {
 function defineAfterStep(c: RunContext, own: Private): void {
   const { m, host } = c.b;
   m.define(own.afterStep, (f) => {
-    for (const name of ["dropCode0", "dropCode1"] as const) {
+    for (const name of STALE_CODE) {
       f.if(nez(get32(name)), () => {
         f.call(host.dropCode, sub(get32(name), i32(1)));
         set32(f, name, i32(0));
