@@ -6,10 +6,11 @@ import { createHash } from "node:crypto";
 import { assert } from "@dejavm/base";
 import {
   CHUNK_BYTES,
+  type InputEvent,
+  type InputResult,
   Machine,
   type MachineConfig,
   PAGE_BYTES,
-  type Position,
   type PositionedOutput,
   position,
   type State,
@@ -21,11 +22,19 @@ import {
 export const FOREVER = ticks((1n << 63n) - 1n);
 const MEMORY_BYTES = 64 * 1024 * 1024;
 
+/** An input, and the position at which it is given. */
+export interface ScriptedInput {
+  readonly at: number;
+  readonly event: InputEvent;
+}
+
 /** A guest program: an image at the start of RAM, and what else its machine has. */
 export interface Program {
   readonly name: string;
   readonly image: Uint8Array;
   readonly config?: Partial<Omit<MachineConfig, "boot">>;
+  /** Ascending by position. */
+  readonly inputs?: readonly ScriptedInput[];
   /** Positions that tests look at. */
   readonly length: number;
 }
@@ -43,11 +52,6 @@ export function configOf(program: Program): MachineConfig {
   };
 }
 
-/** A machine at power-on. */
-export function boot(program: Program): Machine {
-  return Machine.create(configOf(program));
-}
-
 /** The content of chunk `chunk` of the base image of disk `disk`, the same in every test. */
 export function baseChunk(disk: number, chunk: number): Uint8Array {
   const bytes = new Uint8Array(CHUNK_BYTES);
@@ -55,74 +59,130 @@ export function baseChunk(disk: number, chunk: number): Uint8Array {
   return bytes;
 }
 
-/** What a disk's owner keeps: the chunks that the guest changed. */
-export class DiskStore {
-  readonly #changed = new Map<string, Uint8Array>();
-
-  /** Takes what the machine changed, as its contract asks before anything is supplied. */
-  take(machine: Machine): void {
-    for (const { disk, chunk, bytes } of machine.takeDirtyBlocks()) {
-      this.#changed.set(`${disk}/${chunk}`, bytes ?? new Uint8Array(CHUNK_BYTES));
-    }
-  }
-
-  supply(machine: Machine, stop: Extract<StopReason, { kind: "missing-block" }>): void {
-    this.take(machine);
-    for (const block of stop.blocks) {
-      const changed = this.#changed.get(`${block.disk}/${block.chunk}`);
-      machine.supplyBlock(block, changed ?? baseChunk(block.disk, block.chunk));
-    }
-  }
-
-  copy(): DiskStore {
-    const copy = new DiskStore();
-    for (const [key, bytes] of this.#changed) copy.#changed.set(key, bytes);
-    return copy;
-  }
-}
-
-/** Runs to `until`, supplying disk chunks; what ended it if it did not get there. */
-export function runTo(
-  machine: Machine,
-  until: Position | bigint | number,
-  store = new DiskStore(),
-): StopReason {
-  for (;;) {
-    const stop = machine.run(position(BigInt(until)), FOREVER);
-    if (stop.kind !== "missing-block") return stop;
-    store.supply(machine, stop);
-  }
-}
-
-/** A machine's complete state: what `save` gives, and every page that is not zero. */
+/** A machine's complete state: what `save` gives, every page that is not zero, its disks. */
 export interface Snapshot {
   readonly state: State;
   readonly pages: ReadonlyMap<number, Uint8Array>;
+  readonly chunks: ReadonlyMap<string, Uint8Array>;
 }
 
-/** Takes a snapshot; dirty disk chunks go to `store`. */
-export function snapshot(machine: Machine, store?: DiskStore): Snapshot {
-  store?.take(machine);
-  const pages = new Map<number, Uint8Array>();
-  for (let page = 0; page < machine.pageCount; page++) {
-    if (!machine.isZeroPage(page)) pages.set(page, machine.readPage(page).slice());
+type Shortage = Extract<InputResult, { kind: "missing-page" | "missing-block" }>;
+
+/** A machine with a program, what comes to it from outside, and the owner of its disks. */
+export class Guest {
+  readonly program: Program;
+  readonly machine: Machine;
+  /** RAM pages that were taken away, with their content. */
+  readonly removed = new Map<number, Uint8Array>();
+  /** Called at each stop for something missing, before it is supplied. */
+  onMissing: (() => void) | undefined;
+  #chunks = new Map<string, Uint8Array>();
+
+  constructor(program: Program, machine: Machine = Machine.create(configOf(program))) {
+    this.program = program;
+    this.machine = machine;
   }
-  return { state: machine.save(), pages };
-}
 
-/** Puts a snapshot into a machine of the same configuration, fresh or used. */
-export function restore(machine: Machine, { state, pages }: Snapshot): Machine {
-  machine.restore(state);
-  for (const [page, bytes] of pages) machine.supplyPage(page, bytes);
-  machine.zeroAbsentPages();
-  machine.takeOutputs();
-  return machine;
-}
+  /** A fresh machine in the state of a snapshot. */
+  static restored(program: Program, from: Snapshot): Guest {
+    const { boot: _, ...config } = configOf(program);
+    return new Guest(program, Machine.restore(config, from.state)).restore(from);
+  }
 
-/** A fresh machine in the state of a snapshot. */
-export function fresh(program: Program, from: Snapshot): Machine {
-  const { boot: _, ...config } = configOf(program);
-  return restore(Machine.restore(config, from.state), from);
+  get position(): number {
+    return Number(this.machine.position);
+  }
+
+  /** Runs to `until`, giving the inputs on the way, but not those at `until`. */
+  runTo(until: number): StopReason {
+    const { inputs = [] } = this.program;
+    const from = this.position;
+    for (const { at, event } of inputs) {
+      if (at < from || at >= until) continue;
+      const stop = this.#run(at);
+      if (stop.kind !== "budget") return stop;
+      this.#input(event);
+    }
+    return this.#run(until);
+  }
+
+  /** Takes a page away. */
+  remove(page: number): void {
+    this.removed.set(page, this.machine.ram.remove(page));
+  }
+
+  snapshot(): Snapshot {
+    this.#takeChunks();
+    const { machine } = this;
+    const pages = new Map<number, Uint8Array>();
+    for (let page = 0; page < machine.pageCount; page++) {
+      if (!machine.isZeroPage(page)) pages.set(page, machine.readPage(page).slice());
+    }
+    return { state: machine.save(), pages, chunks: new Map(this.#chunks) };
+  }
+
+  /** Puts a snapshot of the same program into this machine; its outputs so far are forgotten. */
+  restore({ state, pages, chunks }: Snapshot): this {
+    const { machine } = this;
+    machine.restore(state);
+    for (const [page, bytes] of pages) machine.supplyPage(page, bytes);
+    machine.zeroAbsentPages();
+    machine.takeOutputs();
+    this.#chunks = new Map(chunks);
+    return this;
+  }
+
+  /** Everything that must be equal for two machines to be equal. */
+  fingerprint(): Fingerprint {
+    const { machine } = this;
+    return { position: machine.position, digest: machine.digest(), ram: ramHash(machine) };
+  }
+
+  /** What left since the last call, as text. */
+  takeOutputs(): string {
+    return outputText(this.machine.takeOutputs());
+  }
+
+  #run(until: number): StopReason {
+    for (;;) {
+      const stop = this.machine.run(position(BigInt(until)), FOREVER);
+      if (stop.kind !== "missing-page" && stop.kind !== "missing-block") return stop;
+      this.#supply(stop);
+    }
+  }
+
+  #input(event: InputEvent): void {
+    for (;;) {
+      const result = this.machine.input(event);
+      if (result.kind === "accepted") return;
+      this.#supply(result);
+    }
+  }
+
+  #supply(stop: Shortage): void {
+    this.onMissing?.();
+    if (stop.kind === "missing-page") {
+      for (const page of stop.pages) {
+        const bytes = this.removed.get(page);
+        assert(bytes !== undefined, "only what was removed is missing");
+        this.removed.delete(page);
+        this.machine.supplyPage(page, bytes);
+      }
+      return;
+    }
+    this.#takeChunks();
+    for (const block of stop.blocks) {
+      const changed = this.#chunks.get(`${block.disk}/${block.chunk}`);
+      this.machine.supplyBlock(block, changed ?? baseChunk(block.disk, block.chunk));
+    }
+  }
+
+  /** The contract of disks: changed chunks are taken before anything is supplied. */
+  #takeChunks(): void {
+    for (const { disk, chunk, bytes } of this.machine.takeDirtyBlocks()) {
+      this.#chunks.set(`${disk}/${chunk}`, bytes ?? new Uint8Array(CHUNK_BYTES));
+    }
+  }
 }
 
 /** sha256 over all of RAM. */
@@ -155,10 +215,6 @@ export interface Fingerprint {
   readonly position: bigint;
   readonly digest: string;
   readonly ram: string;
-}
-
-export function fingerprint(machine: Machine): Fingerprint {
-  return { position: machine.position, digest: machine.digest(), ram: ramHash(machine) };
 }
 
 /** The RAM page of a guest physical address. */
