@@ -76,6 +76,8 @@ export class Guest {
   readonly removed = new Map<number, Uint8Array>();
   /** Called at each stop for something missing, before it is supplied. */
   onMissing: (() => void) | undefined;
+  /** Called after each input. */
+  onInput: (() => void) | undefined;
   #chunks = new Map<string, Uint8Array>();
 
   constructor(program: Program, machine: Machine = Machine.create(configOf(program))) {
@@ -154,7 +156,7 @@ export class Guest {
   #input(event: InputEvent): void {
     for (;;) {
       const result = this.machine.input(event);
-      if (result.kind === "accepted") return;
+      if (result.kind === "accepted") return this.onInput?.();
       this.#supply(result);
     }
   }

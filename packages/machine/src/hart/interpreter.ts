@@ -527,11 +527,30 @@ class RecordSem implements Sem {
     );
   }
 
+  /** A load marks the state dirty only once it is sure to happen. */
+  #floatLoad(): void {
+    const { f } = this;
+    const { body } = this.#variant.instruction;
+    f.if(
+      ne(get32("fpState"), i32(2)),
+      () => {
+        f.if(eqz(get32("fpState")), () => this.illegal());
+        body(this);
+        f.call(this.#context.floatEnter, i32(0));
+      },
+      () => body(this),
+      "unlikely",
+    );
+  }
+
   /** Emits the instruction, and the way to the next one unless another follows in a fused pair. */
   emit(): void {
     const { instruction } = this.#variant;
-    this.#enterFloat();
-    instruction.body(this);
+    if (instruction.float === "changes" && instruction.format === "I") this.#floatLoad();
+    else {
+      this.#enterFloat();
+      instruction.body(this);
+    }
     if (instruction.ends) return;
     if (!this.#last) return;
     this.#advance();
