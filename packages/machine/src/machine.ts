@@ -465,7 +465,7 @@ export class Machine {
     const reader = fields(state, "machine");
     reader.integer("version", { min: STATE_VERSION, max: STATE_VERSION });
     const power = reader.oneOf("power", ["on", "power-off", "reset"]);
-    const status = reader.integer("status", { min: 0, max: 2 ** 48 });
+    const status = reader.integer("status", { min: 0, max: power === "power-off" ? 2 ** 48 : 0 });
     this.#ram.forgetAll();
     this.#digest.reset();
     this.#outputs = [];

@@ -196,6 +196,7 @@ function consoleAndEntropy(script: Script): void {
   script.start(CONSOLE);
   const input = script.queue(CONSOLE, 0, [[16], [4], [16]]);
   const output = script.queue(CONSOLE, 1, [[text("hello ")], [text("from "), text("hvc")]]);
+  for (const queue of [2, 3, 4, 5]) script.queue(CONSOLE, queue, []);
   script.go(CONSOLE);
   script.offer(CONSOLE, 1, output, 2);
   script.offer(CONSOLE, 0, input, 1);
@@ -216,6 +217,7 @@ function slowDevices(script: Script): void {
   script.write(RTC + 0x08, 0x362a_2710);
   script.start(BUTTON);
   const events = script.queue(BUTTON, 0, [[8], [8], [8], [8]]);
+  script.queue(BUTTON, 1, []);
   script.go(BUTTON);
   script.offer(BUTTON, 0, events, 2);
   script.delay(30);
@@ -270,18 +272,18 @@ export function virtioProgram(): Program {
     { at: 510, event: frame(0x33, 1500) },
     { at: 520, event: { kind: "link", up: false } },
     { at: 530, event: { kind: "link", up: true } },
-    { at: 1050, event: { kind: "entropy", seed: new Uint8Array(32).fill(9) } },
-    { at: 800, event: { kind: "console", port: "hvc", bytes: text("typed before it was read") } },
-    { at: 830, event: { kind: "console", port: "agent", bytes: text("agent") } },
-    { at: 1100, event: { kind: "clock", rate: (1n << 32n) / 9n, step: 1000n } },
-    { at: 1300, event: { kind: "power-button" } },
-    { at: 1310, event: { kind: "power-button" } },
-    { at: 1300, event: { kind: "console", port: "uart", bytes: text("late") } },
+    { at: 1215, event: { kind: "entropy", seed: new Uint8Array(32).fill(9) } },
+    { at: 990, event: { kind: "console", port: "hvc", bytes: text("typed before it was read") } },
+    { at: 1020, event: { kind: "console", port: "agent", bytes: text("agent") } },
+    { at: 1240, event: { kind: "clock", rate: (1n << 32n) / 9n, step: 1000n } },
+    { at: 1500, event: { kind: "power-button" } },
+    { at: 1560, event: { kind: "power-button" } },
+    { at: 1600, event: { kind: "console", port: "uart", bytes: text("late") } },
   ];
   return {
     name: "virtio devices",
     image: a.finish(),
-    length: 1500,
+    length: 1750,
     inputs: inputs.toSorted((one, other) => one.at - other.at),
     config: {
       disks: [{ sizeBytes: 8 * 65_536, readOnly: false, serial: "test" }],
