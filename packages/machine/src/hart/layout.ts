@@ -99,8 +99,6 @@ const SPECS = {
   timeRate: a64,
   /** 1: S-mode ecalls go to the built-in SBI. */
   builtinSbi: a32,
-  /** RAM offset + 1 of the HTIF `tohost` double word; 0: none. */
-  htif: a64,
   pmpcfg0: a64,
   pmpcfg2: a64,
   ...pmpAddresses(),
@@ -167,6 +165,8 @@ const SPECS = {
   hashHigh: t64,
   /** Page epoch of writes happening now (dirty tracking). */
   epoch: t32,
+  /** 1: there is a `tohost` word, which the host looks at after each instruction run alone. */
+  htif: t32,
   /** Statistics. */
   statDataFills: t64,
   statFetchFills: t64,

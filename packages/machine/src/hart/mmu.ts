@@ -451,6 +451,12 @@ function defineWalk(b: HartBuilder, own: Internal): void {
     );
     f.if(ne(wanted, pte), () => {
       f.if(eqz(and(get64("menvcfg"), i64(ENVCFG.ADUE))), failPage);
+      // The bit to be set may lie in code that is running.
+      const inUse = both(ne(access, i32(ACCESS.fetch)), eqz(get32("stepping")));
+      f.if(both(hasFlag(flagsOf(b, page), PAGE_FLAG.code), inUse), () => {
+        set32(f, "exit", i32(EXIT.step));
+        f.return(i32(0));
+      });
       set32(f, "walkPteAt", pteAt);
       set64(f, "walkPte", wanted);
     });
@@ -553,18 +559,8 @@ const WALK_TABLES = ["walkTable0", "walkTable1", "walkTable2", "walkTable3"] as 
  * the machine; pages whose change has consequences want the instruction to run alone.
  */
 function defineCheckPage(b: HartBuilder, _mmu: MmuFunctions, own: Internal): void {
-  const aloneUnlessStepping = (f: Fn): void =>
-    f.if(eqz(get32("stepping")), () => {
-      set32(f, "exit", i32(EXIT.step));
-      f.return(i32(0));
-    });
   b.m.define(own.checkPage, (f, page, access, changesTable) => {
     const flags = f.let(flagsOf(b, page));
-    // The A or D bit to be set may lie in code.
-    f.if(nez(get32("walkPteAt")), () => {
-      const table = sub(get32("walkPteAt"), i32(b.map.ram));
-      f.if(hasFlag(flagsOf(b, shrU(table, i32(12))), PAGE_FLAG.code), () => aloneUnlessStepping(f));
-    });
     f.if(eqz(flags), () => f.return(i32(1)));
     f.if(hasFlag(flags, PAGE_FLAG.absent), () => {
       missing(f, page);
@@ -575,7 +571,10 @@ function defineCheckPage(b: HartBuilder, _mmu: MmuFunctions, own: Internal): voi
       either(hasFlag(flags, PAGE_FLAG.watched | PAGE_FLAG.code | PAGE_FLAG.htif), changesTable),
       hasFlag(flags, PAGE_FLAG.watched),
     );
-    f.if(alone, () => aloneUnlessStepping(f));
+    f.if(both(alone, eqz(get32("stepping"))), () => {
+      set32(f, "exit", i32(EXIT.step));
+      f.return(i32(0));
+    });
     f.return(i32(1));
   });
 }
@@ -711,9 +710,12 @@ function probeTwoPages(
   commitFirst();
   f.call(own.walk, second, access);
   f.call(own.commitWalk);
-  for (const here of [a, z]) {
+  for (const [here, length] of [
+    [a, split],
+    [z, sub(sizeOf(at.log2), split)],
+  ] as const) {
     f.if(hasFlag(flagsOf(b, pageOf(here)), PAGE_FLAG.watched), () =>
-      f.call(b.host.watch, wrap(here), sizeOf(at.log2), i32(at.access)),
+      f.call(b.host.watch, wrap(here), length, i32(at.access)),
     );
   }
   return { first: f.let(linearOf(b, a)), second: f.let(linearOf(b, z)), split };
@@ -933,6 +935,9 @@ function defineUpdate(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
       i32(0),
     );
     f.if(eqz(call(own.checkPage, page, i32(ACCESS.write), table)), () => f.return(i64(0)));
+    f.if(hasFlag(flagsOf(b, page), PAGE_FLAG.watched), () =>
+      f.call(b.host.watch, wrap(physical), sizeOf(log2), i32(0)),
+    );
     f.return(loadSized(linear, log2));
   });
 }

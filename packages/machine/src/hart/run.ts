@@ -356,6 +356,6 @@ function defineAfterStep(c: RunContext, own: Private): void {
       f.call(c.mmu.flushTlb);
       set32(f, "dropTlb", i32(0));
     });
-    f.if(nez(get64("htif")), () => f.call(host.htif));
+    f.if(get32("htif"), () => f.call(host.htif));
   });
 }
