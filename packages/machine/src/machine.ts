@@ -447,6 +447,15 @@ export class Machine {
     );
   }
 
+  /**
+   * The disks are as `before`, a machine of the same configuration, left them: a computer that is
+   * switched on again. Contents stay with the owner, who has taken the dirty blocks of `before`.
+   */
+  adoptDisks(before: Machine): void {
+    assert(before.#board.disks.length === this.#board.disks.length, "the same disks");
+    for (const disk of this.#board.disks) disk.restore(before.#board.disk(disk.index).save());
+  }
+
   // ---- state
 
   /** Everything but RAM pages and the contents of disk chunks. */

@@ -75,9 +75,10 @@ export async function planRun(image: string | undefined, options: RunOptions): P
 function pacing(
   options: RunOptions,
   { usual, origin }: { usual: "live" | "none"; origin: bigint },
-): Pick<StartSpec, "pace" | "limit" | "digestAtEnd"> {
-  const { maxInstructions } = options;
+): Pick<StartSpec, "pace" | "limit" | "digestAtEnd" | "restartOnReset"> {
+  const { maxInstructions, exec, elf, reboot } = options;
   return {
+    restartOnReset: reboot !== false && exec === undefined && elf === undefined,
     pace: options.pace ?? usual,
     limit:
       maxInstructions === undefined

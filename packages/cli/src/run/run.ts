@@ -226,7 +226,7 @@ class Session {
 
   #explain(end: EndReport): void {
     if (end.reason.kind === "reset") {
-      this.#terminal.notice("the guest asked for a restart; run it again to start it");
+      this.#terminal.notice("the guest asked for a restart: run it again to start it");
     }
     if (end.reason.kind === "power-off" && this.#options.save !== undefined) {
       this.#terminal.notice(
