@@ -60,8 +60,7 @@ test("a lock that cannot be made is one clear error", async () => {
   });
 });
 
-test("a directory that cannot be made, whatever Node calls the reason, is one clear error", async () => {
-  // Node says ENOENT here, as it does on a file system that is mounted read-only.
+test("a directory that the kernel refuses to make is one clear error", async () => {
   await expect(withFileLock("/proc/dejavm/below/lock", async () => {})).rejects.toMatchObject({
     code: "E_CACHE_UNWRITABLE",
   });

@@ -1,6 +1,9 @@
 /** Errors of the host's file system in the project's own codes. */
-import { mkdir } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { CodedError } from "@dejavm/base";
+
+const WRITABLE = "point XDG_CACHE_HOME to a directory that can be written";
 
 /** Turns a Node file-system error into a `CodedError` where it has a code, else returns it. */
 export function filesystemError(error: unknown, what: string): unknown {
@@ -14,24 +17,38 @@ export function filesystemError(error: unknown, what: string): unknown {
     case "EROFS":
     case "EEXIST":
     case "ENOTDIR":
-      return unwritable(`${what}: ${error.message}`, error);
+      return new CodedError("E_CACHE_UNWRITABLE", `${what}: ${error.message}`, {
+        hint: WRITABLE,
+        cause: error,
+      });
     default:
       return error;
   }
 }
 
-/** Makes a directory and those above it. Throws `E_CACHE_UNWRITABLE` or `E_DISK_FULL`. */
+/**
+ * Makes a directory and those above it. Throws `E_CACHE_UNWRITABLE` or `E_DISK_FULL`. Node's own
+ * recursive mkdir hides the reason on a read-only file system, and never ends on some others.
+ */
 export async function makeDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await mkdir(path);
   } catch (error) {
-    const what = `cannot create ${path}`;
-    // What Node says of a read-only file system is ENOENT.
-    if (error instanceof Error && (error as NodeJS.ErrnoException).code === "ENOENT") {
-      throw unwritable(`${what}: it is not on a writable file system`, error);
+    if (await isDirectory(path)) return;
+    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (!missing || (await isDirectory(dirname(path)))) {
+      throw unwritable(`cannot create ${path}`, error);
     }
-    throw filesystemError(error, what);
+    await makeDirectory(dirname(path));
+    await makeDirectory(path);
   }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 /** `E_DISK_FULL`, with what was being done. */
@@ -42,9 +59,9 @@ export function diskFullError(what: string, cause?: unknown): CodedError<"E_DISK
   });
 }
 
-function unwritable(message: string, cause: Error): CodedError<"E_CACHE_UNWRITABLE"> {
-  return new CodedError("E_CACHE_UNWRITABLE", message, {
-    hint: "point XDG_CACHE_HOME to a directory that can be written",
-    cause,
-  });
+function unwritable(what: string, cause: unknown): unknown {
+  const known = filesystemError(cause, what);
+  if (known instanceof CodedError) return known;
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new CodedError("E_CACHE_UNWRITABLE", `${what}: ${reason}`, { hint: WRITABLE, cause });
 }

@@ -25,7 +25,7 @@ export interface StartSpec {
   /** Whether reports of the end have a digest. */
   readonly digestAtEnd: boolean;
   /** Whether a machine that asks for a reset is switched on again, if it was not restored. */
-  readonly restartOnReset: boolean;
+  readonly restartOnReset?: boolean;
 }
 
 /** A machine that may run. */

@@ -88,7 +88,7 @@ function pacerFor({ machine, restored }: MadeMachine): Pacer {
 function start(): void {
   const store = new FileBlockStore(spec.disks);
   // A restored machine does not know what it was booted from.
-  const restarts = spec.restartOnReset && spec.source.kind === "create";
+  const restarts = spec.restartOnReset === true && spec.source.kind === "create";
   const boot = restarts ? spec.source.config.boot : undefined;
   let made = makeMachine(spec.source, store);
   const startDigest = made.restored?.digest;
