@@ -34,12 +34,15 @@ import { encodeState } from "./snapshot/state-codec.ts";
  */
 export const SEMANTICS = 1;
 
-/** Positions that one call into generated code covers at most. */
-const MAX_SEGMENT = 1 << 30;
+/** Positions that one call into generated code covers at most; times MAX_RATE it is 64 bits. */
+const MAX_SEGMENT = 1 << 27;
 /** Virtual time at power-on runs at 100 million positions a second. */
 const DEFAULT_RATE = (1n << 32n) / 10n;
-/** A clock event sets the rate to at most one tick per position. */
-const MAX_RATE = 1n << 32n;
+/**
+ * A clock event sets the rate to at most 16 ticks per position: a guest that does nothing but
+ * device accesses gets little more than 10 million positions a second from a fast host.
+ */
+const MAX_RATE = 16n << 32n;
 const STATE_VERSION = 1;
 const MASK_128 = (1n << 128n) - 1n;
 
@@ -441,6 +444,15 @@ export class Machine {
     return this.#board.disks.flatMap((disk) =>
       disk.takeDirty().map((changed) => ({ disk: disk.index, ...changed })),
     );
+  }
+
+  /**
+   * The disks are as `before`, a machine of the same configuration, left them: a computer that is
+   * switched on again. Contents stay with the owner, who has taken the dirty blocks of `before`.
+   */
+  adoptDisks(before: Machine): void {
+    assert(before.#board.disks.length === this.#board.disks.length, "the same disks");
+    for (const disk of this.#board.disks) disk.restore(before.#board.disk(disk.index).save());
   }
 
   // ---- state
