@@ -61,6 +61,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     )
     .option("--seed <text>", "entropy of the guest, for runs that repeat (default: random)")
     .option("--wall-time <when>", "date at power-on, ISO 8601 (default: now)")
+    .option("--no-reboot", "end when the guest restarts (--exec and --elf always do)")
     .option("--json", "report on stdout; the guest's output goes to stderr")
     .option("--verbose", "with --exec: show the guest's console on stderr")
     .action(async (image: string | undefined, options: RunOptions) => {

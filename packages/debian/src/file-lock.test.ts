@@ -59,3 +59,9 @@ test("a lock that cannot be made is one clear error", async () => {
     code: "E_CACHE_UNWRITABLE",
   });
 });
+
+test("a directory that the kernel refuses to make is one clear error", async () => {
+  await expect(withFileLock("/proc/dejavm/below/lock", async () => {})).rejects.toMatchObject({
+    code: "E_CACHE_UNWRITABLE",
+  });
+});

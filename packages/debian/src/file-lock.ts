@@ -3,10 +3,9 @@
  * kernel frees it however we end, so there are no stale locks; util-linux is on every Debian.
  */
 import { spawn } from "node:child_process";
-import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { CodedError } from "@dejavm/base";
-import { filesystemError } from "./fs-errors.ts";
+import { makeDirectory } from "./fs-errors.ts";
 
 /** After this long without the lock, the waiting is reported. */
 const REPORT_WAIT_MS = 500;
@@ -20,9 +19,7 @@ export async function withFileLock<Result>(
   body: () => Promise<Result>,
   onWait?: () => void,
 ): Promise<Result> {
-  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
-    throw filesystemError(error, `cannot create ${dirname(path)}`);
-  });
+  await makeDirectory(dirname(path));
   const child = spawn("flock", ["--exclusive", path, "sh", "-c", "echo held; exec cat"], {
     stdio: ["pipe", "pipe", "pipe"],
     // Its own group: Ctrl-C must not free the lock while the body still cleans up.

@@ -2,7 +2,7 @@
 export { cacheDir } from "./cache-dir.ts";
 export { DEBIAN_SUITE, DebianArchive, type DebianArchiveOptions } from "./debian-archive.ts";
 export { withFileLock } from "./file-lock.ts";
-export { diskFullError, filesystemError } from "./fs-errors.ts";
+export { diskFullError, filesystemError, makeDirectory } from "./fs-errors.ts";
 export { type HostTool, hostTool, requireHostTool } from "./host-tool.ts";
 export type { HostToolName } from "./host-tool-recipes.ts";
 export type {

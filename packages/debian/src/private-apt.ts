@@ -6,11 +6,11 @@
  *              /lists, /state, /archives
  *              /status-KEY    the packages that count as installed for request KEY
  */
-import { access, mkdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { access, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { aptError } from "./apt-errors.ts";
-import { filesystemError } from "./fs-errors.ts";
+import { makeDirectory } from "./fs-errors.ts";
 import { hostMirror } from "./host-sources.ts";
 import {
   type DebFile,
@@ -51,9 +51,7 @@ export class PrivateApt {
   async prepare(mode: "fresh-lists" | "cached-lists", onProgress: OnDebianProgress): Promise<void> {
     const { directory } = this.#options;
     for (const name of ["lists/partial", "archives/partial", "state", "empty/partial"]) {
-      await mkdir(join(directory, name), { recursive: true }).catch((error: unknown) => {
-        throw filesystemError(error, `cannot create ${join(directory, name)}`);
-      });
+      await makeDirectory(join(directory, name));
     }
     await writeFile(join(directory, "apt.conf"), aptConfig(this.#options));
     const mirror = await hostMirror();
@@ -143,7 +141,18 @@ export class PrivateApt {
   async #apt(args: readonly string[], onStatusLine?: (line: string) => void): Promise<RunResult> {
     const config = join(this.#options.directory, "apt.conf");
     const options = onStatusLine === undefined ? {} : { onStatusLine };
-    return await runProcess("apt-get", ["-c", config, "-oAPT::Status-Fd=3", ...args], options);
+    const command = ["-c", config, "-oAPT::Status-Fd=3", ...args];
+    const result = await runProcess("apt-get", command, options);
+    if (result.exitCode !== 0) await this.#removePartialCaches();
+    return result;
+  }
+
+  /** apt leaves its half-written package caches behind when the disk is full. */
+  async #removePartialCaches(): Promise<void> {
+    const { directory } = this.#options;
+    for (const name of await readdir(directory)) {
+      if (/^(src)?pkgcache\.bin\../.test(name)) await rm(join(directory, name), { force: true });
+    }
   }
 
   async #sourceLine(mirror: string): Promise<string> {

@@ -9,11 +9,11 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { CodedError } from "@dejavm/base";
-import { cacheDir, filesystemError, withFileLock } from "@dejavm/debian";
+import { cacheDir, filesystemError, makeDirectory, withFileLock } from "@dejavm/debian";
 import { type ImageFile, type ImageManifest, parseManifest } from "./image-manifest.ts";
 import { checkImageName, DEFAULT_IMAGE } from "./image-spec.ts";
 
@@ -134,7 +134,7 @@ export async function withImageLock<Result>(
 
 /** A fresh directory beside the images, for a build. The caller holds the lock. */
 export async function workDirectory(name: string): Promise<string> {
-  await mkdir(imagesDir(), { recursive: true });
+  await makeDirectory(imagesDir());
   return await mkdtemp(join(imagesDir(), `.work-${name}-`));
 }
 

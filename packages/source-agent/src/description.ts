@@ -34,6 +34,8 @@ export interface Description {
   readonly mac: Uint8Array | undefined;
   /** Wall time at power-on, nanoseconds since 1970. */
   readonly wallTimeNs: bigint;
+  /** The host's clock when the snapshot was made, nanoseconds since 1970. */
+  readonly savedAtNs: bigint;
 }
 
 /** As a tree for the snapshot. */
@@ -76,6 +78,7 @@ export function decodeDescription(state: State): Description {
     })),
     mac: mac.length === 0 ? undefined : mac,
     wallTimeNs: reader.u64("wallTimeNs"),
+    savedAtNs: reader.u64("savedAtNs"),
   };
   reader.end();
   return description;

@@ -13,7 +13,9 @@ interface Rig {
   readonly asked: LoopRequest[];
 }
 
-function rig(options: { limit?: Position; pacer?: Pacer; answers?: boolean } = {}): Rig {
+function rig(
+  options: { limit?: Position; pacer?: Pacer; answers?: boolean; next?: FakeMachine } = {},
+): Rig {
   const machine = new FakeMachine();
   const store = new FakeStore();
   const reports: LoopReport[] = [];
@@ -23,6 +25,7 @@ function rig(options: { limit?: Position; pacer?: Pacer; answers?: boolean } = {
     store,
     pacer: options.pacer ?? new FreePacer(),
     limit: options.limit,
+    restart: options.next && (() => ({ machine: options.next ?? machine, pacer: new FreePacer() })),
     digestAtEnd: true,
     report: (report) => reports.push(report),
     answer: (request) => {
@@ -60,6 +63,33 @@ describe("execution loop", () => {
     expect(reports.map(({ kind }) => kind)).toEqual(["at-limit"]);
     loop.handle({ kind: "stop" });
     expect(reports[1]).toMatchObject({ kind: "ended", reason: { kind: "limit" } });
+  });
+
+  test("a reset is the end where nobody restarts the machine", () => {
+    const { machine, loop, reports } = rig();
+    machine.script.push({ kind: "reset" });
+    expect(loop.advance(0)).toEqual({ kind: "ended" });
+    expect(reports).toMatchObject([{ kind: "ended", reason: { kind: "reset" }, restarts: 0 }]);
+  });
+
+  test("a restarted machine hears of its link again, and the limit counts on", () => {
+    const next = new FakeMachine();
+    const { machine, store, loop, reports } = rig({ limit: position(1_500_000n), next });
+    loop.handle({ kind: "link", up: true });
+    loop.advance(0);
+    machine.dirty.push({ disk: 0, chunk: 3, bytes: undefined });
+    machine.script.push({ kind: "reset" });
+    expect(loop.advance(0)).toEqual({ kind: "now" });
+    expect(store.written).toEqual([{ disk: 0, chunk: 3, bytes: undefined }]);
+    loop.advance(0);
+    expect(next.inputs.map(({ event }) => event)).toEqual([{ kind: "link", up: true }]);
+    expect(next.position).toBe(500_000n);
+    loop.handle({ kind: "stop" });
+    expect(reports.at(-1)).toMatchObject({
+      reason: { kind: "limit" },
+      restarts: 1,
+      positionsBefore: 1_000_000n,
+    });
   });
 
   test("an idle machine is left alone until an input comes, which gets its virtual time", () => {

@@ -5,14 +5,15 @@
  * when the next is due. Host time is an argument, in ticks of 100 ns.
  */
 import { assert, unreachable } from "@dejavm/base";
-import type {
-  ConsolePort,
-  InputEvent,
-  InputResult,
-  MissingBlock,
-  Position,
-  StopReason,
-  Ticks,
+import {
+  type ConsolePort,
+  type InputEvent,
+  type InputResult,
+  type MissingBlock,
+  type Position,
+  position,
+  type StopReason,
+  type Ticks,
 } from "@dejavm/machine";
 import type { EndReason, LoopReport, LoopRequest } from "./messages.ts";
 import type { Observation, Pacer } from "./pacer.ts";
@@ -39,8 +40,15 @@ export interface LoopOptions {
   readonly machine: RunnableMachine;
   readonly pacer: Pacer;
   readonly store: BlockStore;
-  /** The machine never passes this position. */
+  /** Execution never passes this position; positions before a restart count. */
   readonly limit: Position | undefined;
+  /**
+   * Switches the machine on again after it asked for a reset: gives the new one and its pacer.
+   * Undefined: a reset is the end.
+   */
+  readonly restart:
+    | (() => { readonly machine: RunnableMachine; readonly pacer: Pacer })
+    | undefined;
   /** Whether the report at the end has the digest. */
   readonly digestAtEnd: boolean;
   readonly report: (report: LoopReport) => void;
@@ -57,6 +65,14 @@ export class ExecutionLoop {
   readonly #options: LoopOptions;
   readonly #consoles = new Map<ConsolePort, ConsoleQueue>();
   readonly #events: InputEvent[] = [];
+  #machine: RunnableMachine;
+  #pacer: Pacer;
+  #limit: Position | undefined;
+  #restarts = 0;
+  /** Positions of the machines before the last restart. */
+  #positionsBefore = 0n;
+  /** What a restarted machine is to be told again. */
+  #link: InputEvent | undefined;
   #waitingFrames = 0;
   #unreadBytes = 0;
   #idle: Observation["idle"];
@@ -66,6 +82,9 @@ export class ExecutionLoop {
 
   constructor(options: LoopOptions) {
     this.#options = options;
+    this.#machine = options.machine;
+    this.#pacer = options.pacer;
+    this.#limit = options.limit;
   }
 
   /** Takes a request; `advance` acts on it. */
@@ -81,6 +100,9 @@ export class ExecutionLoop {
         this.#events.push(request);
         break;
       case "link":
+        this.#link = request;
+        this.#events.push(request);
+        break;
       case "power-button":
         this.#events.push(request);
         break;
@@ -109,7 +131,7 @@ export class ExecutionLoop {
       return { kind: "until", at: undefined };
     }
     this.#giveInputs(now);
-    const step = this.#options.pacer.next(this.#observe(now));
+    const step = this.#pacer.next(this.#observe(now));
     switch (step.kind) {
       case "sleep":
         this.#collectBlocks();
@@ -125,12 +147,13 @@ export class ExecutionLoop {
   }
 
   #observe(now: number): Observation {
-    const { position, ticks } = this.#options.machine;
+    const { position, ticks } = this.#machine;
     return { now, position, ticks, idle: this.#idle };
   }
 
   #slice(wanted: Position, skipIdleUntil: Ticks): LoopWait {
-    const { machine, limit } = this.#options;
+    const machine = this.#machine;
+    const limit = this.#limit;
     const until = limit !== undefined && limit < wanted ? limit : wanted;
     this.#idle = undefined;
     const stop = machine.run(until, skipIdleUntil);
@@ -151,8 +174,14 @@ export class ExecutionLoop {
       case "missing-block":
         this.#supply(stop.blocks);
         return { kind: "now" };
-      case "power-off":
       case "reset":
+        if (this.#options.restart !== undefined) {
+          this.#restart(this.#options.restart);
+          return { kind: "now" };
+        }
+        this.#end(stop);
+        return { kind: "ended" };
+      case "power-off":
         this.#end(stop);
         return { kind: "ended" };
       case "missing-page":
@@ -166,15 +195,28 @@ export class ExecutionLoop {
     }
   }
 
+  /** What was on its way to the machine before stays on its way; what it had taken is lost. */
+  #restart(make: NonNullable<LoopOptions["restart"]>): void {
+    const { position: before } = this.#machine;
+    this.#collectBlocks();
+    ({ machine: this.#machine, pacer: this.#pacer } = make());
+    this.#restarts++;
+    this.#positionsBefore += before;
+    if (this.#limit !== undefined) this.#limit = position(this.#limit - before);
+    this.#events.unshift(...(this.#link === undefined ? [] : [this.#link]));
+    this.#checkLimit();
+  }
+
   #checkLimit(): void {
-    const { machine, limit, report } = this.#options;
-    if (limit === undefined || machine.position < limit) return;
+    const machine = this.#machine;
+    if (this.#limit === undefined || machine.position < this.#limit) return;
     this.#atLimit = true;
-    report({ kind: "at-limit", position: machine.position, ticks: machine.ticks });
+    const { position, ticks } = machine;
+    this.#options.report({ kind: "at-limit", position, ticks });
   }
 
   #giveInputs(now: number): void {
-    const at = this.#idle && this.#options.pacer.inputTicks(this.#observe(now));
+    const at = this.#idle && this.#pacer.inputTicks(this.#observe(now));
     let event = this.#events.shift();
     for (; event !== undefined; event = this.#events.shift()) {
       if (event.kind === "frame") this.#waitingFrames--;
@@ -187,7 +229,7 @@ export class ExecutionLoop {
     for (;;) {
       const first = queue.parts[0];
       if (first === undefined) return;
-      const room = this.#options.machine.consoleRoom(port);
+      const room = this.#machine.consoleRoom(port);
       const count = Math.min(first.length, room, MAX_CONSOLE_EVENT_BYTES);
       if (count === 0 && first.length > 0) return;
       if (count > 0) this.#give({ kind: "console", port, bytes: first.slice(0, count) }, at);
@@ -202,7 +244,7 @@ export class ExecutionLoop {
     const idle = this.#idle !== undefined;
     this.#idle = undefined;
     for (;;) {
-      const { machine } = this.#options;
+      const machine = this.#machine;
       const result: InputResult =
         idle && at !== undefined ? machine.input(event, at) : machine.input(event);
       if (result.kind === "accepted") break;
@@ -213,20 +255,20 @@ export class ExecutionLoop {
   }
 
   #supply(blocks: readonly MissingBlock[]): void {
-    const { machine, store } = this.#options;
+    const { store } = this.#options;
     // What the machine holds may be newer than what the store has.
     this.#collectBlocks();
-    for (const block of blocks) machine.supplyBlock(block, store.read(block));
+    for (const block of blocks) this.#machine.supplyBlock(block, store.read(block));
   }
 
   #collectBlocks(): void {
-    const { machine, store } = this.#options;
-    for (const block of machine.takeDirtyBlocks()) store.write(block);
+    const { store } = this.#options;
+    for (const block of this.#machine.takeDirtyBlocks()) store.write(block);
   }
 
   #handOut(): void {
-    const { machine, report } = this.#options;
-    for (const { output } of machine.takeOutputs()) {
+    const { report } = this.#options;
+    for (const { output } of this.#machine.takeOutputs()) {
       if (output.kind === "console") this.#unreadBytes += output.bytes.length;
       report(output);
     }
@@ -237,7 +279,8 @@ export class ExecutionLoop {
   }
 
   #end(reason: EndReason): void {
-    const { machine, report, digestAtEnd } = this.#options;
+    const { report, digestAtEnd } = this.#options;
+    const machine = this.#machine;
     this.#ended = true;
     this.#collectBlocks();
     report({
@@ -246,6 +289,8 @@ export class ExecutionLoop {
       instructions: machine.instructions,
       position: machine.position,
       ticks: machine.ticks,
+      restarts: this.#restarts,
+      positionsBefore: this.#positionsBefore,
       digest: digestAtEnd ? machine.digest() : undefined,
     });
   }

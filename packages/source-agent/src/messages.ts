@@ -56,8 +56,12 @@ export type EndReason =
 /** How an execution ended. */
 export interface EndReport extends Whereabouts {
   readonly reason: EndReason;
-  /** Instructions retired since power-on. */
+  /** Instructions retired since the machine was switched on. */
   readonly instructions: bigint;
+  /** How often the guest asked for a restart and got it; the rest tells of the last machine. */
+  readonly restarts: number;
+  /** Positions of the machines before the last restart. */
+  readonly positionsBefore: bigint;
   /** Present where the loop was told to give it. */
   readonly digest: string | undefined;
 }

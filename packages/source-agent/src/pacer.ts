@@ -17,9 +17,16 @@ const SLICE_TICKS = 1 * TICKS_PER_MS;
 /** Positions of one slice at most; keeps slices short while the rate is not known well. */
 export const MAX_SLICE_POSITIONS = 1_000_000;
 /** Positions of one slice at least; below this, starting and stopping costs more than running. */
-const MIN_SLICE_POSITIONS = 20_000;
+const MIN_SLICE_POSITIONS = 2000;
 /** Distance from the plan at which a busy machine gets a clock event. */
 export const DRIFT_LIMIT_TICKS = 5 * TICKS_PER_MS;
+/**
+ * A busy machine that is further ahead of the wall than this waits for it: on a host whose speed
+ * jumps about, each correction leaves a little, and slewing alone would let it grow.
+ */
+const AHEAD_LIMIT_TICKS = 20 * TICKS_PER_MS;
+/** Further ahead than this the host's clock was behind, and slewing does it, however long. */
+const WAIT_LIMIT_TICKS = 100 * TICKS_PER_MS;
 /** Distance from the ideal above which time steps forward instead of being caught up. */
 const STEP_LIMIT_TICKS = 1000 * TICKS_PER_MS;
 /** Largest deviation of virtual time's speed from the wall's. */
@@ -36,8 +43,8 @@ const MAX_SLOWDOWN = 4;
 const INITIAL_TICKS_PER_POSITION = 1 / 25;
 /** Fastest host: 10 G positions per second. */
 const MIN_TICKS_PER_POSITION = 1 / 1000;
-/** Slowest host: 10 M positions per second, the machine's own limit for rates. */
-const MAX_TICKS_PER_POSITION = 1;
+/** Slowest host: 625,000 positions per second, the machine's own limit for rates. */
+const MAX_TICKS_PER_POSITION = 16;
 
 const RATE_ONE = 2 ** 32;
 const MAX_RATE = BigInt(RATE_ONE * MAX_TICKS_PER_POSITION);
@@ -95,6 +102,9 @@ export class LivePacer implements Pacer {
     const due = seen.idle === undefined ? shown : Number(seen.idle.deadline ?? FOR_EVER);
     const late = this.#ideal(seen.now) - due;
     if (late > STEP_LIMIT_TICKS) return this.#stepForward(seen, shown);
+    if (seen.idle === undefined && -late > AHEAD_LIMIT_TICKS && -late < WAIT_LIMIT_TICKS) {
+      return { kind: "sleep", wakeAt: seen.now - late - AHEAD_LIMIT_TICKS / 2 };
+    }
     const drift = due - this.#planned(seen.now);
     if (seen.idle !== undefined) {
       if (drift > 0) return { kind: "sleep", wakeAt: this.#reaches(seen.idle.deadline) };

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly wallTime?: string;
   readonly json?: boolean;
   readonly verbose?: boolean;
+  /** False: `--no-reboot` was given. */
+  readonly reboot?: boolean;
 }
 
 /** What the machine is made from. */

@@ -3,7 +3,8 @@
  * that can be wrong with what the user gave shows here, before a machine exists.
  */
 import { hash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { CodedError } from "@dejavm/base";
 import type { BootConfig, DiskConfig, MachineConfig } from "@dejavm/machine";
@@ -48,6 +49,7 @@ export interface RunPlan {
  */
 export async function planRun(image: string | undefined, options: RunOptions): Promise<RunPlan> {
   const source = bootSource(image, options);
+  if (options.save !== undefined) checkSnapshotPath(options.save);
   const netPath = options.net === undefined ? undefined : parseNetAddress(options.net);
   if (source === "snapshot") return planFromSnapshot(options, netPath);
   const boot = await planBoot(source, image ?? DEFAULT_IMAGE, options);
@@ -75,9 +77,10 @@ export async function planRun(image: string | undefined, options: RunOptions): P
 function pacing(
   options: RunOptions,
   { usual, origin }: { usual: "live" | "none"; origin: bigint },
-): Pick<StartSpec, "pace" | "limit" | "digestAtEnd"> {
-  const { maxInstructions } = options;
+): Pick<StartSpec, "pace" | "limit" | "digestAtEnd" | "restartOnReset"> {
+  const { maxInstructions, exec, elf, reboot } = options;
   return {
+    restartOnReset: reboot !== false && exec === undefined && elf === undefined,
     pace: options.pace ?? usual,
     limit:
       maxInstructions === undefined
@@ -189,6 +192,15 @@ async function snapshotDisk(described: DescribedDisk, path: string): Promise<Dis
   const sha256 = await fingerprint(path);
   if (Buffer.compare(sha256, described.sha256) !== 0) throw fail("its contents are others");
   return disk;
+}
+
+/** A run may be long: whether its end can be saved is known before. */
+function checkSnapshotPath(path: string): void {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw fileError(`save a snapshot in ${dirname(path)}`, error);
+  }
 }
 
 function diskConfig(disk: DiskFile, index: number): DiskConfig {

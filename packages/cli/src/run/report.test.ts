@@ -3,7 +3,15 @@ import { describe, expect, test } from "vitest";
 import { guestStatus, type HostReason, runJson, runStatus } from "./report.ts";
 
 function end(reason: EndReason): EndReport {
-  return { reason, position: 1200n, ticks: 25_000_000n, instructions: 1100n, digest: "ab" };
+  return {
+    reason,
+    position: 1200n,
+    ticks: 25_000_000n,
+    instructions: 1100n,
+    restarts: 1,
+    positionsBefore: 50n,
+    digest: "ab",
+  };
 }
 
 describe("exit status", () => {
@@ -46,7 +54,8 @@ test("the report is one line of JSON", () => {
     exitReason: "exec",
     status: 4,
     position: 1200,
-    positionsRun: 1000,
+    positionsRun: 1050,
+    restarts: 1,
     instructions: 1100,
     virtualSeconds: 2.5,
     wallSeconds: 1.235,

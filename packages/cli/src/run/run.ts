@@ -11,8 +11,9 @@ import { hostTerminal, type Terminal, writeFully } from "./terminal.ts";
 
 /** Typed bytes that wait for the guest; above this the terminal is not read. */
 const MAX_TYPED_BYTES = 64 * 1024;
-/** Console output that is kept to be shown when `--exec` fails. */
-const TAIL_BYTES = 2048;
+/** Console output that is kept to be shown when the guest of `--exec` fails. */
+const TAIL_BYTES = 4096;
+const TAIL_LINES = 12;
 
 /** Gives the exit status. Throws what keeps the machine from running. */
 export async function run(image: string | undefined, options: RunOptions): Promise<number> {
@@ -61,9 +62,12 @@ class Session {
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
     this.#connectNetwork(vm);
+    let command: Promise<void> | undefined;
     if (exec === undefined) this.#openConsole();
-    else void this.#runCommand(vm, exec);
+    else command = this.#runCommand(vm, exec);
     const end = await vm.ended;
+    // A guest that ended before its command did is a failure, which this finds.
+    await command;
     const wallSeconds = (performance.now() - startedAt) / 1000;
     this.close();
     this.#explain(end);
@@ -219,14 +223,19 @@ class Session {
     } catch (error) {
       if (this.#host !== undefined) return;
       this.#failure = error instanceof Error ? error : new Error(String(error));
-      if (this.#options.verbose !== true) process.stderr.write(this.#tail);
+      if (this.#options.verbose !== true && aboutTheGuest(error)) this.#showTail();
       await vm.stop().catch(() => undefined);
     }
   }
 
+  #showTail(): void {
+    const lines = plainText(this.#tail.toString("latin1")).split("\n").slice(1);
+    process.stderr.write(`${lines.slice(-TAIL_LINES).join("\n").trim()}\n`);
+  }
+
   #explain(end: EndReport): void {
     if (end.reason.kind === "reset") {
-      this.#terminal.notice("the guest asked for a restart; run it again to start it");
+      this.#terminal.notice("the guest asked for a restart: run it again to start it");
     }
     if (end.reason.kind === "power-off" && this.#options.save !== undefined) {
       this.#terminal.notice(
@@ -242,6 +251,17 @@ function guestEnded(): CodedError {
   return new CodedError("E_GUEST_ENDED", "the guest ended before the command did", {
     hint: "--verbose shows the guest's console",
   });
+}
+
+/** What the guest's console may explain. */
+function aboutTheGuest(error: unknown): boolean {
+  return error instanceof CodedError && /^E_(GUEST|EXEC)_/.test(String(error.code));
+}
+
+/** Without what moves a terminal's cursor or asks it questions. */
+function plainText(console: string): string {
+  // oxlint-disable-next-line no-control-regex -- escape sequences begin with one
+  return console.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\n]/g, "");
 }
 
 function snapshotName(): string {

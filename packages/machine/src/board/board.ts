@@ -50,6 +50,7 @@ export class Board implements HartTimer {
   readonly disks: readonly Disk[];
   readonly sbiHost: SbiHost;
   readonly #core: HartCore;
+  readonly #memory: Ram;
   readonly #outputs: OutputBuffer;
   readonly #outputHash = new OutputHash();
   readonly #plic: Plic;
@@ -60,11 +61,15 @@ export class Board implements HartTimer {
   readonly #net: VirtioNet | undefined;
   readonly #rng: VirtioRng;
   readonly #button: PowerButton;
-  readonly #htif: Htif | undefined;
+  /** Where the HTIF words are: part of the state, as only the ELF file names them. */
+  #htifWords: BootPlan["htif"];
+  #htif: Htif | undefined;
+  readonly #makeHtif: (words: BootPlan["htif"]) => Htif | undefined;
 
   constructor(options: BoardOptions) {
     const { config, core, memory } = options;
     this.#core = core;
+    this.#memory = memory;
     this.#outputs = new OutputBuffer(options.sink);
     const output = (what: Output): void => {
       this.#outputHash.absorb(what);
@@ -87,7 +92,9 @@ export class Board implements HartTimer {
     this.#net = virtio.net;
     this.#rng = virtio.rng;
     this.#button = virtio.button;
-    this.#htif = options.htif && new Htif({ memory, output, ...options.htif });
+    this.#makeHtif = (words) => words && new Htif({ memory, output, ...words });
+    this.#htifWords = options.htif;
+    this.#htif = this.#makeHtif(options.htif);
     this.bus.attach(
       MEMORY_MAP.resetRom,
       new Rom({ bytes: options.rom, sizeBytes: MEMORY_MAP.resetRom.size }),
@@ -282,6 +289,7 @@ export class Board implements HartTimer {
     return {
       devices,
       disks: this.disks.map((disk) => disk.save()),
+      htif: saveWords(this.#htifWords),
       outputs: this.#outputHash.save(),
     };
   }
@@ -295,11 +303,36 @@ export class Board implements HartTimer {
     const disks = reader.states("disks", this.disks.length);
     for (const [index, disk] of this.disks.entries()) disk.restore(disks[index] ?? {});
     this.#outputHash.restore(reader.state("outputs"));
+    this.#htifWords = this.#restoreWords(reader.record("htif"));
+    this.#htif = this.#makeHtif(this.#htifWords);
     reader.end();
+  }
+
+  #restoreWords(reader: FieldReader): BootPlan["htif"] {
+    const word = (name: "tohost" | "fromhost"): number | undefined => {
+      const address = reader.integer(name, { min: 0, max: 2 ** 32 });
+      if (address === 0) return undefined;
+      if (address % 8 === 0 && this.#memory.probe(address, 8, new Set())) return address;
+      throw reader.invalid(name, "0 or an aligned address in RAM");
+    };
+    const tohost = word("tohost");
+    const fromhost = word("fromhost");
+    reader.end();
+    return tohost === undefined ? undefined : { tohost, fromhost };
+  }
+
+  /** Address of the HTIF `tohost` word, if there is one. */
+  get tohost(): number | undefined {
+    return this.#htifWords?.tohost;
   }
 
   /** Once the hart's state is back as well: lines that the PLIC drives are in it already. */
   afterRestore(): void {
     this.updateDeadline();
   }
+}
+
+/** 0 stands for a word that is not there. */
+function saveWords(words: BootPlan["htif"]): State {
+  return { tohost: words?.tohost ?? 0, fromhost: words?.fromhost ?? 0 };
 }

@@ -138,8 +138,12 @@ function checkMemory(memoryBytes: number): void {
   if (fits && memoryBytes % MEMORY_UNIT_BYTES === 0) return;
   throw new CodedError(
     "E_CONFIG_INVALID",
-    `cannot make a machine with ${memoryBytes} bytes of memory: expected a multiple of 2 MiB ` +
-      `in ${MIN_MEMORY_BYTES / MiB}..${MAX_MEMORY_BYTES / MiB} MiB`,
+    `cannot make a machine with ${memoryBytes / MiB} MiB of memory: it is out of range`,
+    {
+      hint:
+        `want ${MIN_MEMORY_BYTES / MiB} to ${MAX_MEMORY_BYTES / MiB} MiB, ` +
+        `a multiple of ${MEMORY_UNIT_BYTES / MiB} MiB`,
+    },
   );
 }
 

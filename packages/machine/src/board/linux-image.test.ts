@@ -16,6 +16,25 @@ function zboot(payload: Uint8Array, size = payload.length): Uint8Array {
   return file;
 }
 
+/** An Image with a PE header and two sections, the last of which ends at `fileBytes`. */
+function efiImage(fileBytes: number): Uint8Array {
+  const file = linuxImage({ fileBytes });
+  const view = new DataView(file.buffer);
+  file.set(utf8("MZ"));
+  view.setUint32(60, 64, true);
+  file.set(utf8("PE"), 64);
+  view.setUint16(64 + 6, 2, true);
+  view.setUint16(64 + 20, 160, true);
+  for (const [at, pointer, size] of [
+    [248, 1024, 1024],
+    [288, 2048, fileBytes - 2048],
+  ] as const) {
+    view.setUint32(at + 16, size, true);
+    view.setUint32(at + 20, pointer, true);
+  }
+  return file;
+}
+
 const FILES: readonly (readonly [KernelFormat, Uint8Array])[] = [
   ["image", linuxImage()],
   ["gzip", Uint8Array.of(0x1f, 0x8b, 8, 0)],
@@ -52,6 +71,14 @@ describe("kernel files", () => {
     ["absurdly far", linuxImage({ textOffset: 1n << 60n })],
   ])("refuses an Image that is %s", (_, bytes) => {
     expect(() => readLinuxImage(bytes)).toThrow(/cannot start kernel/);
+  });
+
+  test("refuses an Image that ends before its sections do", () => {
+    const whole = efiImage(4096);
+    expect(readLinuxImage(whole).imageBytes).toBe(0x10_0000);
+    expect(() => readLinuxImage(whole.subarray(0, 4095))).toThrow(/truncated/);
+    // Not even the section table is whole.
+    expect(() => readLinuxImage(whole.subarray(0, 300))).toThrow(/truncated/);
   });
 
   test("a zboot file gives its payload, and one that lies about its size does not", () => {

@@ -27,6 +27,19 @@ const HEADER_BYTES = 64;
 /** The header version's major number is 0; later ones may mean anything. */
 const HEADER_MAJOR_SHIFT = 16;
 
+/** Offsets, in bytes, and constants of the PE format. */
+const PE = {
+  dosSignature: 0x5a4d,
+  pointer: 60,
+  signature: 0x4550,
+  headerBytes: 24,
+  sectionCount: 6,
+  optionalBytes: 20,
+  sectionBytes: 40,
+  rawSize: 16,
+  rawPointer: 20,
+} as const;
+
 const SIGNATURES: readonly (readonly [KernelFormat, number, readonly number[]])[] = [
   ["image", 56, [0x52, 0x53, 0x43, 0x05]],
   ["gzip", 0, [0x1f, 0x8b]],
@@ -59,11 +72,37 @@ export function readLinuxImage(bytes: Uint8Array): LinuxImage {
   if (textOffset > IMAGE_LIMIT || imageBytes > IMAGE_LIMIT) {
     throw invalid(`its offset ${textOffset} or size ${imageBytes} is absurd`);
   }
+  const sectionsEnd = peSectionsEnd(view);
+  if (sectionsEnd > bytes.length) {
+    throw invalid(`it is truncated: it has ${bytes.length} bytes, its sections ${sectionsEnd}`);
+  }
   // Kernels before 5.3 left the size zero.
   return {
     textOffset: Number(textOffset),
     imageBytes: Math.max(Number(imageBytes), bytes.length),
   };
+}
+
+/**
+ * Where the sections of the PE header end that makes the Image an EFI program, too (PE format,
+ * "COFF File Header", "Section Table"); 0 without one. Nothing else tells the file's length.
+ */
+function peSectionsEnd(view: DataView): number {
+  const header = view.getUint32(PE.pointer, true);
+  const isPe =
+    view.getUint16(0, true) === PE.dosSignature &&
+    header + PE.headerBytes <= view.byteLength &&
+    view.getUint32(header, true) === PE.signature;
+  if (!isPe) return 0;
+  const table = header + PE.headerBytes + view.getUint16(header + PE.optionalBytes, true);
+  const tableEnd = table + view.getUint16(header + PE.sectionCount, true) * PE.sectionBytes;
+  if (tableEnd > view.byteLength) return tableEnd;
+  let end = tableEnd;
+  for (let at = table; at < tableEnd; at += PE.sectionBytes) {
+    const size = view.getUint32(at + PE.rawSize, true);
+    end = Math.max(end, size + view.getUint32(at + PE.rawPointer, true));
+  }
+  return end;
 }
 
 /** The compressed payload of a `zboot` file. Throws E_KERNEL_INVALID. */

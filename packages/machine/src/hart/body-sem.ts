@@ -4,7 +4,14 @@
  * results go, and how control leaves an instruction.
  */
 
-import type { CsrAction, MemoryKind, RoundingField, Sem, SystemOp } from "../isa/instruction.ts";
+import type {
+  CsrAction,
+  Instruction,
+  MemoryKind,
+  RoundingField,
+  Sem,
+  SystemOp,
+} from "../isa/instruction.ts";
 import { CAUSE } from "../isa/instruction.ts";
 import type { Expr, I32, I64, ValType } from "../wasm/expr.ts";
 import {
@@ -261,8 +268,37 @@ export abstract class BodySem implements Sem {
     this.f.if(nez(get32("exit")), () => this.fault(), undefined, "unlikely");
   }
 
+  /**
+   * Emits an instruction; `access` is what it does to floating-point state that has to be checked
+   * or marked, "none" where that is known to be done.
+   */
+  protected perform(instruction: Instruction, access: Instruction["float"]): void {
+    const { body, format, rounds } = instruction;
+    if (access === "changes" && format === "I") {
+      this.#floatLoad(body);
+      return;
+    }
+    if (access !== "none") this.#enterFloat(access, rounds && this.rm === 7);
+    body(this);
+  }
+
+  /** A load marks the state dirty only once it is sure to happen. */
+  #floatLoad(body: (s: Sem) => void): void {
+    const { f } = this;
+    f.if(
+      ne(get32("fpState"), i32(2)),
+      () => {
+        f.if(eqz(get32("fpState")), () => this.illegal());
+        body(this);
+        f.call(this.#functions.floatEnter, i32(0));
+      },
+      () => body(this),
+      "unlikely",
+    );
+  }
+
   /** Checks that the floating-point unit is on, and marks its state dirty where it may change. */
-  protected enterFloat(access: "reads" | "changes", dynamicRounding: boolean): void {
+  #enterFloat(access: "reads" | "changes", dynamicRounding: boolean): void {
     const { f } = this;
     if (access === "reads") {
       f.if(eqz(get32("fpState")), () => this.illegal(), undefined, "unlikely");

@@ -318,9 +318,7 @@ class RecordSem extends BodySem {
   /** Emits the instruction, and the way to the next one unless another follows in a fused pair. */
   emit(): void {
     const { instruction } = this.#variant;
-    const { float, rounds } = instruction;
-    if (float !== "none") this.enterFloat(float, rounds && this.rm === 7);
-    instruction.body(this);
+    this.perform(instruction, instruction.float);
     if (instruction.ends) return;
     if (!this.#last) return;
     this.#advance();

@@ -99,8 +99,6 @@ const SPECS = {
   timeRate: a64,
   /** 1: S-mode ecalls go to the built-in SBI. */
   builtinSbi: a32,
-  /** RAM offset + 1 of the HTIF `tohost` double word; 0: none. */
-  htif: a64,
   pmpcfg0: a64,
   pmpcfg2: a64,
   ...pmpAddresses(),
@@ -151,6 +149,8 @@ const SPECS = {
   /** RAM pages whose code goes once the present instruction is done, + 1; 0: none. */
   dropCode0: t32,
   dropCode1: t32,
+  dropCode2: t32,
+  dropCode3: t32,
   /** 1: all TLBs go once the present instruction is done. */
   dropTlb: t32,
   /** Device or SBI code asks `run` to return after the present instruction. */
@@ -168,6 +168,8 @@ const SPECS = {
   epoch: t32,
   /** Entries of a block after which it is reported as hot, again and again. */
   heatUnit: t32,
+  /** 1: there is a `tohost` word, which the host looks at after each instruction run alone. */
+  htif: t32,
   /** Statistics. */
   statTranslated: t64,
   statDataFills: t64,
@@ -178,6 +180,9 @@ const SPECS = {
 } as const satisfies Record<string, FieldSpec>;
 
 /** Name of a scalar of the state block. */
+/** Fields that name pages whose code goes after an instruction: two of data, two of page tables. */
+export const STALE_CODE = ["dropCode0", "dropCode1", "dropCode2", "dropCode3"] as const;
+
 export type FieldName = keyof typeof SPECS;
 
 function layOut(): Record<FieldName, Field> {

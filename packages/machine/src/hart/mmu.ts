@@ -65,6 +65,7 @@ import {
   ITLB_ENTRIES,
   ITLB_ENTRY,
   PAGE_FLAG,
+  STALE_CODE,
   TABLE_LIST_CAPACITY,
   TLB_SETS,
 } from "./layout.ts";
@@ -147,6 +148,8 @@ interface Internal {
   readonly dropPage: FuncRef<readonly ["i64"], undefined>;
   /** (page): a write is about to happen. */
   readonly touchWrite: Unary;
+  /** (page): its code is overwritten by the present instruction, and goes after it. */
+  readonly staleCode: Unary;
 }
 
 /** Gives the declared functions their bodies. */
@@ -162,9 +165,11 @@ export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
     makeRoom: m.declare("make_room", []),
     dropPage: m.declare("drop_page", ["i64"]),
     touchWrite: m.declare("touch_write", ["i32"]),
+    staleCode: m.declare("stale_code", ["i32"]),
   };
   defineFaults(b, own);
   defineTlb(b, mmu, own);
+  defineStaleCode(b, own);
   defineWalk(b, own);
   defineCheckPage(b, mmu, own);
   defineLoad(b, mmu, own);
@@ -332,6 +337,17 @@ function defineTlb(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
   });
 }
 
+function defineStaleCode(b: HartBuilder, own: Internal): void {
+  b.m.define(own.staleCode, (f, page) => {
+    for (const name of STALE_CODE) {
+      f.if(eqz(get32(name)), () => {
+        set32(f, name, add(page, i32(1)));
+        f.return();
+      });
+    }
+  });
+}
+
 /** Enters a data translation; `writable` also sets the write tag. */
 function fillData(
   f: Fn,
@@ -438,6 +454,12 @@ function defineWalk(b: HartBuilder, own: Internal): void {
     );
     f.if(ne(wanted, pte), () => {
       f.if(eqz(and(get64("menvcfg"), i64(ENVCFG.ADUE))), failPage);
+      // The bit to be set may lie in code that is running.
+      const inUse = both(ne(access, i32(ACCESS.fetch)), eqz(get32("stepping")));
+      f.if(both(hasFlag(flagsOf(b, page), PAGE_FLAG.code), inUse), () => {
+        set32(f, "exit", i32(EXIT.step));
+        f.return(i32(0));
+      });
       set32(f, "walkPteAt", pteAt);
       set64(f, "walkPte", wanted);
     });
@@ -447,9 +469,18 @@ function defineWalk(b: HartBuilder, own: Internal): void {
   m.define(own.commitWalk, (f) => {
     f.if(nez(get32("walkPteAt")), () => {
       const at = f.let(get32("walkPteAt"));
-      f.call(own.touchWrite, shrU(sub(at, i32(b.map.ram)), i32(12)));
+      const page = f.let(shrU(sub(at, i32(b.map.ram)), i32(12)));
+      f.call(own.touchWrite, page);
       f.store64(at, get64("walkPte"));
       set32(f, "walkPteAt", i32(0));
+      f.if(hasFlag(flagsOf(b, page), PAGE_FLAG.code), () =>
+        // A fetch comes between instructions, when no code is in use.
+        f.if(
+          get32("stepping"),
+          () => f.call(own.staleCode, page),
+          () => f.call(b.host.dropCode, page),
+        ),
+      );
     });
   });
 }
@@ -562,17 +593,12 @@ function touchesValidEntry(linear: I32, log2: I32): I32 {
 function afterStore(
   f: Fn,
   b: HartBuilder,
+  own: Internal,
   at: { page: I32; physical: I64; log2: I32; table: I32 },
 ): void {
   const flags = f.let(flagsOf(b, at.page));
   f.if(nez(flags), () => {
-    f.if(hasFlag(flags, PAGE_FLAG.code), () => {
-      f.if(
-        eqz(get32("dropCode0")),
-        () => set32(f, "dropCode0", add(at.page, i32(1))),
-        () => set32(f, "dropCode1", add(at.page, i32(1))),
-      );
-    });
+    f.if(hasFlag(flags, PAGE_FLAG.code), () => f.call(own.staleCode, at.page));
     f.if(both(hasFlag(flags, PAGE_FLAG.table), at.table), () => set32(f, "dropTlb", i32(1)));
     f.if(hasFlag(flags, PAGE_FLAG.watched), () =>
       f.call(b.host.watch, wrap(at.physical), sizeOf(at.log2), i32(1)),
@@ -687,9 +713,12 @@ function probeTwoPages(
   commitFirst();
   f.call(own.walk, second, access);
   f.call(own.commitWalk);
-  for (const here of [a, z]) {
+  for (const [here, length] of [
+    [a, split],
+    [z, sub(sizeOf(at.log2), split)],
+  ] as const) {
     f.if(hasFlag(flagsOf(b, pageOf(here)), PAGE_FLAG.watched), () =>
-      f.call(b.host.watch, wrap(here), sizeOf(at.log2), i32(at.access)),
+      f.call(b.host.watch, wrap(here), length, i32(at.access)),
     );
   }
   return { first: f.let(linearOf(b, a)), second: f.let(linearOf(b, z)), split };
@@ -791,7 +820,7 @@ function defineStore(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
     f.if(
       eqz(flagsOf(b, page)),
       () => fillData(f, b, own, { address, page, writable: true }),
-      () => afterStore(f, b, { page, physical, log2, table }),
+      () => afterStore(f, b, own, { page, physical, log2, table }),
     );
     storeSized(f, linear, value, log2);
   });
@@ -862,13 +891,7 @@ function storeAcross(
     f.call(own.touchWrite, page);
     const flags = f.let(flagsOf(b, page));
     f.if(hasFlag(flags, PAGE_FLAG.table), () => set32(f, "dropTlb", i32(1)));
-    f.if(hasFlag(flags, PAGE_FLAG.code), () => {
-      f.if(
-        eqz(get32("dropCode0")),
-        () => set32(f, "dropCode0", add(page, i32(1))),
-        () => set32(f, "dropCode1", add(page, i32(1))),
-      );
-    });
+    f.if(hasFlag(flags, PAGE_FLAG.code), () => f.call(own.staleCode, page));
   }
   f.while(ltU(index, sizeOf(log2)), () => {
     const at = ifElse(
@@ -915,6 +938,9 @@ function defineUpdate(b: HartBuilder, mmu: MmuFunctions, own: Internal): void {
       i32(0),
     );
     f.if(eqz(call(own.checkPage, page, i32(ACCESS.write), table)), () => f.return(i64(0)));
+    f.if(hasFlag(flagsOf(b, page), PAGE_FLAG.watched), () =>
+      f.call(b.host.watch, wrap(physical), sizeOf(log2), i32(0)),
+    );
     f.return(loadSized(linear, log2));
   });
 }

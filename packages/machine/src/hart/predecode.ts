@@ -109,17 +109,18 @@ export class CodeCache {
     this.#free.push(slot);
   }
 
-  /** Forgets all code. */
+  /** Forgets all code. Slots not in use are empty already, and cost no host memory. */
   dropAll(): void {
-    const { pageSlots, pageFlags, ramPages, slots, slotCount } = this.#map;
+    const { pageSlots, pageFlags, ramPages } = this.#map;
     this.#flushTlb();
     this.#allDropped();
     for (let page = 0; page < ramPages; page++) {
-      if (this.#u32[(pageSlots >>> 2) + page] === 0) continue;
+      const slot = this.#u32[(pageSlots >>> 2) + page] >>> 0;
+      if (slot === 0) continue;
+      this.#u8.fill(0, slot, slot + SLOT_BYTES);
       this.#u32[(pageSlots >>> 2) + page] = 0;
       this.#u8[pageFlags + page] &= ~PAGE_FLAG.code;
     }
-    this.#u8.fill(0, slots, slots + slotCount * SLOT_BYTES);
     this.#refill();
   }
 

@@ -50,6 +50,7 @@ import {
   SLOT_CROSS_RECORD,
   SLOT_CROSS_WORD,
   SLOT_PAGE,
+  STALE_CODE,
 } from "./layout.ts";
 import type { MmuFunctions } from "./mmu.ts";
 import { MAX_DEPTH } from "./region.ts";
@@ -348,7 +349,7 @@ function defineCross(c: RunContext, own: Private): void {
 function defineAfterStep(c: RunContext, own: Private): void {
   const { m, host } = c.b;
   m.define(own.afterStep, (f) => {
-    for (const name of ["dropCode0", "dropCode1"] as const) {
+    for (const name of STALE_CODE) {
       f.if(nez(get32(name)), () => {
         f.call(host.dropCode, sub(get32(name), i32(1)));
         set32(f, name, i32(0));
@@ -358,6 +359,6 @@ function defineAfterStep(c: RunContext, own: Private): void {
       f.call(c.mmu.flushTlb);
       set32(f, "dropTlb", i32(0));
     });
-    f.if(nez(get64("htif")), () => f.call(host.htif));
+    f.if(get32("htif"), () => f.call(host.htif));
   });
 }

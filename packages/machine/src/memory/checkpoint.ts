@@ -65,6 +65,7 @@ export class Checkpoint {
     assert(this.#taken[page] === 0, `page ${page} was taken already`);
     this.#taken[page] = 1;
     const saved = this.#saved.get(page);
+    assert(saved !== undefined || !this.#ram.isAbsent(page), `page ${page} is there`);
     this.#saved.delete(page);
     return saved ?? this.#ram.page(page);
   }

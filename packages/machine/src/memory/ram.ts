@@ -203,15 +203,22 @@ export class Ram implements GuestMemory {
     }
     this.#epochs.fill(0);
     this.#flags.fill(PAGE_FLAG.absent);
+    for (const range of this.#watches) this.#flagRange(range, PAGE_FLAG.watched);
+    this.#watchHit = undefined;
   }
 
-  /** Gives an absent page its content, or zeros. */
+  /** Gives an absent page its content, or zeros. It counts as written in the present epoch. */
   supply(page: number, bytes: Uint8Array | undefined): void {
     assert(this.isAbsent(page), `page ${page} is there already`);
     this.#flags[page] &= ~PAGE_FLAG.absent;
-    if (bytes === undefined) return;
-    assert(bytes.length === PAGE_BYTES, "a supplied page is whole");
-    this.#u8.set(bytes, page * PAGE_BYTES);
+    // Never written and still zero: not worth a mark, or the host's memory.
+    if (bytes === undefined && this.#epochs[page] === 0) return;
+    if (bytes !== undefined) {
+      assert(bytes.length === PAGE_BYTES, "a supplied page is whole");
+      this.#u8.set(bytes, page * PAGE_BYTES);
+    }
+    // This is what the page had been all the time: a checkpoint begun meanwhile wants it.
+    this.firstWrite(page);
     this.#epochs[page] = this.#core.get32("epoch");
   }
 

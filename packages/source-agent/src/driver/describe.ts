@@ -42,6 +42,7 @@ export function describeMachine(args: DescribeArgs): SaveParts {
       }),
       mac: config.net?.mac,
       wallTimeNs: config.wallTimeNs,
+      savedAtNs: BigInt(Date.now()) * 1_000_000n,
     },
   };
 }

@@ -1,9 +1,12 @@
 /** Makes machines for the worker: from a configuration, or from a snapshot file. */
+import { hash } from "node:crypto";
 import { CodedError } from "@dejavm/base";
 import { Machine, type MachineConfig, type RestoreConfig, SEMANTICS } from "@dejavm/machine";
 import type { Description } from "../description.ts";
 import type { DiskFile, FileBlockStore } from "./disk-file.ts";
 import { loadSnapshot } from "./snapshot-file.ts";
+
+const NS_PER_TICK = 100n;
 
 /** What the worker starts from. Plain data: it crosses by structured clone. */
 export type MachineSource =
@@ -21,6 +24,8 @@ export interface StartSpec {
   readonly limit: bigint | undefined;
   /** Whether reports of the end have a digest. */
   readonly digestAtEnd: boolean;
+  /** Whether a machine that asks for a reset is switched on again, if it was not restored. */
+  readonly restartOnReset?: boolean;
 }
 
 /** A machine that may run. */
@@ -28,14 +33,14 @@ export interface MadeMachine {
   readonly machine: Machine;
   readonly config: RestoreConfig;
   /** Of a machine that came from a snapshot. */
-  readonly digest: string | undefined;
+  readonly restored: { readonly digest: string; readonly savedAtNs: bigint } | undefined;
 }
 
 /** Throws what is wrong with configuration or snapshot: E_KERNEL_*, E_ELF_*, E_SNAPSHOT_*, ... */
 export function makeMachine(source: MachineSource, store: FileBlockStore): MadeMachine {
   if (source.kind === "create") {
     const { boot: _, ...config } = source.config;
-    return { machine: Machine.create(source.config), config, digest: undefined };
+    return { machine: Machine.create(source.config), config, restored: undefined };
   }
   return loadSnapshot(source.path, {
     store,
@@ -49,11 +54,29 @@ export function makeMachine(source: MachineSource, store: FileBlockStore): MadeM
           const digest = machine.digest();
           // Another number may have another digest for the same state.
           if (reader.header.semantics === SEMANTICS) compareDigests(digest, description.digest);
-          return { machine, config, digest };
+          return { machine, config, restored: { digest, savedAtNs: description.savedAtNs } };
         },
       };
     },
   });
+}
+
+/**
+ * The same machine switched on again, with the disks as `before` left them; the owner has taken
+ * the dirty blocks. Its date goes on, and its entropy follows from the former seed.
+ */
+export function remakeMachine(
+  before: { readonly machine: Machine; readonly config: RestoreConfig },
+  boot: MachineConfig["boot"],
+): MadeMachine {
+  const config: RestoreConfig = {
+    ...before.config,
+    entropySeed: new Uint8Array(hash("sha256", before.config.entropySeed, "buffer")),
+    wallTimeNs: before.config.wallTimeNs + before.machine.ticks * NS_PER_TICK,
+  };
+  const machine = Machine.create({ ...config, boot });
+  machine.adoptDisks(before.machine);
+  return { machine, config, restored: undefined };
 }
 
 function compareDigests(found: string, want: string): void {

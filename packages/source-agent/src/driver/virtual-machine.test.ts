@@ -13,6 +13,8 @@ import { VirtualMachine } from "./virtual-machine.ts";
 const SPIN = [0x0000006f];
 /** Writes 0x5555, "pass", to the test device. */
 const POWER_OFF = [0x001002b7, 0x00005337, 0x55530313, 0x0062a023, ...SPIN];
+/** Writes 0x7777, "reset", to the test device. */
+const RESET = [0x001002b7, 0x00007337, 0x77730313, 0x0062a023, ...SPIN];
 /** Echoes the UART: waits for LSR.DR, reads RBR, writes THR. */
 const ECHO = [0x100002b7, 0x0052c303, 0x00137313, 0xfe030ce3, 0x0002c303, 0x00628023, 0xfedff06f];
 
@@ -41,6 +43,7 @@ function spec(program: readonly number[], more: Partial<StartSpec> = {}): StartS
     pace: "none",
     limit: undefined,
     digestAtEnd: true,
+    restartOnReset: true,
     ...more,
   };
 }
@@ -104,6 +107,49 @@ describe("virtual machine", () => {
     const second = await runTo({ ...start, source: { kind: "restore", path } }, 3_000_000n);
     expect((await second.origin).digest).toBe(saved.digest);
     expect(await second.digest()).toMatchObject({ position: want.position, digest: want.digest });
+    await second.stop();
+  });
+
+  test("a guest that restarts is switched on again, in every run alike", async () => {
+    const ends = [];
+    for (let i = 0; i < 2; i++) {
+      const vm = await runTo(spec(RESET), 100n);
+      ends.push(await vm.stop());
+    }
+    const [first, second] = ends;
+    expect(first?.restarts).toBeGreaterThan(5);
+    expect((first?.positionsBefore ?? 0n) + (first?.position ?? 0n)).toBe(100n);
+    expect(second).toEqual(first);
+  });
+
+  test("a restart is the end where it is asked to be, or the machine came from a file", async () => {
+    const once = await VirtualMachine.start(spec(RESET, { restartOnReset: false }), quiet);
+    expect(await once.ended).toMatchObject({ reason: { kind: "reset" }, restarts: 0 });
+    const path = join(directory, "a.snapshot");
+    const vm = await runTo(spec(RESET), 2n);
+    await vm.save({ path, thenStop: true });
+    const restored = await VirtualMachine.start(
+      spec(RESET, { source: { kind: "restore", path } }),
+      quiet,
+    );
+    expect((await restored.ended).reason).toEqual({ kind: "reset" });
+  });
+
+  test("a live machine that was a file for a while shows the time of now", async () => {
+    const path = join(directory, "a.snapshot");
+    const live = spec(SPIN, { pace: "live" });
+    const first = await VirtualMachine.start(live, quiet);
+    const saved = await first.save({ path, thenStop: true });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 1200);
+    });
+    const second = await VirtualMachine.start(
+      { ...live, source: { kind: "restore", path } },
+      quiet,
+    );
+    await expect
+      .poll(async () => (await second.digest()).ticks - saved.ticks)
+      .toBeGreaterThan(11_900_000n);
     await second.stop();
   });
 

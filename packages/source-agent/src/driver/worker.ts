@@ -8,11 +8,11 @@ import { position } from "@dejavm/machine";
 import { toReport } from "../host-errors.ts";
 import { ExecutionLoop } from "../loop.ts";
 import type { LoopReport, LoopRequest } from "../messages.ts";
-import { FreePacer, LivePacer } from "../pacer.ts";
+import { FreePacer, LivePacer, type Pacer } from "../pacer.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
 import { enableBranchHints } from "./engine-flags.ts";
-import { makeMachine, type StartSpec } from "./machine-maker.ts";
+import { type MadeMachine, makeMachine, remakeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
 
 const TICKS_PER_MS = 10_000;
@@ -79,21 +79,39 @@ function guarded(onFailure: () => void, action: () => void): void {
   }
 }
 
+/** Virtual time goes on from where it was, as if the machine had run while it was a file. */
+function pacerFor({ machine, restored }: MadeMachine): Pacer {
+  if (spec.pace === "none") return new FreePacer();
+  const absentMs =
+    restored === undefined ? 0 : Date.now() - Number(restored.savedAtNs / 1_000_000n);
+  return new LivePacer({ now: now() - absentMs * TICKS_PER_MS, ticks: machine.ticks });
+}
+
 function start(): void {
   const store = new FileBlockStore(spec.disks);
-  const { machine, config, digest: startDigest } = makeMachine(spec.source, store);
-  const whereabouts = () => ({ position: machine.position, ticks: machine.ticks });
-  const live = spec.pace === "live";
+  // A restored machine does not know what it was booted from.
+  const restarts = spec.restartOnReset === true && spec.source.kind === "create";
+  const boot = restarts ? spec.source.config.boot : undefined;
+  let made = makeMachine(spec.source, store);
+  const startDigest = made.restored?.digest;
+  const whereabouts = () => ({ position: made.machine.position, ticks: made.machine.ticks });
   const loop = new ExecutionLoop({
-    machine,
+    machine: made.machine,
     store,
-    pacer: live ? new LivePacer({ now: now(), ticks: machine.ticks }) : new FreePacer(),
+    pacer: pacerFor(made),
+    restart:
+      boot &&
+      (() => {
+        made = remakeMachine(made, boot);
+        return { machine: made.machine, pacer: pacerFor(made) };
+      }),
     limit: spec.limit === undefined ? undefined : position(spec.limit),
     digestAtEnd: spec.digestAtEnd,
     report: post,
     answer: (request) => {
       try {
         const { id } = request;
+        const { machine, config } = made;
         const digest = machine.digest();
         if (request.kind === "digest") {
           post({ kind: "digest", id, digest, ...whereabouts() });

@@ -13,4 +13,12 @@ describe("ROM", () => {
   test("content larger than the region is our mistake", () => {
     expect(() => new Rom({ bytes: new Uint8Array(5), sizeBytes: 4 })).toThrow(AssertionError);
   });
+
+  test("a restored ROM has the content of the one that was saved", () => {
+    const rom = new Rom({ bytes: Uint8Array.of(1, 2, 3, 4), sizeBytes: 16 });
+    const other = new Rom({ bytes: Uint8Array.of(9), sizeBytes: 16 });
+    other.restore(rom.save());
+    expect(other.read(0, 4)).toBe(0x0403_0201);
+    expect(() => other.restore({ content: new Uint8Array(15) })).toThrow("field content");
+  });
 });

@@ -1,5 +1,6 @@
 /** Read-only memory: the reset ROM. Writes go nowhere. */
 import { assert } from "@dejavm/base";
+import { fields } from "../../snapshot/fields.ts";
 import type { AccessWidth, Device, State } from "../device.ts";
 
 /** Little-endian bytes at the start of the region; the rest reads 0. Part of the configuration. */
@@ -27,8 +28,13 @@ export class Rom implements Device {
   write(): undefined {}
 
   save(): State {
-    return {};
+    return { content: new Uint8Array(this.#view.buffer).slice() };
   }
 
-  restore(): void {}
+  restore(state: State): void {
+    const f = fields(state, this.name);
+    const bytes = new Uint8Array(this.#view.buffer);
+    bytes.set(f.bytes("content", { length: bytes.length }));
+    f.end();
+  }
 }

@@ -113,11 +113,8 @@ export class RegionSem extends BodySem {
     const touchesMemory =
       instruction.format === "I" || instruction.format === "S" || access === "none";
     if (check || (!instruction.pure && touchesMemory)) registers.flush();
-    if (check) {
-      this.enterFloat(access, dynamic);
-      float.learn(access, dynamic);
-    }
-    instruction.body(this);
+    this.perform(instruction, check ? access : "none");
+    if (check) float.learn(access, dynamic);
   }
 }
 

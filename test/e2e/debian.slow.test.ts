@@ -1,0 +1,149 @@
+/** Debian on the machine, through the command line and through the live machine's own interface. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CodedError } from "@dejavm/base";
+import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
+import { inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { dejavm } from "../support/dejavm.ts";
+
+let image: ResolvedImage | string = "not built";
+let directory = "";
+const inGuest = (command: string, ...options: string[]) =>
+  dejavm(["run", ...options, "--exec", command]);
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "dejavm-e2e-"));
+  image = await buildImage(imageSpec()).then(
+    (built) => built.image,
+    (error: unknown) => {
+      const outside = ["E_NO_NETWORK", "E_TOOL_MISSING"];
+      if (!(error instanceof CodedError && outside.includes(String(error.code)))) throw error;
+      return error.message;
+    },
+  );
+});
+beforeEach((context) => {
+  if (typeof image === "string") context.skip(`no Debian image: ${image}`);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe("stock Debian", () => {
+  test("programs of its packages run in 96 MB", async () => {
+    const commands = [
+      "redis-server --daemonize yes --save '' >/dev/null",
+      "until redis-cli ping >/dev/null 2>&1; do sleep 0.1; done",
+      "redis-cli set answer 42; redis-cli get answer",
+      "python3 -c 'import json; print(json.dumps({\"power\": 2**64}))'",
+      "sqlite3 /root/a.db 'create table t(n); insert into t values (6),(7); select sum(n) from t'",
+      "lighttpd -f /etc/lighttpd/lighttpd.conf",
+      "until wget -q -O /root/page http://127.0.0.1/; do sleep 0.1; done; cat /root/page",
+      "exit 7",
+    ];
+    const { status, stdout, stderr } = await inGuest(commands.join("; "), "--memory", "96M");
+    const page = readFileSync(
+      new URL("../../packages/image/guest/root/var/www/html/index.html", import.meta.url),
+      "utf8",
+    );
+    expect(stdout).toBe(`OK\n42\n{"power": 18446744073709551616}\n13\n${page}`);
+    expect({ status, stderr }).toEqual({ status: 7, stderr: "" });
+  });
+
+  test("a saved machine goes on with its processes, its disk and the date", async () => {
+    const path = join(directory, "debian.snapshot");
+    const begin = "sleep 1000 & echo $! >/run/pid; echo kept >/root/kept";
+    expect(await inGuest(begin, "--save", path)).toMatchObject({ status: 0 });
+    const goOn = "read -r pid </run/pid; cat /root/kept /proc/$pid/comm; date +%s";
+    const { status, stdout } = await inGuest(goOn, "--from", path);
+    const [kept, comm, date] = stdout.trim().split("\n");
+    expect({ status, kept, comm }).toEqual({ status: 0, kept: "kept", comm: "sleep" });
+    expect(Math.abs(Number(date) - Date.now() / 1000)).toBeLessThan(60);
+    expect(readdirSync(directory)).toEqual(["debian.snapshot"]);
+  });
+
+  test("input and output of a command are whole, byte for byte", async () => {
+    const bytes = Array.from({ length: 300_000 }, (_, i) => String.fromCharCode(97 + (i % 23)));
+    const text = bytes.join("");
+    const ended = await dejavm(["run", "--exec", "gzip | gunzip"], text);
+    expect(ended.status).toBe(0);
+    expect(ended.stdout === text).toBe(true);
+  });
+
+  test("a guest that ends before its command is told apart from one that succeeds", async () => {
+    const { status, stderr } = await inGuest("poweroff; sleep 100");
+    expect(status).toBe(1);
+    expect(stderr).toContain("dejavm: E_GUEST_ENDED");
+  });
+});
+
+describe("live machine", () => {
+  /** Types `script` at the first prompt; `atPrompt` hears of each. */
+  async function boot(script: string, atPrompt: (vm: VirtualMachine, count: number) => void) {
+    if (typeof image === "string") throw new Error(image);
+    const { disk, kernel, initrd, manifest } = image;
+    const disks = [inspectDiskFile(disk)];
+    let shown = "";
+    let prompts = 0;
+    const vm = await VirtualMachine.start(
+      {
+        source: {
+          kind: "create",
+          config: {
+            memoryBytes: 128 * 2 ** 20,
+            boot: {
+              kind: "linux",
+              kernel: new Uint8Array(readFileSync(kernel)),
+              initrd: new Uint8Array(readFileSync(initrd)),
+              commandLine: `${manifest.commandLine} console=ttyS0`,
+            },
+            disks: disks.map(({ sizeBytes }) => ({ sizeBytes, readOnly: false, serial: "root" })),
+            net: undefined,
+            entropySeed: new Uint8Array(32),
+            wallTimeNs: BigInt(Date.now()) * 1_000_000n,
+          },
+        },
+        disks,
+        pace: "none",
+        limit: undefined,
+        digestAtEnd: false,
+        restartOnReset: true,
+      },
+      {
+        onConsole: (_port, bytes) => {
+          shown += Buffer.from(bytes).toString("latin1");
+          const seen = shown.split("root@dejavm:").length - 1;
+          for (; prompts < seen; prompts++) {
+            if (prompts === 0) vm.sendConsole("uart", Buffer.from(script));
+            atPrompt(vm, prompts + 1);
+          }
+        },
+      },
+    );
+    return { end: await vm.ended, shown };
+  }
+
+  test("its power button shuts the guest down in order", async () => {
+    const pressWhenReady = "until [ -e /proc/bus/input/devices ]; do sleep 0.1; done\r";
+    const { end, shown } = await boot(pressWhenReady, (vm, count) => {
+      // Until the guest listens nothing happens: press again after each prompt.
+      if (count > 1) {
+        vm.pressPowerButton();
+        vm.sendConsole("uart", Buffer.from("sleep 1\r"));
+      }
+    });
+    expect(end.reason).toEqual({ kind: "power-off", status: 0 });
+    expect(shown).toContain("Requesting system poweroff");
+  });
+
+  test("a reboot starts it again with its disk as it was", async () => {
+    const once = "[ -e /root/again ] && poweroff || { echo x >/root/again; reboot; }\r";
+    let booted = 0;
+    const { end } = await boot(once, (vm) => {
+      booted++;
+      if (booted > 1) vm.sendConsole("uart", Buffer.from(once));
+    });
+    expect(end.reason).toEqual({ kind: "power-off", status: 0 });
+    expect(end.restarts).toBe(1);
+  });
+});

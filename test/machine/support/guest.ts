@@ -1,0 +1,227 @@
+/**
+ * Machines with small M-mode programs, and what tests compare of them: digest, every byte of RAM,
+ * outputs.
+ */
+import { createHash } from "node:crypto";
+import { assert } from "@dejavm/base";
+import {
+  CHUNK_BYTES,
+  type InputEvent,
+  type InputResult,
+  Machine,
+  type MachineConfig,
+  PAGE_BYTES,
+  type PositionedOutput,
+  position,
+  type State,
+  type StopReason,
+  ticks,
+} from "@dejavm/machine";
+
+/** Skip any idle time: nobody waits for an input. */
+export const FOREVER = ticks((1n << 63n) - 1n);
+const MEMORY_BYTES = 64 * 1024 * 1024;
+
+/** An input, and the position at which it is given. */
+export interface ScriptedInput {
+  readonly at: number;
+  readonly event: InputEvent;
+}
+
+/** A guest program: an image at the start of RAM, and what else its machine has. */
+export interface Program {
+  readonly name: string;
+  readonly image: Uint8Array;
+  readonly config?: Partial<Omit<MachineConfig, "boot">>;
+  /** Ascending by position. */
+  readonly inputs?: readonly ScriptedInput[];
+  /** Positions that tests look at. */
+  readonly length: number;
+}
+
+/** The configuration of a program's machine. */
+export function configOf(program: Program): MachineConfig {
+  return {
+    memoryBytes: MEMORY_BYTES,
+    boot: { kind: "firmware", image: program.image, commandLine: "" },
+    disks: [],
+    net: undefined,
+    entropySeed: new Uint8Array(32).fill(7),
+    wallTimeNs: 1_700_000_000_000_000_000n,
+    ...program.config,
+  };
+}
+
+/** The content of chunk `chunk` of the base image of disk `disk`, the same in every test. */
+export function baseChunk(disk: number, chunk: number): Uint8Array {
+  const bytes = new Uint8Array(CHUNK_BYTES);
+  for (let i = 0; i < bytes.length; i++)
+    bytes[i] = (i * 7 + chunk * 13 + disk * 5 + (i >> 8)) & 255;
+  return bytes;
+}
+
+/** A machine's complete state: what `save` gives, every page that is not zero, its disks. */
+export interface Snapshot {
+  readonly state: State;
+  readonly pages: ReadonlyMap<number, Uint8Array>;
+  readonly chunks: ReadonlyMap<string, Uint8Array>;
+}
+
+type Shortage = Extract<InputResult, { kind: "missing-page" | "missing-block" }>;
+
+/** A machine with a program, what comes to it from outside, and the owner of its disks. */
+export class Guest {
+  readonly program: Program;
+  readonly machine: Machine;
+  /** RAM pages that were taken away, with their content. */
+  readonly removed = new Map<number, Uint8Array>();
+  /** Called at each stop for something missing, before it is supplied. */
+  onMissing: (() => void) | undefined;
+  /** Called after each input. */
+  onInput: (() => void) | undefined;
+  #chunks = new Map<string, Uint8Array>();
+
+  constructor(program: Program, machine: Machine = Machine.create(configOf(program))) {
+    this.program = program;
+    this.machine = machine;
+  }
+
+  /** A fresh machine in the state of a snapshot. */
+  static restored(program: Program, from: Snapshot): Guest {
+    const { boot: _, ...config } = configOf(program);
+    return new Guest(program, Machine.restore(config, from.state)).restore(from);
+  }
+
+  get position(): number {
+    return Number(this.machine.position);
+  }
+
+  /** Runs to `until`, giving the inputs on the way, but not those at `until`. */
+  runTo(until: number): StopReason {
+    const { inputs = [] } = this.program;
+    const from = this.position;
+    for (const { at, event } of inputs) {
+      if (at < from || at >= until) continue;
+      const stop = this.#run(at);
+      if (stop.kind !== "budget") return stop;
+      this.#input(event);
+    }
+    return this.#run(until);
+  }
+
+  /** Takes a page away. */
+  remove(page: number): void {
+    this.removed.set(page, this.machine.ram.remove(page));
+  }
+
+  snapshot(): Snapshot {
+    this.#takeChunks();
+    const { machine } = this;
+    const pages = new Map<number, Uint8Array>();
+    for (let page = 0; page < machine.pageCount; page++) {
+      if (!machine.isZeroPage(page)) pages.set(page, machine.readPage(page).slice());
+    }
+    return { state: machine.save(), pages, chunks: new Map(this.#chunks) };
+  }
+
+  /** Puts a snapshot of the same program into this machine; its outputs so far are forgotten. */
+  restore({ state, pages, chunks }: Snapshot): this {
+    const { machine } = this;
+    machine.restore(state);
+    for (const [page, bytes] of pages) machine.supplyPage(page, bytes);
+    machine.zeroAbsentPages();
+    machine.takeOutputs();
+    this.#chunks = new Map(chunks);
+    return this;
+  }
+
+  /** Everything that must be equal for two machines to be equal. */
+  fingerprint(): Fingerprint {
+    const { machine } = this;
+    return { position: machine.position, digest: machine.digest(), ram: ramHash(machine) };
+  }
+
+  /** What left since the last call, as text. */
+  takeOutputs(): string {
+    return outputText(this.machine.takeOutputs());
+  }
+
+  #run(until: number): StopReason {
+    for (;;) {
+      const stop = this.machine.run(position(BigInt(until)), FOREVER);
+      if (stop.kind !== "missing-page" && stop.kind !== "missing-block") return stop;
+      this.#supply(stop);
+    }
+  }
+
+  #input(event: InputEvent): void {
+    for (;;) {
+      const result = this.machine.input(event);
+      if (result.kind === "accepted") return this.onInput?.();
+      this.#supply(result);
+    }
+  }
+
+  #supply(stop: Shortage): void {
+    this.onMissing?.();
+    if (stop.kind === "missing-page") {
+      for (const page of stop.pages) {
+        const bytes = this.removed.get(page);
+        assert(bytes !== undefined, "only what was removed is missing");
+        this.removed.delete(page);
+        this.machine.supplyPage(page, bytes);
+      }
+      return;
+    }
+    this.#takeChunks();
+    for (const block of stop.blocks) {
+      const changed = this.#chunks.get(`${block.disk}/${block.chunk}`);
+      this.machine.supplyBlock(block, changed ?? baseChunk(block.disk, block.chunk));
+    }
+  }
+
+  /** The contract of disks: changed chunks are taken before anything is supplied. */
+  #takeChunks(): void {
+    for (const { disk, chunk, bytes } of this.machine.takeDirtyBlocks()) {
+      this.#chunks.set(`${disk}/${chunk}`, bytes ?? new Uint8Array(CHUNK_BYTES));
+    }
+  }
+}
+
+/** sha256 over all of RAM. */
+export function ramHash(machine: Machine): string {
+  const hash = createHash("sha256");
+  for (let page = 0; page < machine.pageCount; page++) {
+    if (machine.isZeroPage(page)) continue;
+    hash.update(`${page}:`);
+    hash.update(machine.readPage(page));
+  }
+  return hash.digest("hex");
+}
+
+/** Outputs as text by port: how they were cut into pieces is not part of them. */
+export function outputText(outputs: readonly PositionedOutput[]): string {
+  let text = "";
+  let last = "";
+  for (const { output } of outputs) {
+    const port = output.kind === "console" ? output.port : "frame";
+    // A frame is a unit of its own; console bytes run on.
+    if (port !== last || port === "frame") text += `[${port}]`;
+    last = port;
+    text += Buffer.from(output.bytes).toString("hex");
+  }
+  return text;
+}
+
+/** Everything that must be equal for two machines to be equal. */
+export interface Fingerprint {
+  readonly position: bigint;
+  readonly digest: string;
+  readonly ram: string;
+}
+
+/** The RAM page of a guest physical address. */
+export function pageAt(address: number): number {
+  assert(address >= 0x8000_0000, "the address lies in RAM");
+  return Math.floor((address - 0x8000_0000) / PAGE_BYTES);
+}
