@@ -1,4 +1,4 @@
-/** What `save` gives is complete: run n, save, restore, run m equals run n+m; and all of it counts. */
+/** What `save` gives is complete: run n, save, restore, run m equals run n+m; all of it counts. */
 import { Prng } from "@dejavm/base";
 import type { State, StateValue } from "@dejavm/machine";
 import { describe, expect, test } from "vitest";
@@ -68,9 +68,13 @@ function join(before: string, after: string): string {
 /** A place in a state: the names and indices that lead to it. */
 type Path = readonly (string | number)[];
 
+function isList(value: StateValue): value is readonly StateValue[] {
+  return Array.isArray(value);
+}
+
 /** Every single value in a state. */
 function* leaves(value: StateValue, path: Path = []): Generator<[Path, StateValue]> {
-  if (Array.isArray(value)) {
+  if (isList(value)) {
     for (const [i, item] of value.entries()) yield* leaves(item, [...path, i]);
   } else if (typeof value === "object" && !(value instanceof Uint8Array)) {
     for (const [name, item] of Object.entries(value)) yield* leaves(item, [...path, name]);
@@ -99,11 +103,11 @@ function others(value: StateValue): StateValue[] {
 
 function replaced(state: StateValue, [head, ...rest]: Path, by: StateValue): StateValue {
   if (head === undefined) return by;
-  if (Array.isArray(state)) {
+  if (isList(state)) {
     return state.map((item, i) => (i === head ? replaced(item, rest, by) : item));
   }
   const record = state as { readonly [field: string]: StateValue };
-  return { ...record, [head]: replaced(record[head] as StateValue, rest, by) };
+  return { ...record, [head]: replaced(record[head], rest, by) };
 }
 
 describe("[MA9] the digest covers", () => {

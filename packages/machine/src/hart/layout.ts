@@ -183,6 +183,7 @@ const SPECS = {
 /** Fields that name pages whose code goes after an instruction: two of data, two of page tables. */
 export const STALE_CODE = ["dropCode0", "dropCode1", "dropCode2", "dropCode3"] as const;
 
+/** Name of a scalar of the state block. */
 export type FieldName = keyof typeof SPECS;
 
 function layOut(): Record<FieldName, Field> {
@@ -305,7 +306,7 @@ export const RECORD = {
 } as const;
 const RECORDS_BYTES = (RECORD.perPage + 4) * RECORD.bytes;
 
-/** What stands beside each record, at a fixed distance from it: 8 bytes, offsets from the record. */
+/** What stands beside each record: 8 bytes at a fixed distance, given as offsets from it. */
 export const AUX = {
   /** u16: the opcode that OP.region stands in front of. */
   op: RECORDS_BYTES,

@@ -11,7 +11,6 @@
  *   bits, memory or devices change.
  */
 
-import { RAM_BASE } from "../board/memory-map.ts";
 import { CAUSE } from "../isa/instruction.ts";
 import type { I32, I64 } from "../wasm/expr.ts";
 import {
@@ -31,8 +30,6 @@ import {
   load32,
   load64,
   load64From8U,
-  load64From16U,
-  load64From32U,
   ltU,
   ne,
   nez,
@@ -56,6 +53,19 @@ import {
   tlbOffset,
 } from "./builder.ts";
 import { ENVCFG, MSTATUS, SATP_SV48 } from "./csr.ts";
+import {
+  crosses,
+  dataPrivilege,
+  flagsOf,
+  hasFlag,
+  isRam,
+  linearOf,
+  loadSized,
+  misaligned,
+  pageOf,
+  sizeOf,
+  storeSized,
+} from "./guest-access.ts";
 import {
   DTLB_ENTRIES,
   DTLB_ENTRY,
@@ -178,59 +188,6 @@ export function defineMmu(b: HartBuilder, mmu: MmuFunctions): void {
   defineZeroBlock(b, mmu, own);
   defineFetch(b, mmu, own);
 }
-
-// ---- expressions ----------
-
-const isRam = (b: HartBuilder, physical: I64): I32 =>
-  ltU(sub(physical, i64(RAM_BASE)), i64(b.map.ramBytes));
-const pageOf = (physical: I64): I32 => wrap(shrU(sub(physical, i64(RAM_BASE)), i64(12)));
-const linearOf = (b: HartBuilder, physical: I64): I32 =>
-  add(wrap(sub(physical, i64(RAM_BASE))), i32(b.map.ram));
-const flagsOf = (b: HartBuilder, page: I32): I32 => load8U(page, b.map.pageFlags);
-const hasFlag = (flags: I32, flag: number): I32 => nez(and(flags, i32(flag)));
-const sizeOf = (log2: I32): I32 => shl(i32(1), log2);
-const crosses = (address: I64, log2: I32): I32 =>
-  gtU(add(and(wrap(address), i32(4095)), sizeOf(log2)), i32(4096));
-const misaligned = (address: I64, log2: I32): I32 =>
-  nez(and(wrap(address), sub(sizeOf(log2), i32(1))));
-
-/** Loads 1, 2, 4 or 8 bytes, zero-extended. */
-function loadSized(address: I32, log2: I32): I64 {
-  return ifElse(
-    eq(log2, i32(3)),
-    load64(address),
-    ifElse(
-      eq(log2, i32(2)),
-      load64From32U(address),
-      ifElse(eqz(log2), load64From8U(address), load64From16U(address)),
-    ),
-  );
-}
-
-function storeSized(f: Fn, address: I32, value: I64, log2: I32): void {
-  f.if(
-    eq(log2, i32(3)),
-    () => f.store64(address, value),
-    () =>
-      f.if(
-        eq(log2, i32(2)),
-        () => f.store32(address, value),
-        () =>
-          f.if(
-            eqz(log2),
-            () => f.store8(address, value),
-            () => f.store16(address, value),
-          ),
-      ),
-  );
-}
-
-/** Privilege that data accesses are checked with: MPP under MPRV (privileged manual, "mstatus"). */
-export const dataPrivilege: I32 = ifElse(
-  both(eq(get32("mode"), i32(3)), nez(and(get64("mstatus"), i64(MSTATUS.MPRV)))),
-  and(wrap(shrU(get64("mstatus"), i64(11))), i32(3)),
-  get32("mode"),
-);
 
 // ---- faults ----------
 

@@ -55,6 +55,7 @@ export interface RegionFunctions {
   readonly chain: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
 }
 
+/** Declares the functions of this file, so that others can call them. */
 export function declareRegion(b: HartBuilder): RegionFunctions {
   const { m } = b;
   return {

@@ -36,8 +36,8 @@ import { call, type FuncRef } from "../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import { ENVCFG, IP, MSTATUS } from "./csr.ts";
 import type { FloatOps } from "./float/float.ts";
+import { dataPrivilege } from "./guest-access.ts";
 import { DTLB_SET_BYTES, EXIT, ITLB_SET_BYTES, JUMP_CACHE_BYTES, TLB_SET } from "./layout.ts";
-import { dataPrivilege } from "./mmu.ts";
 
 const NEVER = (1n << 63n) - 1n;
 const ALL_ONES = i64(-1);

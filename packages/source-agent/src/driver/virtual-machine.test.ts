@@ -122,7 +122,7 @@ describe("virtual machine", () => {
     expect(second).toEqual(first);
   });
 
-  test("a restart is the end where it is asked to be, or the machine came from a file", async () => {
+  test("a restart is the end where asked for, or where the machine came from a file", async () => {
     const once = await VirtualMachine.start(spec(RESET, { restartOnReset: false }), quiet);
     expect(await once.ended).toMatchObject({ reason: { kind: "reset" }, restarts: 0 });
     const path = join(directory, "a.snapshot");

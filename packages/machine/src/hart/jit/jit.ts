@@ -43,7 +43,7 @@ const MAX_WAIT = 8;
 /** Regions that exist at once: indices into the table are 16 bits, 0 is none. */
 export const MAX_REGIONS = 32_768;
 /** Bytes of WebAssembly kept at once; past this all regions go. */
-export const MAX_CODE_BYTES = 48 * 1024 * 1024;
+const MAX_CODE_BYTES = 48 * 1024 * 1024;
 
 /** What the translator did so far. */
 export interface JitStatistics {
@@ -92,7 +92,14 @@ export class Jit {
   /** Pauses that a batch too small has waited for. */
   #waited = 0;
   #codeBytes = 0;
-  #statistics = { regions: 0, modules: 0, instructions: 0, dropped: 0, flushes: 0, failures: 0 };
+  readonly #statistics = {
+    regions: 0,
+    modules: 0,
+    instructions: 0,
+    dropped: 0,
+    flushes: 0,
+    failures: 0,
+  };
 
   constructor(policy: JitPolicy) {
     this.#policy = policy;
@@ -145,7 +152,7 @@ export class Jit {
   /** All code is gone. */
   dropAll(): void {
     this.#queue = [];
-    for (const slot of [...this.#installed.keys()]) this.dropSlot(slot);
+    for (const slot of this.#installed.keys()) this.dropSlot(slot);
     this.#heat.clear();
     this.#codeBytes = 0;
     this.#statistics.flushes++;
@@ -208,7 +215,7 @@ export class Jit {
     return new Uint16Array(memory.buffer, map.ram + page * PAGE_BYTES, PAGE_BYTES / 2);
   }
 
-  /** One module with all regions of the batch, put into the table; the budgets that they want, or failure. */
+  /** One module with all regions of the batch; the budgets that they want, or failure. */
   #build(
     host: JitHost,
     found: readonly { candidate: Candidate; blocks: Map<number, Block> }[],

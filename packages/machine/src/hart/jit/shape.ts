@@ -46,7 +46,7 @@ export interface Block {
 }
 
 /** Instructions that a region has at most: keeps compile time and register pressure in bounds. */
-export const MAX_REGION_INSTRUCTIONS = 600;
+const MAX_REGION_INSTRUCTIONS = 600;
 
 /** Registers that hold return addresses by convention (unprivileged manual, JALR hints). */
 const isLink = (register: number): boolean => register === 1 || register === 5;

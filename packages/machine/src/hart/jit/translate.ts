@@ -22,14 +22,7 @@ import {
   shrU,
   sub,
 } from "../../wasm/expr.ts";
-import {
-  call,
-  callIndirect,
-  type Fn,
-  type FuncRef,
-  type Label,
-  type Local,
-} from "../../wasm/module.ts";
+import { call, callIndirect, type Fn, type Label, type Local } from "../../wasm/module.ts";
 import type { BodyFunctions } from "../body-sem.ts";
 import { get32, get64, set32, set64 } from "../builder.ts";
 import { EXIT, JUMP_CACHE_ENTRY } from "../layout.ts";
@@ -46,8 +39,6 @@ export interface TranslationFunctions extends BodyFunctions {
   readonly regions: RegionFunctions;
   readonly region: RegionType;
 }
-
-type RegionRef = FuncRef<readonly ["i64", "i32", "i32"], "i32">;
 
 /** Offset within a page, and instructions of the block that have not happened, in one word. */
 const PAY_SHIFT = 16;
@@ -144,7 +135,7 @@ class Translator {
     });
   }
 
-  /** The node's own code inside one block for each merge point that it dominates, last outermost. */
+  /** The node's own code inside a block for each merge point that it dominates, last outermost. */
   #within(node: GraphNode, merges: readonly GraphNode[]): void {
     const [outermost, ...rest] = merges;
     if (outermost === undefined) {
@@ -349,6 +340,3 @@ function usedRegisters({ nodes }: Graph): RegisterSets {
   }
   return used;
 }
-
-/** The type of the functions that `translateRegion` fills. */
-export type { RegionRef };
