@@ -1,5 +1,6 @@
 /**
- * The test run: `fast` is part of the gate, `slow` needs QEMU, Debian packages, a browser or just
+ * The test run: `fast` is part of the gate, `jit` repeats the machine's
+ * tests on translated code, `slow` needs QEMU, Debian packages, a browser or just
  * time. Both resolve the workspace's packages to their sources, so tests need no build.
  */
 import { defineConfig } from "vitest/config";
@@ -27,6 +28,17 @@ export default defineConfig({
           include: FOLDERS.map((folder) => `${folder}/**/*.test.ts`),
           exclude: [...SLOW, "**/node_modules/**", "**/dist/**"],
           testTimeout: 20_000,
+        },
+      },
+      {
+        // The machine's own tests once more, with everything translated at once.
+        extends: true,
+        test: {
+          name: "jit",
+          include: ["test/machine/**/*.test.ts"],
+          exclude: [...SLOW, "**/node_modules/**"],
+          env: { DEJAVM_TEST_ENGINE: "jit" },
+          testTimeout: 60_000,
         },
       },
       {

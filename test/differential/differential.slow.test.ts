@@ -29,21 +29,25 @@ describe.skipIf(skipped !== "")(`the machine and QEMU${skipped}`, () => {
   });
   afterAll(() => oracle.close());
 
-  test("leave equal registers, CSRs and memory after 2 million random instructions", async () => {
+  test.for([
+    { engine: "interpreter", instructions: INSTRUCTIONS },
+    { engine: "jit", instructions: INSTRUCTIONS / 2n },
+    { engine: "random", instructions: INSTRUCTIONS / 2n },
+  ])("leave equal registers, CSRs and memory: $engine", async ({ engine, instructions }) => {
     const seed = Date.now() >>> 0;
-    console.log(`differential: --seed ${seed}, engine interpreter`);
+    console.log(`differential: --seed ${seed}, engine ${engine}`);
     const report = await runCampaign({
       oracle,
-      subject,
+      subject: new MachineSubject(engine),
       seed,
       programs: MANY_PROGRAMS,
-      instructions: INSTRUCTIONS,
+      instructions,
       failures: 3,
       minimise: true,
     });
     console.log(`differential: ${report.programs} programs, ${report.instructions} instructions`);
     expect(explain(report)).toBe("");
-    expect(report.instructions).toBeGreaterThanOrEqual(INSTRUCTIONS);
+    expect(report.instructions).toBeGreaterThanOrEqual(instructions);
   });
 
   test.for(KNOWN_SEEDS)("agree on program $seed: $found", async ({ seed }) => {

@@ -59,6 +59,12 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
         "virtual time follows the wall (live) or positions (none)",
       ).choices(["live", "none"]),
     )
+    .addOption(
+      new Option(
+        "--engine <how>",
+        "translate hot code (auto, the default), nothing (interpreter) or all (jit)",
+      ).choices(["auto", "interpreter", "jit"]),
+    )
     .option("--seed <text>", "entropy of the guest, for runs that repeat (default: random)")
     .option("--wall-time <when>", "date at power-on, ISO 8601 (default: now)")
     .option("--no-reboot", "end when the guest restarts (--exec and --elf always do)")

@@ -6,10 +6,13 @@ import { createHash } from "node:crypto";
 import { assert } from "@dejavm/base";
 import {
   CHUNK_BYTES,
+  EAGER_JIT,
   type InputEvent,
   type InputResult,
   Machine,
   type MachineConfig,
+  type MachineOptions,
+  NO_JIT,
   PAGE_BYTES,
   type PositionedOutput,
   position,
@@ -69,6 +72,11 @@ export interface Snapshot {
 
 type Shortage = Extract<InputResult, { kind: "missing-page" | "missing-block" }>;
 
+/** The tier that these tests run on: vitest's project `jit` repeats them with translated code. */
+const ENGINE: MachineOptions = {
+  jit: process.env.DEJAVM_TEST_ENGINE === "jit" ? EAGER_JIT : NO_JIT,
+};
+
 /** A machine with a program, what comes to it from outside, and the owner of its disks. */
 export class Guest {
   readonly program: Program;
@@ -81,7 +89,7 @@ export class Guest {
   onInput: (() => void) | undefined;
   #chunks = new Map<string, Uint8Array>();
 
-  constructor(program: Program, machine: Machine = Machine.create(configOf(program))) {
+  constructor(program: Program, machine: Machine = Machine.create(configOf(program), ENGINE)) {
     this.program = program;
     this.machine = machine;
   }
@@ -89,7 +97,7 @@ export class Guest {
   /** A fresh machine in the state of a snapshot. */
   static restored(program: Program, from: Snapshot): Guest {
     const { boot: _, ...config } = configOf(program);
-    return new Guest(program, Machine.restore(config, from.state)).restore(from);
+    return new Guest(program, Machine.restore(config, from.state, ENGINE)).restore(from);
   }
 
   get position(): number {

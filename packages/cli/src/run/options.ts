@@ -1,4 +1,5 @@
 /** The options of `dejavm run` as commander gives them, and which exclude each other. Pure. */
+import type { EngineName } from "@dejavm/source-agent";
 import { usageError } from "../errors.ts";
 
 /** Texts as they were given; undefined: not given. */
@@ -16,6 +17,7 @@ export interface RunOptions {
   readonly maxInstructions?: string;
   readonly net?: string;
   readonly pace?: "live" | "none";
+  readonly engine?: EngineName;
   readonly seed?: string;
   readonly wallTime?: string;
   readonly json?: boolean;

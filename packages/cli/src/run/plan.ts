@@ -77,11 +77,12 @@ export async function planRun(image: string | undefined, options: RunOptions): P
 function pacing(
   options: RunOptions,
   { usual, origin }: { usual: "live" | "none"; origin: bigint },
-): Pick<StartSpec, "pace" | "limit" | "digestAtEnd" | "restartOnReset"> {
+): Pick<StartSpec, "pace" | "engine" | "limit" | "digestAtEnd" | "restartOnReset"> {
   const { maxInstructions, exec, elf, reboot } = options;
   return {
     restartOnReset: reboot !== false && exec === undefined && elf === undefined,
     pace: options.pace ?? usual,
+    engine: options.engine ?? "auto",
     limit:
       maxInstructions === undefined
         ? undefined

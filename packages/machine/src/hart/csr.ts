@@ -437,7 +437,7 @@ function pmp(): CsrEntry[] {
 }
 
 /** Every implemented CSR. */
-export const CSRS: readonly CsrEntry[] = [
+const CSRS: readonly CsrEntry[] = [
   ...FLOAT,
   ...counters(),
   ...STATUS,
@@ -471,12 +471,6 @@ const INDEX_OF = new Map(CSRS.map((entry, index) => [entry.number, index]));
 /** Index into `CSRS` of a CSR number; undefined: no such register. */
 export function csrIndex(number: number): number | undefined {
   return INDEX_OF.get(number);
-}
-
-/** Name of a CSR for the disassembler; its number in hex where it is unknown. */
-export function csrName(number: number): string {
-  const index = INDEX_OF.get(number);
-  return index === undefined ? `0x${number.toString(16)}` : (CSRS[index]?.name ?? "");
 }
 
 /**

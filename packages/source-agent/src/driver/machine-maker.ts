@@ -1,7 +1,17 @@
 /** Makes machines for the worker: from a configuration, or from a snapshot file. */
 import { hash } from "node:crypto";
 import { CodedError } from "@dejavm/base";
-import { Machine, type MachineConfig, type RestoreConfig, SEMANTICS } from "@dejavm/machine";
+import {
+  DEFAULT_POLICY,
+  EAGER_JIT,
+  type JitPolicy,
+  Machine,
+  type MachineConfig,
+  type MachineOptions,
+  NO_JIT,
+  type RestoreConfig,
+  SEMANTICS,
+} from "@dejavm/machine";
 import type { Description } from "../description.ts";
 import type { DiskFile, FileBlockStore } from "./disk-file.ts";
 import { loadSnapshot } from "./snapshot-file.ts";
@@ -13,6 +23,20 @@ export type MachineSource =
   | { readonly kind: "create"; readonly config: MachineConfig }
   | { readonly kind: "restore"; readonly path: string };
 
+/** `auto`: hot code is translated. `interpreter`: none. `jit`: all of it, at once. */
+export type EngineName = "auto" | "interpreter" | "jit";
+
+const POLICIES: Readonly<Record<EngineName, JitPolicy>> = {
+  auto: DEFAULT_POLICY,
+  interpreter: NO_JIT,
+  jit: EAGER_JIT,
+};
+
+/** What a machine is told about its engine. */
+export function engineOptions(engine: EngineName = "auto"): MachineOptions {
+  return { jit: POLICIES[engine] };
+}
+
 /** A machine to be started, with all that belongs to it on this host. */
 export interface StartSpec {
   readonly source: MachineSource;
@@ -20,6 +44,8 @@ export interface StartSpec {
   readonly disks: readonly DiskFile[];
   /** `live`: virtual time follows the wall. `none`: it passes with positions alone. */
   readonly pace: "live" | "none";
+  /** How code is executed; default: auto. The guest cannot tell. */
+  readonly engine?: EngineName;
   /** Position at which to stop. */
   readonly limit: bigint | undefined;
   /** Whether reports of the end have a digest. */
@@ -37,16 +63,20 @@ export interface MadeMachine {
 }
 
 /** Throws what is wrong with configuration or snapshot: E_KERNEL_*, E_ELF_*, E_SNAPSHOT_*, ... */
-export function makeMachine(source: MachineSource, store: FileBlockStore): MadeMachine {
+export function makeMachine(
+  source: MachineSource,
+  store: FileBlockStore,
+  engine: MachineOptions,
+): MadeMachine {
   if (source.kind === "create") {
     const { boot: _, ...config } = source.config;
-    return { machine: Machine.create(source.config), config, restored: undefined };
+    return { machine: Machine.create(source.config, engine), config, restored: undefined };
   }
   return loadSnapshot(source.path, {
     store,
     restore: (reader, description) => {
       const config = restoreConfig(description);
-      const machine = Machine.restore(config, reader.state);
+      const machine = Machine.restore(config, reader.state, engine);
       return {
         supplyPage: (page, bytes) => machine.supplyPage(page, bytes),
         finish: () => {
@@ -68,13 +98,14 @@ export function makeMachine(source: MachineSource, store: FileBlockStore): MadeM
 export function remakeMachine(
   before: { readonly machine: Machine; readonly config: RestoreConfig },
   boot: MachineConfig["boot"],
+  engine: MachineOptions,
 ): MadeMachine {
   const config: RestoreConfig = {
     ...before.config,
     entropySeed: new Uint8Array(hash("sha256", before.config.entropySeed, "buffer")),
     wallTimeNs: before.config.wallTimeNs + before.machine.ticks * NS_PER_TICK,
   };
-  const machine = Machine.create({ ...config, boot });
+  const machine = Machine.create({ ...config, boot }, engine);
   machine.adoptDisks(before.machine);
   return { machine, config, restored: undefined };
 }

@@ -12,7 +12,13 @@ import { FreePacer, LivePacer, type Pacer } from "../pacer.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
 import { enableBranchHints } from "./engine-flags.ts";
-import { type MadeMachine, makeMachine, remakeMachine, type StartSpec } from "./machine-maker.ts";
+import {
+  engineOptions,
+  type MadeMachine,
+  makeMachine,
+  remakeMachine,
+  type StartSpec,
+} from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
 
 const TICKS_PER_MS = 10_000;
@@ -92,7 +98,7 @@ function start(): void {
   // A restored machine does not know what it was booted from.
   const restarts = spec.restartOnReset === true && spec.source.kind === "create";
   const boot = restarts ? spec.source.config.boot : undefined;
-  let made = makeMachine(spec.source, store);
+  let made = makeMachine(spec.source, store, engineOptions(spec.engine));
   const startDigest = made.restored?.digest;
   const whereabouts = () => ({ position: made.machine.position, ticks: made.machine.ticks });
   const loop = new ExecutionLoop({
@@ -102,7 +108,7 @@ function start(): void {
     restart:
       boot &&
       (() => {
-        made = remakeMachine(made, boot);
+        made = remakeMachine(made, boot, engineOptions(spec.engine));
         return { machine: made.machine, pacer: pacerFor(made) };
       }),
     limit: spec.limit === undefined ? undefined : position(spec.limit),
