@@ -147,7 +147,7 @@ const encodeR = (name: RName, rd: number, rs1: number, rs2: number): number => {
 };
 
 /** The word of a register-immediate instruction; `imm` is -2048 .. 2047, or a shift amount. */
-export function encodeI(name: keyof typeof I_FORM, rd: number, rs1: number, imm: number): number {
+function encodeI(name: keyof typeof I_FORM, rd: number, rs1: number, imm: number): number {
   const [opcode, funct3] = I_FORM[name];
   return (((imm & 0xfff) << 20) | (rs1 << 15) | (funct3 << 12) | (rd << 7) | opcode) >>> 0;
 }

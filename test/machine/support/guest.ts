@@ -13,7 +13,6 @@ import {
   type MachineConfig,
   type MachineOptions,
   NO_JIT,
-  PAGE_BYTES,
   type PositionedOutput,
   position,
   type State,
@@ -22,7 +21,7 @@ import {
 } from "@dejavm/machine";
 
 /** Skip any idle time: nobody waits for an input. */
-export const FOREVER = ticks((1n << 63n) - 1n);
+const FOREVER = ticks((1n << 63n) - 1n);
 const MEMORY_BYTES = 64 * 1024 * 1024;
 
 /** An input, and the position at which it is given. */
@@ -43,7 +42,7 @@ export interface Program {
 }
 
 /** The configuration of a program's machine. */
-export function configOf(program: Program): MachineConfig {
+function configOf(program: Program): MachineConfig {
   return {
     memoryBytes: MEMORY_BYTES,
     boot: { kind: "firmware", image: program.image, commandLine: "" },
@@ -56,7 +55,7 @@ export function configOf(program: Program): MachineConfig {
 }
 
 /** The content of chunk `chunk` of the base image of disk `disk`, the same in every test. */
-export function baseChunk(disk: number, chunk: number): Uint8Array {
+function baseChunk(disk: number, chunk: number): Uint8Array {
   const bytes = new Uint8Array(CHUNK_BYTES);
   for (let i = 0; i < bytes.length; i++)
     bytes[i] = (i * 7 + chunk * 13 + disk * 5 + (i >> 8)) & 255;
@@ -197,7 +196,7 @@ export class Guest {
 }
 
 /** sha256 over all of RAM. */
-export function ramHash(machine: Machine): string {
+function ramHash(machine: Machine): string {
   const hash = createHash("sha256");
   for (let page = 0; page < machine.pageCount; page++) {
     if (machine.isZeroPage(page)) continue;
@@ -208,7 +207,7 @@ export function ramHash(machine: Machine): string {
 }
 
 /** Outputs as text by port: how they were cut into pieces is not part of them. */
-export function outputText(outputs: readonly PositionedOutput[]): string {
+function outputText(outputs: readonly PositionedOutput[]): string {
   let text = "";
   let last = "";
   for (const { output } of outputs) {
@@ -226,10 +225,4 @@ export interface Fingerprint {
   readonly position: bigint;
   readonly digest: string;
   readonly ram: string;
-}
-
-/** The RAM page of a guest physical address. */
-export function pageAt(address: number): number {
-  assert(address >= 0x8000_0000, "the address lies in RAM");
-  return Math.floor((address - 0x8000_0000) / PAGE_BYTES);
 }
