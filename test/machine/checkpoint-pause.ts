@@ -1,0 +1,68 @@
+/**
+ * How long beginning a checkpoint stops a machine, by RAM size:
+ * `node --conditions=source test/machine/checkpoint-pause.ts`. Prints milliseconds as JSON. The
+ * machine has touched every page and goes on writing between checkpoints.
+ */
+import { Machine, position, ticks } from "@dejavm/machine";
+
+const MIB = 1024 * 1024;
+const SIZES_MIB = [256, 1024, 2048];
+const ROUNDS = 21;
+/** Positions between checkpoints: each round writes some 80,000 pages again. */
+const BETWEEN = 400_000n;
+
+/** Writes a word to every page from the second megabyte on, over and over. */
+function program(memoryMib: number): Uint8Array {
+  const words = [
+    0x0000_0297, // auipc t0, 0
+    0x0010_0337, // lui   t1, 0x100
+    0x0062_82b3, // add   t0, t0, t1: the first page
+    0x0002_8393, // addi  t2, t0, 0
+    (((memoryMib - 2) << 8) << 12) | 0xe37, // lui   t3, bytes
+    0x01c3_8eb3, // add   t4, t2, t3: the end
+    0x0000_1f37, // lui   t5, 1
+    0x0053_b023, // sd    t0, 0(t2)
+    0x01e3_83b3, // add   t2, t2, t5
+    0xffd3_ece3, // bltu  t2, t4, -8
+    0x0002_8393, // addi  t2, t0, 0
+    0xff1f_f06f, // j     -16
+  ];
+  return new Uint8Array(new Uint32Array(words).buffer);
+}
+
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+
+const round = (ms: number): number => Math.round(ms * 100) / 100;
+
+const report = SIZES_MIB.map((memoryMib) => {
+  const machine = Machine.create({
+    memoryBytes: memoryMib * MIB,
+    boot: { kind: "firmware", image: program(memoryMib), commandLine: "" },
+    disks: [],
+    net: undefined,
+    entropySeed: new Uint8Array(32),
+    wallTimeNs: 0n,
+  });
+  const run = (positions: bigint): void => {
+    machine.run(position(machine.position + positions), ticks(0n));
+  };
+  run(8_000_000n);
+  const pauses = Array.from({ length: ROUNDS }, () => {
+    const before = performance.now();
+    const checkpoint = machine.checkpoint({ maxSavedPages: machine.pageCount });
+    const pause = performance.now() - before;
+    run(BETWEEN);
+    checkpoint.close();
+    return pause;
+  });
+  const touched = [...machine.ram.dirtySince(1)].length;
+  return {
+    memoryMib,
+    touchedPages: touched,
+    medianMs: round(median(pauses)),
+    maximumMs: round(Math.max(...pauses)),
+  };
+});
+
+console.log(JSON.stringify(report, undefined, 2));
