@@ -18,7 +18,7 @@ beforeAll(async () => {
   image = await buildImage(imageSpec()).then(
     (built) => built.image,
     (error: unknown) => {
-      const outside = ["E_NO_NETWORK", "E_TOOL_MISSING"];
+      const outside = ["E_NO_NETWORK", "E_MIRROR_CHANGING", "E_TOOL_MISSING"];
       if (!(error instanceof CodedError && outside.includes(String(error.code)))) throw error;
       return error.message;
     },

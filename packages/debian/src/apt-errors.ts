@@ -23,6 +23,8 @@ const UNKNOWN_PACKAGE = [
   /Couldn't find any package by (?:regex|glob) '([^']+)'/,
 ];
 const DISK_FULL = /no space left on device|don't have enough free space|disk quota exceeded/i;
+/** The mirror's lists do not fit each other: it is being updated right now. */
+const CHANGING = /unexpected size|mirror sync in progress|hash sum mismatch/i;
 const UNTRUSTED = /NO_PUBKEY|is not signed|BADSIG|EXPKEYSIG|couldn't be verified|keyring|sqv/i;
 
 /** The error for a failed apt run, from what it wrote to standard error; `what` it was to do. */
@@ -39,6 +41,11 @@ export function aptError(what: string, stderr: string): CodedError {
     });
   }
   if (DISK_FULL.test(stderr)) return diskFullError(what);
+  if (CHANGING.test(stderr)) {
+    return new CodedError("E_MIRROR_CHANGING", `${what}: ${detail}`, {
+      hint: "the mirror is being updated: try again in some minutes",
+    });
+  }
   if (NETWORK.test(stderr)) {
     const reason = complaints.find((line) => NETWORK.test(line))?.replace(/^(E|W): |^\s+/, "");
     return new CodedError("E_NO_NETWORK", `${what}: ${reason ?? detail}`, {
