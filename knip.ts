@@ -17,7 +17,7 @@ const config: KnipConfig = {
       ],
     },
     // Run by hand; started as a process.
-    test: { entry: ["differential/main.ts"], project: ["**/*.ts"] },
+    test: { entry: ["differential/main.ts", "machine/checkpoint-pause.ts"], project: ["**/*.ts"] },
     bench: { entry: ["src/machine-child.ts"], project: ["src/**/*.ts"] },
     "packages/*": { project: ["src/**/*.ts"] },
     // Programs of the host that these start.

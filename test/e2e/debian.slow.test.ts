@@ -144,15 +144,4 @@ describe("live machine", () => {
     expect(end.reason).toEqual({ kind: "power-off", status: 0 });
     expect(shown).toContain("Requesting system poweroff");
   });
-
-  test("a reboot starts it again with its disk as it was", async () => {
-    const once = "[ -e /root/again ] && poweroff || { echo x >/root/again; reboot; }\r";
-    let booted = 0;
-    const { end } = await boot(once, (vm) => {
-      booted++;
-      if (booted > 1) vm.sendConsole("uart", Buffer.from(once));
-    });
-    expect(end.reason).toEqual({ kind: "power-off", status: 0 });
-    expect(end.restarts).toBe(1);
-  });
 });
