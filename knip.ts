@@ -24,7 +24,7 @@ const config: KnipConfig = {
     "packages/debian": { project: ["src/**/*.ts"], ignoreBinaries: ["flock"] },
     "packages/image": { project: ["src/**/*.ts"], ignoreBinaries: ["mount", "umount"] },
     // The worker is started by its file name.
-    "packages/source-agent": {
+    "packages/vm": {
       entry: ["src/driver/worker.ts"],
       project: ["src/**/*.ts"],
     },

@@ -15,7 +15,7 @@ import {
   type StopReason,
   ticks,
 } from "@dejavm/machine";
-import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
+import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;

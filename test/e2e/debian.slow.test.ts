@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
-import { inspectDiskFile, VirtualMachine } from "@dejavm/source-agent";
+import { inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { dejavm } from "../support/dejavm.ts";
 

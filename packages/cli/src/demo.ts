@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec } from "@dejavm/image";
-import { type StartSpec, VirtualMachine } from "@dejavm/source-agent";
+import { type StartSpec, VirtualMachine } from "@dejavm/vm";
 import { exitStatus } from "./exit-status.ts";
 import { imageProgress } from "./progress.ts";
 import { GuestExec } from "./run/exec.ts";

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { CodedError } from "@dejavm/base";
 import { ExecClient, type ExecEvent } from "@dejavm/image";
-import type { VirtualMachine } from "@dejavm/source-agent";
+import type { VirtualMachine } from "@dejavm/vm";
 import { guestStatus } from "./report.ts";
 
 /** A guest that has not opened its agent's port by then has none. */

@@ -1,5 +1,5 @@
 /** The options of `dejavm run` as commander gives them, and which exclude each other. Pure. */
-import type { EngineName } from "@dejavm/source-agent";
+import type { EngineName } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 
 /** Texts as they were given; undefined: not given. */

@@ -18,7 +18,7 @@ import {
   type Keyboard,
   parseNetAddress,
   type StartSpec,
-} from "@dejavm/source-agent";
+} from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 import { findImage } from "../images.ts";
 import { parseCount, parseSize, parseWallTime } from "../parse.ts";
@@ -52,21 +52,25 @@ export async function planRun(image: string | undefined, options: RunOptions): P
   if (options.save !== undefined) checkSnapshotPath(options.save);
   const netPath = options.net === undefined ? undefined : parseNetAddress(options.net);
   if (source === "snapshot") return planFromSnapshot(options, netPath);
+  // What needs no files comes first: a wrong number is one on a host without images, too.
+  const memoryBytes = parseSize(options.memory ?? DEFAULT_MEMORY, "--memory");
+  const wallTimeNs = parseWallTime(options.wallTime ?? "now", Date.now());
+  const pace = pacing(options, { usual: source === "elf" ? "none" : "live", origin: 0n });
   const boot = await planBoot(source, image ?? DEFAULT_IMAGE, options);
   const disks = [...boot.disks, ...options.disk].map((path) => inspectDiskFile(path));
   const config: MachineConfig = {
-    memoryBytes: parseSize(options.memory ?? DEFAULT_MEMORY, "--memory"),
+    memoryBytes,
     boot: boot.config,
     disks: disks.map((disk, index) => diskConfig(disk, index)),
     net: netPath === undefined ? undefined : { mac: MAC },
     entropySeed: entropySeed(options.seed),
-    wallTimeNs: parseWallTime(options.wallTime ?? "now", Date.now()),
+    wallTimeNs,
   };
   return {
     spec: {
       source: { kind: "create", config },
       disks,
-      ...pacing(options, { usual: source === "elf" ? "none" : "live", origin: 0n }),
+      ...pace,
     },
     image: boot.name,
     keyboard: keyboardFor(boot.config.commandLine),

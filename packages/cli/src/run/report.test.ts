@@ -1,4 +1,4 @@
-import type { EndReason, EndReport } from "@dejavm/source-agent";
+import type { EndReason, EndReport } from "@dejavm/vm";
 import { describe, expect, test } from "vitest";
 import { guestStatus, type HostReason, runJson, runStatus } from "./report.ts";
 

@@ -1,5 +1,5 @@
 /** What `dejavm run` says at the end: the exit status, and with `--json` one line of JSON. Pure. */
-import type { EndReport } from "@dejavm/source-agent";
+import type { EndReport } from "@dejavm/vm";
 import { exitStatus } from "../exit-status.ts";
 
 /** Why the command ends, where it is not the guest that ended. */

@@ -1,7 +1,7 @@
 /** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
-import { type EndReport, NetStream, VirtualMachine } from "@dejavm/source-agent";
+import { type EndReport, NetStream, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
 import type { GuestExec } from "./exec.ts";
 import type { RunOptions } from "./options.ts";

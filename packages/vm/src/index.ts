@@ -1,4 +1,4 @@
-/** The public face of `@dejavm/source-agent`: machines that run live on this host. */
+/** The public face of `@dejavm/vm`: machines that run live on this host. */
 export type { DescribedDisk, Description } from "./description.ts";
 export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
 export { enableBranchHints } from "./driver/engine-flags.ts";
