@@ -404,7 +404,6 @@ export class Machine {
     if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     if (event.kind === "clock") this.#setClock(event);
-    this.#settle();
     this.#board.flushOutputs();
     return { kind: "accepted" };
   }
@@ -435,6 +434,11 @@ export class Machine {
   /** RAM in pages of 4,096 bytes; page 0 is at RAM's start. */
   get pageCount(): number {
     return this.#ram.pageCount;
+  }
+
+  /** Whether every RAM page is there, so that `digest` tells of all of them. */
+  get isWhole(): boolean {
+    return this.#ram.absentPages === 0;
   }
 
   /** Dirty tracking, checkpoints, absent pages. */
@@ -570,7 +574,10 @@ export class Machine {
     this.#startHtif();
   }
 
-  /** Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past. */
+  /**
+   * Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past.
+   * Means nothing while the machine is not whole. Costs what was written since the last one.
+   */
   digest(): string {
     this.#board.flushOutputs();
     const state = this.#core.hashBytes(encodeState(this.save()), 1);

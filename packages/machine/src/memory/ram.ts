@@ -43,6 +43,7 @@ export class Ram implements GuestMemory {
   readonly #staleCode = new Set<number>();
   #watches: readonly WatchRange[] = [];
   #watchHit: WatchHit | undefined;
+  #absentPages = 0;
 
   constructor(core: HartCore) {
     const { map, memory } = core;
@@ -181,6 +182,11 @@ export class Ram implements GuestMemory {
     return this.#u8.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
   }
 
+  /** How many pages are absent. */
+  get absentPages(): number {
+    return this.#absentPages;
+  }
+
   isAbsent(page: number): boolean {
     return (this.#flags[page] & PAGE_FLAG.absent) !== 0;
   }
@@ -203,6 +209,7 @@ export class Ram implements GuestMemory {
     }
     this.#epochs.fill(0);
     this.#flags.fill(PAGE_FLAG.absent);
+    this.#absentPages = this.pageCount;
     for (const range of this.#watches) this.#flagRange(range, PAGE_FLAG.watched);
     this.#watchHit = undefined;
   }
@@ -211,6 +218,7 @@ export class Ram implements GuestMemory {
   supply(page: number, bytes: Uint8Array | undefined): void {
     assert(this.isAbsent(page), `page ${page} is there already`);
     this.#flags[page] &= ~PAGE_FLAG.absent;
+    this.#absentPages--;
     // Never written and still zero: not worth a mark, or the host's memory.
     if (bytes === undefined && this.#epochs[page] === 0) return;
     if (bytes !== undefined) {
@@ -224,6 +232,8 @@ export class Ram implements GuestMemory {
 
   /** Takes a present page away: the next access to it stops the machine. */
   remove(page: number): Uint8Array {
+    assert(!this.isAbsent(page), `page ${page} is absent already`);
+    this.#absentPages++;
     const bytes = this.page(page).slice();
     this.#core.code.drop(page);
     this.#core.exports.flush_tlb();
