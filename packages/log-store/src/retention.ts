@@ -12,15 +12,15 @@ export interface RingEntry {
  * Checkpoints that are kept at most, however small: at a distance that doubles, this many cover
  * years with several per doubling.
  */
-export const MAX_RING = 48;
+const MAX_RING = 48;
 /** Above this many, checkpoints go before trace does; it keeps a jump into the past cheap. */
-export const MIN_RING = 8;
+const MIN_RING = 8;
 
 /**
  * Index of the checkpoint that is missed least, or undefined if there is nothing between the
  * oldest and the newest: the one whose going leaves the smallest hole, measured by the hole's age.
  */
-export function leastMissed(ring: readonly RingEntry[]): number | undefined {
+function leastMissed(ring: readonly RingEntry[]): number | undefined {
   const newest = ring.at(-1)?.createdAtMs ?? 0;
   let best: number | undefined;
   let bestRatio = Number.POSITIVE_INFINITY;

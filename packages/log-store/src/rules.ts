@@ -46,7 +46,7 @@ export function checkNewLineage({ id, name, config, fingerprint }: NewLineage): 
 }
 
 /** Throws E_STORE_NAME unless `name` can be a lineage's. */
-export function checkName(name: string): void {
+function checkName(name: string): void {
   if (NAME.test(name)) return;
   throw storeError("E_STORE_NAME", `cannot name a machine ${JSON.stringify(name)}`, {
     hint: "use letters, digits and . _ -, at most 64, a letter or digit first",
@@ -127,7 +127,7 @@ export function checkNewCheckpoint({ position, memoryPages, state }: NewCheckpoi
 export function checkPages(pages: Uint32Array, memoryPages: number, bytes?: Uint8Array): void {
   const wanted = pages.length * PAGE_BYTES;
   if (bytes !== undefined && bytes.length !== wanted) {
-    const message = `cannot put ${pages.length} pages: expected ${wanted} bytes, got ${bytes.length}`;
+    const message = `cannot put ${pages.length} pages: ${bytes.length} bytes, expected ${wanted}`;
     throw storeError("E_STORE_CHECKPOINT", message);
   }
   for (const page of pages) {

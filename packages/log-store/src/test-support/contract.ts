@@ -21,13 +21,13 @@ export interface StorePlace {
 }
 
 /** A lineage's beginning, for tests that do not care. */
-export const PLAIN = {
+const PLAIN = {
   config: Uint8Array.of(1, 2, 3),
   fingerprint: Uint8Array.of(4, 5),
 } as const;
 
 /** A segment with recognisable content. */
-export function segment(sequence: number, size = 100): TraceSegment {
+function segment(sequence: number, size = 100): TraceSegment {
   const prng = new Prng(sequence);
   return {
     sequence,
@@ -39,7 +39,7 @@ export function segment(sequence: number, size = 100): TraceSegment {
 }
 
 /** A checkpoint's beginning, for tests that do not care. */
-export function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewCheckpoint {
+function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewCheckpoint {
   return {
     position: position(BigInt(sequence) * 1000n),
     ticks: ticks(BigInt(sequence)),
@@ -51,7 +51,7 @@ export function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]):
 }
 
 /** Pages that differ by `seed`, one after the other. */
-export function pageBytes(count: number, seed: number): Uint8Array {
+function pageBytes(count: number, seed: number): Uint8Array {
   return new Prng(seed).fill(new Uint8Array(count * PAGE_BYTES));
 }
 
@@ -59,8 +59,9 @@ function codeOf(action: () => unknown): string {
   try {
     action();
   } catch (error) {
-    if (error instanceof CodedError) return error.code;
-    throw error;
+    const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
+    if (coded === undefined) throw error;
+    return coded.code;
   }
   return "no error";
 }
