@@ -33,6 +33,7 @@ export {
   type StoreProblem,
   type StoreProgress,
   type TraceEnd,
+  type TracePlace,
   type TraceSegment,
   type VerifyReport,
 } from "./log-store.ts";

@@ -15,17 +15,26 @@ export type LineageId = Brand<string, "LineageId">;
 /** A checkpoint within one store; grows with each checkpoint that is begun. */
 export type CheckpointId = Brand<number, "CheckpointId">;
 
-/** A run of trace records as `packages/trace` seals them; opaque bytes here. */
+/** A place in a trace: position and virtual time. */
+export interface TracePlace {
+  readonly position: Position;
+  readonly ticks: Ticks;
+}
+
+/** A run of trace records as `packages/trace` seals them: one unit or, merged, several. */
 export interface TraceSegment {
-  /** Gapless within a lineage. The first one may have any number from 0. */
-  readonly sequence: number;
-  /** Positions of the first and of the last record. */
-  readonly first: Position;
-  readonly last: Position;
+  readonly header: {
+    /** Number of the first unit. Gapless within a lineage; the first may be any from 0. */
+    readonly sequence: number;
+    readonly unitCount: number;
+    /** What the first record counts from, and the place of the last one. */
+    readonly from: TracePlace;
+    readonly to: TracePlace;
+    /** The hash chain over the record bytes after the last unit, at most 64 bytes. */
+    readonly chain: Uint8Array;
+  };
   /** The encoded segment with its framing, at most MAX_SEGMENT_BYTES. */
   readonly bytes: Uint8Array;
-  /** Value of the hash chain over the record bytes after this segment, at most 64 bytes. */
-  readonly chain: Uint8Array;
 }
 
 /** What is known about a lineage from its beginning. */
@@ -86,13 +95,11 @@ export interface StoredReport {
   readonly atMs: number;
 }
 
-/** The end of a lineage's trace. */
-export interface TraceEnd {
-  /** Sequence number that the next segment must have. */
-  readonly nextSequence: number;
-  /** Position of the last record. */
-  readonly position: Position;
-  /** Chain value after the last segment. */
+/** The end of a lineage's trace: what the next segment must begin with. */
+export interface TraceEnd extends TracePlace {
+  /** Number of the next unit. */
+  readonly sequence: number;
+  /** The hash chain so far. */
   readonly chain: Uint8Array;
 }
 
@@ -100,7 +107,7 @@ export interface TraceEnd {
 export interface NewCheckpoint {
   readonly position: Position;
   readonly ticks: Ticks;
-  /** The first segment to replay after the checkpoint. */
+  /** Number of the first unit to replay after the checkpoint. */
   readonly sequence: number;
   /**
    * What it is incremental on: a committed checkpoint of any lineage, or an open one of this
@@ -187,6 +194,7 @@ export interface RetentionLimits {
 /** What a retention step removed. */
 export interface RetentionReport {
   readonly checkpointsRemoved: number;
+  /** Trace segments as they were stored. */
   readonly segmentsRemoved: number;
   /** Stored bytes of the lineage afterwards, before `gc` frees what nobody needs. */
   readonly bytes: number;
@@ -210,7 +218,7 @@ export interface LineageWriter {
   /** Replaces the description, such as when ports or disks were added. */
   setConfig(config: Uint8Array): void;
   beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter;
-  /** Compresses whole segments at the tail into blocks; cheap when there is little to do. */
+  /** Merges segments at the tail into bigger, compressed ones; cheap when there is little to do. */
   compact(): void;
   /** Thins out checkpoints, then drops the oldest with their trace, until `limits` hold. */
   retain(limits: RetentionLimits): RetentionReport;
@@ -237,6 +245,7 @@ export interface StoreProblem {
 export interface VerifyReport {
   readonly problems: readonly StoreProblem[];
   readonly lineages: number;
+  /** Trace segments as they are stored. */
   readonly segments: number;
   readonly checkpoints: number;
   /** Distinct pages and chunks whose sha256 was compared. */
@@ -270,7 +279,10 @@ export interface LogStore {
   reports(lineage: LineageId): readonly StoredReport[];
   /** Undefined: the trace is empty. */
   traceEnd(lineage: LineageId): TraceEnd | undefined;
-  /** Segments in order from `fromSequence` on, also those that are appended meanwhile. */
+  /**
+   * Segments in order from the one with unit `fromSequence` on (it may begin earlier), also those
+   * that are appended meanwhile.
+   */
   readTrace(lineage: LineageId, fromSequence: number): Iterable<TraceSegment>;
   /** Committed checkpoints, oldest first. */
   checkpoints(lineage: LineageId): readonly CheckpointInfo[];

@@ -121,10 +121,10 @@ export class MemoryLogStore implements LogStore {
     let next = fromSequence;
     for (;;) {
       const { segments } = this.#lineage(lineage);
-      const found = segments.find(({ sequence }) => sequence >= next);
+      const found = segments.find(({ header }) => header.sequence + header.unitCount > next);
       if (found === undefined) return;
       yield found;
-      next = found.sequence + 1;
+      next = found.header.sequence + found.header.unitCount;
     }
   }
 

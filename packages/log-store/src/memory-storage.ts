@@ -48,7 +48,8 @@ export class MemoryStorage {
 export function memoryTraceEnd({ segments }: MemoryLineage): TraceEnd | undefined {
   const last = segments.at(-1);
   if (last === undefined) return undefined;
-  return { nextSequence: last.sequence + 1, position: last.last, chain: last.chain };
+  const { sequence, unitCount, to, chain } = last.header;
+  return { sequence: sequence + unitCount, ...to, chain };
 }
 
 /** Bytes of a lineage's trace and of what its checkpoints need. */

@@ -72,14 +72,7 @@ export class MemoryLineageWriter implements LineageWriter {
   append(segments: readonly TraceSegment[], options: { readonly afterGap?: boolean } = {}): void {
     this.#checkHeld();
     checkAppend(this.traceEnd, segments, options.afterGap === true);
-    for (const segment of segments) {
-      const { bytes, chain } = segment;
-      this.#parts.lineage.segments.push({
-        ...segment,
-        bytes: bytes.slice(),
-        chain: chain.slice(),
-      });
-    }
+    this.#parts.lineage.segments.push(...structuredClone(segments));
   }
 
   recordOwnership(record: NewOwnershipRecord): void {
@@ -138,7 +131,7 @@ export class MemoryLineageWriter implements LineageWriter {
     const before = { checkpoints: checkpoints.length, segments: segments.length };
     for (;;) {
       const oldest = checkpoints[0]?.info.sequence ?? 0;
-      const kept = segments.findIndex(({ sequence }) => sequence >= oldest);
+      const kept = segments.findIndex(({ header }) => header.sequence + header.unitCount > oldest);
       segments.splice(0, kept === -1 ? segments.length : kept);
       const bytes = memoryLineageBytes(lineage);
       const ring = checkpoints.map(({ info }) => info);

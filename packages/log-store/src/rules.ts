@@ -1,6 +1,6 @@
 /** What every implementation of the store demands before it writes. */
 import { randomBytes } from "node:crypto";
-import { CHUNK_BYTES, PAGE_BYTES, type Position } from "@dejavm/machine";
+import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
 import {
   MAX_CHAIN_BYTES,
   MAX_CHUNKS,
@@ -28,8 +28,8 @@ import { storeError } from "./store-errors.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const ID = /^[A-Za-z0-9_-]{8,64}$/;
-/** Positions are stored as signed 64-bit integers; at 1 GHz the limit is 292 years away. */
-const MAX_POSITION = (1n << 63n) - 1n;
+/** Positions and ticks are stored as signed 64-bit integers: 292 years at 1 GHz. */
+const MAX_COUNT = (1n << 63n) - 1n;
 
 /** Throws E_STORE_LIMIT if `size` is above `limit`. */
 export function checkSize(what: string, size: number, limit: number): void {
@@ -70,29 +70,31 @@ export function checkAppend(
   segments: readonly TraceSegment[],
   afterGap: boolean,
 ): void {
-  let expected = end?.nextSequence;
+  let expected = end?.sequence;
   for (const [index, segment] of segments.entries()) {
-    const { sequence, bytes, chain, first, last } = segment;
+    const { sequence, unitCount, from, to, chain } = segment.header;
     const startsAnew =
       index === 0 && (expected === undefined || (afterGap && sequence >= expected));
-    const legal = Number.isSafeInteger(sequence) && sequence >= 0;
+    const legal = Number.isSafeInteger(sequence + unitCount) && sequence >= 0 && unitCount >= 1;
     if (!legal || (!startsAnew && sequence !== expected)) {
       throw storeError(
         "E_STORE_SEQUENCE",
-        `cannot append segment ${sequence}: expected segment ${expected ?? "0 or later"}`,
+        `cannot append from unit ${sequence} on: expected unit ${expected ?? "0 or later"}`,
       );
     }
-    checkPosition(first);
-    checkPosition(last);
-    checkSize("a trace segment", bytes.length, MAX_SEGMENT_BYTES);
+    for (const { position, ticks } of [from, to]) {
+      checkCount(position);
+      checkCount(ticks);
+    }
+    checkSize("a trace segment", segment.bytes.length, MAX_SEGMENT_BYTES);
     checkSize("a chain value", chain.length, MAX_CHAIN_BYTES);
-    expected = sequence + 1;
+    expected = sequence + unitCount;
   }
 }
 
-function checkPosition(position: Position): void {
-  if (position >= 0n && position <= MAX_POSITION) return;
-  throw storeError("E_STORE_LIMIT", `cannot store position ${position}: want below 2^63`);
+function checkCount(value: bigint): void {
+  if (value >= 0n && value <= MAX_COUNT) return;
+  throw storeError("E_STORE_LIMIT", `cannot store position or time ${value}: want below 2^63`);
 }
 
 /** Throws E_STORE_EPOCH or E_STORE_LIMIT unless `next` can follow `current`. */
@@ -117,8 +119,10 @@ export function checkReport({ kind, json }: Omit<StoredReport, "atMs">): void {
 }
 
 /** Throws E_STORE_LIMIT. */
-export function checkNewCheckpoint({ position, memoryPages, state }: NewCheckpoint): void {
-  checkPosition(position);
+export function checkNewCheckpoint(checkpoint: NewCheckpoint): void {
+  const { position, ticks, memoryPages, state } = checkpoint;
+  checkCount(position);
+  checkCount(ticks);
   checkSize("RAM in pages", memoryPages, MAX_PAGES);
   checkSize("a state", state.length, MAX_STATE_BYTES);
 }

@@ -29,12 +29,19 @@ const PLAIN = {
 /** A segment with recognisable content. */
 function segment(sequence: number, size = 100): TraceSegment {
   const prng = new Prng(sequence);
+  const place = (units: number) => ({
+    position: position(BigInt(units) * 1000n),
+    ticks: ticks(BigInt(units) * 7n),
+  });
   return {
-    sequence,
-    first: position(BigInt(sequence) * 1000n),
-    last: position(BigInt(sequence) * 1000n + 999n),
+    header: {
+      sequence,
+      unitCount: 1,
+      from: place(sequence),
+      to: place(sequence + 1),
+      chain: prng.fill(new Uint8Array(32)),
+    },
     bytes: prng.fill(new Uint8Array(size)),
-    chain: prng.fill(new Uint8Array(32)),
   };
 }
 
@@ -170,13 +177,13 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
         writer.append(segments.slice(i, i + 3));
         if (i % 60 === 0) writer.compact();
       }
-      expect(writer.traceEnd).toMatchObject({ nextSequence: 305, position: segments[299]?.last });
+      expect(writer.traceEnd).toMatchObject({ sequence: 305, ...segments[299]?.header.to });
       reopen();
       for (const from of [0, 5, 6, 64, 65, 150, 303, 304, 305]) {
         const want = segments.slice(Math.max(0, from - 5));
         expect([...store.readTrace(writer.lineage, from)]).toEqual(want);
       }
-      expect(store.traceEnd(writer.lineage)?.chain).toEqual(segments[299]?.chain);
+      expect(store.traceEnd(writer.lineage)?.chain).toEqual(segments[299]?.header.chain);
     });
 
     it("[LS4] appends in order only; a gap must be declared", () => {
@@ -186,26 +193,29 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       expect(append(1)).toBe("E_STORE_SEQUENCE");
       expect(append(3)).toBe("E_STORE_SEQUENCE");
       expect(append(2, 4)).toBe("E_STORE_SEQUENCE");
-      expect(writer.traceEnd?.nextSequence).toBe(2);
+      expect(writer.traceEnd?.sequence).toBe(2);
       writer.append([segment(7), segment(8)], { afterGap: true });
       expect(codeOf(() => writer.append([segment(3)], { afterGap: true }))).toBe(
         "E_STORE_SEQUENCE",
       );
-      expect([...store.readTrace(writer.lineage, 1)].map((each) => each.sequence)).toEqual([
+      expect([...store.readTrace(writer.lineage, 1)].map(({ header }) => header.sequence)).toEqual([
         1, 7, 8,
       ]);
     });
 
     it("[LS4] takes segments and positions up to their limits", () => {
-      const large = { ...segment(0, 4 << 20), last: position((1n << 63n) - 1n) };
+      const upTo = (place: bigint, size = 1): TraceSegment => {
+        const { header, bytes } = segment(0, size);
+        return { header: { ...header, to: { ...header.to, position: position(place) } }, bytes };
+      };
+      const large = upTo((1n << 63n) - 1n, 4 << 20);
       expect(codeOf(() => writer.append([segment(0, (4 << 20) + 1)]))).toBe("E_STORE_LIMIT");
-      const far = { ...segment(0), last: position(1n << 63n) };
-      expect(codeOf(() => writer.append([far]))).toBe("E_STORE_LIMIT");
+      expect(codeOf(() => writer.append([upTo(1n << 63n)]))).toBe("E_STORE_LIMIT");
       writer.append([large]);
       writer.compact();
       const [read] = store.readTrace(writer.lineage, 0);
       expect(Buffer.compare(read?.bytes ?? Buffer.alloc(0), large.bytes)).toBe(0);
-      expect(read?.last).toBe(large.last);
+      expect(read?.header).toEqual(large.header);
     });
 
     it("[LS5] lets others read while it is written", () => {
@@ -378,7 +388,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       const [last, ...others] = store.checkpoints(writer.lineage);
       expect(others).toEqual([]);
       expect(last).toMatchObject({ sequence: 290, id: parent });
-      const trace = [...store.readTrace(writer.lineage, 0)].map(({ sequence }) => sequence);
+      const trace = [...store.readTrace(writer.lineage, 0)].map(({ header }) => header.sequence);
       expect(trace).toEqual([290, 291, 292, 293, 294, 295, 296, 297, 298, 299]);
       finish(store.gc());
       const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointWriter["id"]));
@@ -410,6 +420,6 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
     expect(codeOf(() => store.lineages())).toBe("E_STORE_CLOSED");
     expect(codeOf(() => writer.append([segment(1)]))).toBe("E_STORE_CLOSED");
     store = place.open();
-    expect(store.traceEnd(writer.lineage)?.nextSequence).toBe(1);
+    expect(store.traceEnd(writer.lineage)?.sequence).toBe(1);
   });
 }
