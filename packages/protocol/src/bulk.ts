@@ -1,12 +1,13 @@
 /**
  * Pages and disk chunks as they travel on bulk channels: fixed little-endian headers, then bytes.
  *
- *     page-group   u32 checkpoint, u8 codec, u8 0, u16 count, u32 rawBytes, u32 page [count], data
- *     page-refs    u32 checkpoint, u8 0,     u8 0, u16 count, {u32 page, 32 sha256} [count]
- *     image-refs   u32 checkpoint, u8 0,     u8 0, u16 count, {u32 page, u32 disk, u32 block} [count]
- *     chunk-group  u32 checkpoint, u8 codec, u8 layer, u16 count, u32 rawBytes,
- *                                            {u32 disk, u32 chunk} [count], data
- *     chunk-refs   u32 checkpoint, u8 0,     u8 0, u16 count, {u32 disk, u32 chunk, 32 sha256} [count]
+ *     page-group   checkpoint u32, codec u8, 0 u8, count u16, rawBytes u32,
+ *                  page u32 [count], data
+ *     page-refs    checkpoint u32, 0 u8, 0 u8, count u16, {page u32, sha256} [count]
+ *     image-refs   checkpoint u32, 0 u8, 0 u8, count u16, {page u32, disk u32, block u32} [count]
+ *     chunk-group  checkpoint u32, codec u8, layer u8, count u16, rawBytes u32,
+ *                  {disk u32, chunk u32} [count], data
+ *     chunk-refs   checkpoint u32, 0 u8, 0 u8, count u16, {disk u32, chunk u32, sha256} [count]
  *
  * `data` is `rawBytes` long once decompressed: whole pages (4,096 bytes) or chunks (65,536), in the
  * order of the numbers.
@@ -15,10 +16,8 @@ import { ByteReader, ByteWriter, unreachable } from "@dejavm/base";
 import { protocolError } from "./errors.ts";
 import { MAX_CHUNKS, MAX_DISKS, MAX_GROUP_CHUNKS, MAX_GROUP_PAGES, MAX_PAGES } from "./limits.ts";
 
-/** Bytes of a page and of a disk chunk. */
-export const PAGE_BYTES = 4096;
-/** See `PAGE_BYTES`. */
-export const CHUNK_BYTES = 65_536;
+const PAGE_BYTES = 4096;
+const CHUNK_BYTES = 65_536;
 const SHA256_BYTES = 32;
 /** References in one message: 144 KiB at most. */
 export const MAX_GROUP_REFERENCES = 4096;

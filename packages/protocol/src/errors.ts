@@ -33,7 +33,7 @@ export type ProtocolError = CodedError<ProtocolErrorCode>;
 
 /** Tells the protocol's errors from others. */
 export function isProtocolError(error: unknown): error is ProtocolError {
-  return error instanceof CodedError && CODES.has(error.code);
+  return error instanceof CodedError && CODES.has(String(error.code));
 }
 
 /** Makes a protocol error; `message` as for `CodedError`. */

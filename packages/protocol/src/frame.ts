@@ -13,7 +13,7 @@
  *       0x11    n         trace segment, as the trace package sealed it
  *       0x20 .. 0x24 n    bulk message (bulk.ts)
  */
-import { ByteReader, ByteWriter, unreachable } from "@dejavm/base";
+import { assert, ByteReader, ByteWriter, unreachable } from "@dejavm/base";
 import { Packr } from "msgpackr";
 import * as z from "zod/mini";
 import { type BulkMessage, decodeBulk, encodeBulk } from "./bulk.ts";
@@ -68,7 +68,7 @@ export type Frame =
   | { readonly kind: "message"; readonly sequence: number; readonly message: Message };
 
 /** Bytes of a frame before a message's body. */
-export const MESSAGE_HEADER_BYTES = 5;
+const MESSAGE_HEADER_BYTES = 5;
 
 const KIND = {
   hello: 0x01,
@@ -95,11 +95,18 @@ const BULK_KINDS = new Map<number, BulkMessage["kind"]>([
 // Plain values only: no records, no shared structures, byte arrays as byte arrays.
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: "bigint" });
 
+function pack(value: unknown): Uint8Array {
+  // The package's types promise Node's Buffer; to us it is an array of bytes.
+  const bytes: unknown = packr.pack(value);
+  assert(bytes instanceof Uint8Array, "MessagePack is bytes");
+  return bytes;
+}
+
 /** The bytes of a frame. */
 export function encodeFrame(frame: Frame): Uint8Array {
   switch (frame.kind) {
     case "hello":
-      return new ByteWriter().u8(KIND.hello).bytes(packr.pack(frame)).finish();
+      return new ByteWriter().u8(KIND.hello).bytes(pack(frame)).finish();
     case "ack":
       return new ByteWriter(5).u8(KIND.ack).u32(frame.next).finish();
     case "ping":
@@ -126,7 +133,7 @@ function encodeMessage(sequence: number, message: Message): Uint8Array {
     case "chunk-refs":
       return write(KIND[message.kind], encodeBulk(message));
     default:
-      return write(KIND.control, packr.pack(message));
+      return write(KIND.control, pack(message));
   }
 }
 

@@ -39,8 +39,7 @@ const BLOB = bytes(0, MAX_CONTROL_BYTES);
 /** Encoded by `encodePageSet`. */
 const PAGE_SET = bytes(0, MAX_CONTROL_BYTES);
 
-/** Why a side gives up or refuses, for both sides' people. */
-export const REASON = z.strictObject({
+const REASON = z.strictObject({
   code: CODE,
   message: TEXT,
   hint: z.optional(TEXT),
@@ -269,5 +268,5 @@ export type ControlMessageOf<Kind extends ControlMessage["kind"]> = Extract<
   ControlMessage,
   { kind: Kind }
 >;
-/** See `REASON`. */
+/** Why a side gives up or refuses, for both sides' people. */
 export type Reason = z.infer<typeof REASON>;

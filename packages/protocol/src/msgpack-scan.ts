@@ -1,7 +1,8 @@
 /**
  * Looks over MessagePack bytes before a decoder touches them: exact length, bounded depth and
  * count, no extensions (the decoder would run record definitions and make objects of them), map
- * keys that are short strings. Nothing is allocated. https://github.com/msgpack/msgpack/blob/master/spec.md
+ * keys that are short strings. Nothing is allocated.
+ * https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 import { protocolError } from "./errors.ts";
 import { MAX_CONTROL_DEPTH, MAX_CONTROL_ITEMS } from "./limits.ts";

@@ -23,7 +23,7 @@ export function encodePageSet(pages: ArrayLike<number>): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** Reads what `encodePageSet` wrote, for a machine of `pageCount` pages. Throws E_PROTOCOL_MALFORMED. */
+/** Reads what `encodePageSet` wrote, of `pageCount` pages. Throws E_PROTOCOL_MALFORMED. */
 export function decodePageSet(bytes: Uint8Array, pageCount: number): Uint32Array {
   assert(pageCount <= MAX_PAGES, "page counts were checked");
   const runs = readRuns(bytes, pageCount);
