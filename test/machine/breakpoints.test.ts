@@ -1,6 +1,7 @@
 /** Breakpoints stop in front of their instruction, each time it is due, and change nothing. */
 import { Prng } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
+import { accessedBits } from "./programs/accessed-bits.ts";
 import { BARE_PROGRAMS } from "./programs/bare.ts";
 import { EXECUTED_TABLES } from "./programs/executed-table.ts";
 import { pagedProgram } from "./programs/paged.ts";
@@ -10,6 +11,7 @@ import { Guest, type Program } from "./support/guest.ts";
 const PROGRAMS: readonly Program[] = [
   ...BARE_PROGRAMS,
   ...EXECUTED_TABLES,
+  accessedBits(),
   { ...virtioProgram(), length: 1700 },
   { ...pagedProgram("sv39", 21), length: 2000 },
   { ...pagedProgram("sv48", 22), length: 2000 },
