@@ -46,7 +46,7 @@ type Without<R> = Omit<R, "position" | "idleTicks">;
 
 function at(where: bigint, content: Content, idle?: bigint): TraceRecord {
   const idleTicks = idle === undefined ? undefined : ticks(idle);
-  return { ...content, position: position(where), idleTicks } as TraceRecord;
+  return { ...content, position: position(where), idleTicks };
 }
 
 /** Lines `name: hex`; `#` begins a comment. */

@@ -17,14 +17,14 @@ import {
 import { type Fingerprint, Guest, type Snapshot } from "./guest.ts";
 
 /** sha256 and zstd of Node. */
-export const CODECS: TraceCodecs = {
+const CODECS: TraceCodecs = {
   sha256: (bytes) => createHash("sha256").update(bytes).digest(),
   compress: (bytes) => zstdCompressSync(bytes),
   decompress: (bytes, plainBytes) => zstdDecompressSync(bytes, { maxOutputLength: plainBytes }),
 };
 
 /** Where every recording of these tests begins. */
-export const START: TracePoint = {
+const START: TracePoint = {
   sequence: 0,
   position: 0n,
   ticks: 0n,
