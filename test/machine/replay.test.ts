@@ -5,14 +5,14 @@ import { describe, expect, test } from "vitest";
 import { sleeperProgram } from "./programs/sleeper.ts";
 import { virtioProgram } from "./programs/virtio.ts";
 import { Guest } from "./support/guest.ts";
-import { LiveRun, type Recording, type ReplayOptions, replay } from "./support/recording.ts";
+import { LiveRun, type Recording, Replay, type ReplayOptions } from "./support/recording.ts";
 
 const PROGRAMS = [virtioProgram(), sleeperProgram()];
 const SEEDS = [1, 2, 3];
 const ENGINES = { interpreter: { jit: NO_JIT }, translated: { jit: EAGER_JIT } };
 
 const same = (recording: Recording, guest: Guest, options: ReplayOptions): void => {
-  expect(replay(recording, guest, options)).toEqual({ kind: "at-frontier" });
+  expect(new Replay(recording, guest, options).toEnd()).toEqual({ kind: "at-frontier" });
   expect(guest.fingerprint()).toEqual(recording.end);
 };
 

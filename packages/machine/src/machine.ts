@@ -601,6 +601,11 @@ export class Machine {
     this.#startHtif();
   }
 
+  /** A 128-bit hash of each RAM page: its low half at [2 * page], its high half behind it. */
+  pageDigests(): BigUint64Array {
+    return this.#digest.parts();
+  }
+
   /**
    * Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past.
    * Means nothing while the machine is not whole. Costs what was written since the last one.

@@ -2,7 +2,15 @@
 import { createHash } from "node:crypto";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { Prng } from "@dejavm/base";
-import { type InputEvent, position, type StopReason, type Ticks, ticks } from "@dejavm/machine";
+import {
+  type InputEvent,
+  type Place,
+  type Position,
+  position,
+  type StopReason,
+  type Ticks,
+  ticks,
+} from "@dejavm/machine";
 import {
   mergeSegments,
   Recorder,
@@ -12,9 +20,10 @@ import {
   type TraceCodecs,
   type TracePoint,
   TraceReader,
+  type TraceUnit,
   TraceWriter,
 } from "@dejavm/trace";
-import { type Fingerprint, Guest, type Snapshot } from "./guest.ts";
+import type { Fingerprint, Guest, Snapshot } from "./guest.ts";
 
 /** sha256 and zstd of Node. */
 const CODECS: TraceCodecs = {
@@ -38,6 +47,8 @@ export interface Recording {
   readonly outputs: string;
   /** Checkpoints on the way, at the ends of segments. */
   readonly checkpoints: readonly { readonly at: TracePoint; readonly snapshot: Snapshot }[];
+  /** Where digests were taken. */
+  readonly digests: readonly Place[];
   /** Inputs that came while the hart waited, at the moment at which it woke, and after it woke. */
   readonly seen: { waiting: number; deadline: number; woken: number };
 }
@@ -73,6 +84,7 @@ export class LiveRun {
   readonly #recorder: Recorder;
   readonly #segments: Segment[] = [];
   readonly #checkpoints: { at: TracePoint; snapshot: Snapshot }[] = [];
+  readonly #digests: Place[] = [];
   readonly #seen = { waiting: 0, deadline: 0, woken: 0 };
   /** Set after a run came back idle, until something else happens. */
   #idle: { readonly deadline: Ticks | undefined } | undefined;
@@ -91,8 +103,14 @@ export class LiveRun {
     this.#seal();
     const end = this.#guest.fingerprint();
     const outputs = this.#guest.takeOutputs();
-    const [segments, checkpoints, seen] = [this.#segments, this.#checkpoints, this.#seen];
-    return { segments, end, outputs, checkpoints, seen };
+    return {
+      segments: this.#segments,
+      end,
+      outputs,
+      checkpoints: this.#checkpoints,
+      digests: this.#digests,
+      seen: this.#seen,
+    };
   }
 
   #step(): void {
@@ -135,6 +153,7 @@ export class LiveRun {
   #digest(): void {
     this.#guest.putBack();
     this.#recorder.digest();
+    this.#digests.push(this.#guest.machine.place);
   }
 
   #seal(): void {
@@ -207,37 +226,83 @@ export interface ReplayOptions {
   readonly random: Prng;
   readonly dropCaches?: boolean;
   readonly removePages?: boolean;
+  /** Digests are not compared. */
+  readonly blind?: boolean;
   /** Begins at one of the recording's checkpoints. */
   readonly from?: Recording["checkpoints"][number];
 }
 
-/** Replays a recording with `guest`, cut and merged at random; gives the last step. */
-export function replay(recording: Recording, guest: Guest, options: ReplayOptions): ReplayStep {
-  const { random, from } = options;
-  const { machine } = guest;
-  if (from !== undefined) guest.restore(from.snapshot);
-  const reader = new TraceReader({ codecs: CODECS, at: from?.at ?? START });
-  const replayer = new Replayer({ machine, output: (output) => guest.outputs.push(output) });
-  let blocks = mergedAtRandom(recording.segments, random);
-  const first = reader.point.sequence;
-  blocks = blocks.filter(({ header }) => header.sequence + header.unitCount > first);
-  for (;;) {
-    if (options.dropCaches && random.oneIn(3)) machine.dropCaches();
-    if (options.removePages) {
-      const page = random.below(20);
-      if (!guest.removed.has(page)) guest.remove(page);
-    }
-    const step = replayer.advance(BigInt(random.below(60)));
-    if (step.kind === "missing-page" || step.kind === "missing-block") guest.supply(step);
-    else if (step.kind === "diverged" || step.kind === "ended") return step;
-    else if (step.kind === "at-frontier") {
-      const block = blocks.shift();
-      if (block === undefined) {
-        guest.putBack();
-        return step;
+/** A recording that is done again by `guest`, cut and merged at random. */
+export class Replay {
+  readonly #guest: Guest;
+  readonly #options: ReplayOptions;
+  readonly #reader: TraceReader;
+  readonly #replayer: Replayer;
+  readonly #blocks: Segment[];
+
+  constructor(recording: Recording, guest: Guest, options: ReplayOptions) {
+    const { from, random } = options;
+    if (from !== undefined) guest.restore(from.snapshot);
+    const { machine } = guest;
+    this.#guest = guest;
+    this.#options = options;
+    this.#reader = new TraceReader({ codecs: CODECS, at: from?.at ?? START });
+    this.#replayer = new Replayer({ machine, output: (output) => guest.outputs.push(output) });
+    const first = this.#reader.point.sequence;
+    this.#blocks = mergedAtRandom(recording.segments, random).filter(({ header }) => {
+      return header.sequence + header.unitCount > first;
+    });
+  }
+
+  get machine(): Guest["machine"] {
+    return this.#guest.machine;
+  }
+
+  /** Exactly to `until`; what happens there is done. */
+  runTo(until: Position): void {
+    for (;;) {
+      const step = this.#step(until);
+      if (step.kind === "ran" && this.machine.position === until) return;
+      if (step.kind !== "ran" && step.kind !== "digest-matched") {
+        throw new Error(`the replay came to ${step.kind}`);
       }
-      replayer.feed(reader.read(block.bytes));
     }
+  }
+
+  /** To the last record, or to where it goes another way; gives the last step. */
+  toEnd(): ReplayStep {
+    const { random, dropCaches, removePages } = this.#options;
+    for (;;) {
+      if (dropCaches && random.oneIn(3)) this.machine.dropCaches();
+      const page = random.below(20);
+      if (removePages && !this.#guest.removed.has(page)) this.#guest.remove(page);
+      const step = this.#step(this.machine.position + BigInt(random.below(60)));
+      if (step.kind === "ran" || step.kind === "digest-matched") continue;
+      this.#guest.putBack();
+      return step;
+    }
+  }
+
+  /** Supplies what is missing and feeds what was recorded until there is more to say. */
+  #step(until: bigint): ReplayStep {
+    for (;;) {
+      const step = this.#replayer.advance(until - this.machine.position);
+      if (step.kind === "missing-page" || step.kind === "missing-block") this.#guest.supply(step);
+      else if (step.kind !== "at-frontier") return step;
+      else {
+        const block = this.#blocks.shift();
+        if (block === undefined) return step;
+        this.#replayer.feed(this.#reader.read(block.bytes).map((unit) => this.#wanted(unit)));
+      }
+    }
+  }
+
+  #wanted({ sequence, records }: TraceUnit): TraceUnit {
+    if (this.#options.blind !== true) return { sequence, records };
+    const places = records.map((record) => {
+      return record.kind === "digest" ? { ...record, kind: "frontier" as const } : record;
+    });
+    return { sequence, records: places };
   }
 }
 

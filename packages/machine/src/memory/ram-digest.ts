@@ -34,6 +34,12 @@ export class RamDigest {
     return (this.#high << 64n) | this.#low;
   }
 
+  /** Each page's part of the sum, as of now: low and high half one after the other. A copy. */
+  parts(): BigUint64Array {
+    this.value();
+    return this.#parts.slice();
+  }
+
   /** Forgets everything: RAM was replaced. */
   reset(): void {
     this.#parts.fill(0n);
