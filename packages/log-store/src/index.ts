@@ -32,8 +32,8 @@ export {
   type StoredReport,
   type StoreProblem,
   type StoreProgress,
-  type TraceEnd,
   type TracePlace,
+  type TracePoint,
   type TraceSegment,
   type VerifyReport,
 } from "./log-store.ts";

@@ -95,8 +95,8 @@ export interface StoredReport {
   readonly atMs: number;
 }
 
-/** The end of a lineage's trace: what the next segment must begin with. */
-export interface TraceEnd extends TracePlace {
+/** Where a trace goes on: what the next segment must begin with. */
+export interface TracePoint extends TracePlace {
   /** Number of the next unit. */
   readonly sequence: number;
   /** The hash chain so far. */
@@ -107,8 +107,8 @@ export interface TraceEnd extends TracePlace {
 export interface NewCheckpoint {
   readonly position: Position;
   readonly ticks: Ticks;
-  /** Number of the first unit to replay after the checkpoint. */
-  readonly sequence: number;
+  /** Where the trace goes on after the checkpoint: what a replay from it begins with. */
+  readonly trace: TracePoint;
   /**
    * What it is incremental on: a committed checkpoint of any lineage, or an open one of this
    * writer. Absent: it is complete by itself.
@@ -206,7 +206,7 @@ export interface RetentionReport {
 export interface LineageWriter {
   readonly lineage: LineageId;
   /** Undefined: the trace is empty. */
-  readonly traceEnd: TraceEnd | undefined;
+  readonly traceEnd: TracePoint | undefined;
   /**
    * Appends in one commit. Throws E_STORE_SEQUENCE unless the first segment follows the trace's
    * end; with `afterGap` it may lie anywhere behind it (recording begins anew at a checkpoint).
@@ -278,7 +278,7 @@ export interface LogStore {
   ownershipHistory(lineage: LineageId): readonly OwnershipRecord[];
   reports(lineage: LineageId): readonly StoredReport[];
   /** Undefined: the trace is empty. */
-  traceEnd(lineage: LineageId): TraceEnd | undefined;
+  traceEnd(lineage: LineageId): TracePoint | undefined;
   /**
    * Segments in order from the one with unit `fromSequence` on (it may begin earlier), also those
    * that are appended meanwhile.

@@ -13,7 +13,7 @@ import type {
   OwnershipRecord,
   StoredReport,
   StoreProgress,
-  TraceEnd,
+  TracePoint,
   TraceSegment,
   VerifyReport,
 } from "./log-store.ts";
@@ -113,7 +113,7 @@ export class MemoryLogStore implements LogStore {
     return [...this.#lineage(lineage).reports];
   }
 
-  traceEnd(lineage: LineageId): TraceEnd | undefined {
+  traceEnd(lineage: LineageId): TracePoint | undefined {
     return memoryTraceEnd(this.#lineage(lineage));
   }
 

@@ -7,7 +7,7 @@ import type {
   LineageInfo,
   OwnershipRecord,
   StoredReport,
-  TraceEnd,
+  TracePoint,
   TraceSegment,
 } from "./log-store.ts";
 import { isChunkPlace } from "./places.ts";
@@ -45,7 +45,7 @@ export class MemoryStorage {
 }
 
 /** Where a lineage's trace ends. */
-export function memoryTraceEnd({ segments }: MemoryLineage): TraceEnd | undefined {
+export function memoryTraceEnd({ segments }: MemoryLineage): TracePoint | undefined {
   const last = segments.at(-1);
   if (last === undefined) return undefined;
   const { sequence, unitCount, to, chain } = last.header;

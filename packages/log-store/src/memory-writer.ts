@@ -16,7 +16,7 @@ import type {
   RetentionLimits,
   RetentionReport,
   StoredReport,
-  TraceEnd,
+  TracePoint,
   TraceSegment,
 } from "./log-store.ts";
 import {
@@ -65,7 +65,7 @@ export class MemoryLineageWriter implements LineageWriter {
     return this.#parts.lineage.info.id;
   }
 
-  get traceEnd(): TraceEnd | undefined {
+  get traceEnd(): TracePoint | undefined {
     return memoryTraceEnd(this.#parts.lineage);
   }
 
@@ -130,7 +130,7 @@ export class MemoryLineageWriter implements LineageWriter {
     const { checkpoints, segments } = lineage;
     const before = { checkpoints: checkpoints.length, segments: segments.length };
     for (;;) {
-      const oldest = checkpoints[0]?.info.sequence ?? 0;
+      const oldest = checkpoints[0]?.info.trace.sequence ?? 0;
       const kept = segments.findIndex(({ header }) => header.sequence + header.unitCount > oldest);
       segments.splice(0, kept === -1 ? segments.length : kept);
       const bytes = memoryLineageBytes(lineage);

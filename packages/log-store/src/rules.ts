@@ -21,7 +21,7 @@ import type {
   NewOwnershipRecord,
   OwnershipRecord,
   StoredReport,
-  TraceEnd,
+  TracePoint,
   TraceSegment,
 } from "./log-store.ts";
 import { storeError } from "./store-errors.ts";
@@ -66,7 +66,7 @@ export function newLineageId(): LineageId {
 
 /** Throws E_STORE_SEQUENCE or E_STORE_LIMIT unless `segments` can follow `end`. */
 export function checkAppend(
-  end: TraceEnd | undefined,
+  end: TracePoint | undefined,
   segments: readonly TraceSegment[],
   afterGap: boolean,
 ): void {
@@ -120,9 +120,9 @@ export function checkReport({ kind, json }: Omit<StoredReport, "atMs">): void {
 
 /** Throws E_STORE_LIMIT. */
 export function checkNewCheckpoint(checkpoint: NewCheckpoint): void {
-  const { position, ticks, memoryPages, state } = checkpoint;
-  checkCount(position);
-  checkCount(ticks);
+  const { position, ticks, trace, memoryPages, state } = checkpoint;
+  for (const count of [position, ticks, trace.position, trace.ticks]) checkCount(count);
+  checkSize("a chain value", trace.chain.length, MAX_CHAIN_BYTES);
   checkSize("RAM in pages", memoryPages, MAX_PAGES);
   checkSize("a state", state.length, MAX_STATE_BYTES);
 }

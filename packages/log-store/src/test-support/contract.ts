@@ -50,7 +50,11 @@ function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewChe
   return {
     position: position(BigInt(sequence) * 1000n),
     ticks: ticks(BigInt(sequence)),
-    sequence,
+    trace: {
+      sequence,
+      ...segment(sequence).header.from,
+      chain: segment(sequence - 1).header.chain,
+    },
     memoryPages: 1024,
     state: Uint8Array.of(sequence & 0xff, 7),
     ...(parent === undefined ? {} : { parent }),
@@ -387,7 +391,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       expect(writer.retain({ maxBytes: 0 }).bytes).toBeGreaterThan(0);
       const [last, ...others] = store.checkpoints(writer.lineage);
       expect(others).toEqual([]);
-      expect(last).toMatchObject({ sequence: 290, id: parent });
+      expect(last).toMatchObject({ id: parent, trace: { sequence: 290 } });
       const trace = [...store.readTrace(writer.lineage, 0)].map(({ header }) => header.sequence);
       expect(trace).toEqual([290, 291, 292, 293, 294, 295, 296, 297, 298, 299]);
       finish(store.gc());
