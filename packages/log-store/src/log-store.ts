@@ -215,6 +215,8 @@ export interface LineageWriter {
   /** Durable on return. Throws E_STORE_EPOCH if the epoch falls. */
   recordOwnership(record: NewOwnershipRecord): void;
   addReport(report: Omit<StoredReport, "atMs">): void;
+  /** Throws E_STORE_NAME, E_STORE_NAME_TAKEN. */
+  setName(name: string): void;
   /** Replaces the description, such as when ports or disks were added. */
   setConfig(config: Uint8Array): void;
   beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter;

@@ -32,13 +32,14 @@ import { nextVictim } from "./retention.ts";
 import {
   checkAppend,
   checkChunk,
+  checkName,
   checkNewCheckpoint,
   checkOwnership,
   checkPages,
   checkReport,
   checkSize,
 } from "./rules.ts";
-import { storeError } from "./store-errors.ts";
+import { nameTakenError, storeError } from "./store-errors.ts";
 
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 const ZERO_CHUNK = Buffer.alloc(CHUNK_BYTES);
@@ -96,6 +97,17 @@ export class MemoryLineageWriter implements LineageWriter {
     checkSize("configuration", config.length, MAX_CONFIG_BYTES);
     const { lineage } = this.#parts;
     lineage.info = { ...lineage.info, config: config.slice() };
+  }
+
+  setName(name: string): void {
+    this.#checkHeld();
+    checkName(name);
+    const { storage, lineage } = this.#parts;
+    const taken = [...storage.lineages.values()].some(
+      (other) => other !== lineage && other.info.name === name,
+    );
+    if (taken) throw nameTakenError(name);
+    lineage.info = { ...lineage.info, name };
   }
 
   beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter {

@@ -46,7 +46,7 @@ export function checkNewLineage({ id, name, config, fingerprint }: NewLineage): 
 }
 
 /** Throws E_STORE_NAME unless `name` can be a lineage's. */
-function checkName(name: string): void {
+export function checkName(name: string): void {
   if (NAME.test(name)) return;
   throw storeError("E_STORE_NAME", `cannot name a machine ${JSON.stringify(name)}`, {
     hint: "use letters, digits and . _ -, at most 64, a letter or digit first",
