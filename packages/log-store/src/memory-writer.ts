@@ -1,6 +1,7 @@
 /** Writer and readers of the store in memory. */
 import { assert } from "@dejavm/base";
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
+import type { Segment, TracePoint } from "@dejavm/trace";
 import { type ContentPack, HASH_BYTES, hexHash, sha256, unpack } from "./content-pack.ts";
 import { MAX_CONFIG_BYTES } from "./limits.ts";
 import type {
@@ -16,8 +17,6 @@ import type {
   RetentionLimits,
   RetentionReport,
   StoredReport,
-  TracePoint,
-  TraceSegment,
 } from "./log-store.ts";
 import {
   findCheckpoint,
@@ -70,7 +69,7 @@ export class MemoryLineageWriter implements LineageWriter {
     return memoryTraceEnd(this.#parts.lineage);
   }
 
-  append(segments: readonly TraceSegment[], options: { readonly afterGap?: boolean } = {}): void {
+  append(segments: readonly Segment[], options: { readonly afterGap?: boolean } = {}): void {
     this.#checkHeld();
     checkAppend(this.traceEnd, segments, options.afterGap === true);
     this.#parts.lineage.segments.push(...structuredClone(segments));

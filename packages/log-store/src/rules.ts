@@ -1,6 +1,7 @@
 /** What every implementation of the store demands before it writes. */
 import { randomBytes } from "node:crypto";
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
+import { MAX_SEGMENT_BYTES, type Segment, type TracePoint } from "@dejavm/trace";
 import {
   MAX_CHAIN_BYTES,
   MAX_CHUNKS,
@@ -10,7 +11,6 @@ import {
   MAX_PAGES,
   MAX_PEER_CHARACTERS,
   MAX_REPORT_CHARACTERS,
-  MAX_SEGMENT_BYTES,
   MAX_STATE_BYTES,
 } from "./limits.ts";
 import type {
@@ -21,8 +21,6 @@ import type {
   NewOwnershipRecord,
   OwnershipRecord,
   StoredReport,
-  TracePoint,
-  TraceSegment,
 } from "./log-store.ts";
 import { storeError } from "./store-errors.ts";
 
@@ -67,7 +65,7 @@ export function newLineageId(): LineageId {
 /** Throws E_STORE_SEQUENCE or E_STORE_LIMIT unless `segments` can follow `end`. */
 export function checkAppend(
   end: TracePoint | undefined,
-  segments: readonly TraceSegment[],
+  segments: readonly Segment[],
   afterGap: boolean,
 ): void {
   let expected = end?.sequence;

@@ -90,8 +90,9 @@ export class SqliteCheckpointReader implements CheckpointReader {
     const content = this.#places.get(chunkPlace(disk, chunk));
     if (content === undefined) return undefined;
     if (content === ZERO_CONTENT) return new Uint8Array(CHUNK_BYTES);
-    return this.#database.reading("cannot read a chunk", () =>
-      new Uint8Array(this.#contents.read(content)),
+    return this.#database.reading(
+      "cannot read a chunk",
+      () => new Uint8Array(this.#contents.read(content)),
     );
   }
 }

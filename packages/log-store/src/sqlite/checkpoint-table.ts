@@ -55,7 +55,7 @@ const MAX_DEPTH = 10_000;
  * What `crc` of a row must be. It covers what never changes; parent, commit and sizes change, and
  * `verify` checks them against what they tell of.
  */
-export function checkpointCheck(row: CheckpointRow, state: Uint8Array): number {
+function checkpointCheck(row: CheckpointRow, state: Uint8Array): number {
   return rowCheck([
     row.id,
     row.lineage,
@@ -73,7 +73,7 @@ export function checkpointCheck(row: CheckpointRow, state: Uint8Array): number {
 }
 
 /** What `crc` of a part must be. */
-export function manifestCheck(entryCount: number, entries: Uint8Array): number {
+function manifestCheck(entryCount: number, entries: Uint8Array): number {
   return rowCheck([entryCount, entries]);
 }
 
@@ -111,7 +111,8 @@ export function insertCheckpoint(
     .prepare(
       `INSERT INTO checkpoints (lineage, parent, committed, position, ticks, trace_sequence,
        trace_position, trace_ticks, trace_chain, memory_pages, created_at_ms, changes,
-       stored_bytes, state_bytes, state, crc) VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 0)`,
+       stored_bytes, state_bytes, state, crc)
+       VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 0)`,
     )
     .run(
       lineage,
@@ -131,7 +132,9 @@ export function insertCheckpoint(
   const id = Number(lastInsertRowid) as CheckpointId;
   const row = checkpointRow(database, id);
   if (row === undefined) throw unknownCheckpointError(id);
-  sqlite.prepare("UPDATE checkpoints SET crc = ? WHERE id = ?").run(checkpointCheck(row, packed), id);
+  sqlite
+    .prepare("UPDATE checkpoints SET crc = ? WHERE id = ?")
+    .run(checkpointCheck(row, packed), id);
   return id;
 }
 
@@ -178,10 +181,12 @@ export function readState(
 }
 
 /** The parts of one checkpoint's manifest, in order: later ones count. */
-export function manifestRows(database: StoreDatabase, checkpoint: number): ManifestRow[] {
+function manifestRows(database: StoreDatabase, checkpoint: number): ManifestRow[] {
   return database.reading("cannot read a checkpoint", (sqlite) =>
     sqlite
-      .prepare<[number], ManifestRow>("SELECT * FROM manifests WHERE checkpoint = ? ORDER BY ordinal")
+      .prepare<[number], ManifestRow>(
+        "SELECT * FROM manifests WHERE checkpoint = ? ORDER BY ordinal",
+      )
       .all(checkpoint),
   );
 }
@@ -257,9 +262,11 @@ export function removeCheckpoint(database: StoreDatabase, id: number): void {
     .prepare<[number], { id: number }>("SELECT id FROM checkpoints WHERE parent = ? ORDER BY id")
     .all(id);
   const parts = manifestRows(database, id);
+  const only = children.length === 1 ? children[0]?.id : undefined;
+  const inherited = Math.round(Number(row.stored_bytes) * inheritedShare(database, id, only));
   for (const [index, child] of children.entries()) {
     inheritParts(database, parts, child.id, index === 0);
-    const bytes = index === 0 ? Number(row.stored_bytes) : 0;
+    const bytes = index === 0 ? inherited : 0;
     sqlite
       .prepare(
         `UPDATE checkpoints SET parent = ?, changes = changes + ?, stored_bytes = stored_bytes + ?
@@ -269,6 +276,19 @@ export function removeCheckpoint(database: StoreDatabase, id: number): void {
   }
   sqlite.prepare("DELETE FROM manifests WHERE checkpoint = ?").run(id);
   sqlite.prepare("DELETE FROM checkpoints WHERE id = ?").run(id);
+}
+
+/** How much of what a checkpoint has put its only child has not put itself, as a share. */
+function inheritedShare(database: StoreDatabase, id: number, only: number | undefined): number {
+  if (only === undefined) return 1;
+  const above = ownPlaces(database, only);
+  let [all, left] = [0, 0];
+  for (const [place, content] of ownPlaces(database, id)) {
+    if (content === ZERO_CONTENT) continue;
+    all++;
+    if (!above.has(place)) left++;
+  }
+  return all === 0 ? 1 : left / all;
 }
 
 /** Puts parts beneath those of `child`: moved for the first one, copied for others. */
@@ -306,7 +326,5 @@ export function consolidateManifest(database: StoreDatabase, checkpoint: number)
   const { sqlite } = database;
   sqlite.prepare("DELETE FROM manifests WHERE checkpoint = ?").run(checkpoint);
   insertManifest(database, checkpoint, entries);
-  sqlite
-    .prepare("UPDATE checkpoints SET changes = ? WHERE id = ?")
-    .run(entries.length, checkpoint);
+  sqlite.prepare("UPDATE checkpoints SET changes = ? WHERE id = ?").run(entries.length, checkpoint);
 }

@@ -71,7 +71,9 @@ export class ContentTable {
       "SELECT substr(hashes, ?, 32) AS hash, item_bytes FROM packs WHERE id = ?",
     );
     this.#newHashes = sqlite.prepare("SELECT id, hashes FROM packs WHERE id > ? ORDER BY id");
-    this.#pack = sqlite.prepare("SELECT id, item_bytes, codec, hashes, data FROM packs WHERE id = ?");
+    this.#pack = sqlite.prepare(
+      "SELECT id, item_bytes, codec, hashes, data FROM packs WHERE id = ?",
+    );
     this.#insert = sqlite.prepare(
       "INSERT INTO packs (item_bytes, codec, hashes, data) VALUES (?, ?, ?, ?)",
     );

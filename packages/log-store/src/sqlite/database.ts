@@ -5,7 +5,16 @@
  * durability needs: an fsync of the `-wal` file covers every commit before it, because a commit is
  * either there or has been moved into the database by a checkpoint that synced both files.
  */
-import { chmodSync, closeSync, fdatasync, fdatasyncSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { storeError } from "../store-errors.ts";

@@ -13,8 +13,8 @@ export interface FileLock {
 }
 
 /**
- * Takes the lock on `path` at once, or answers undefined if another one, of this process or another,
- * has it in a way that does not go together with ours. Creates the file; it is never removed.
+ * Takes the lock on `path` at once, or answers undefined if another one, of this process or
+ * another, has it in a way that does not go together with ours. Creates the file; it stays.
  */
 export function tryFileLock(path: string, kind: "shared" | "exclusive"): FileLock | undefined {
   createPrivateFile(path);

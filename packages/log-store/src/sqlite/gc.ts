@@ -14,13 +14,7 @@ import {
   ownPlaces,
   removeCheckpoint,
 } from "./checkpoint-table.ts";
-import {
-  codecNumber,
-  hashPrefix,
-  liveSlots,
-  type PackRow,
-  unpackRow,
-} from "./content-table.ts";
+import { codecNumber, hashPrefix, liveSlots, type PackRow, unpackRow } from "./content-table.ts";
 import type { StoreDatabase } from "./database.ts";
 import { failPoint } from "./fail-point.ts";
 import { ZERO_CONTENT } from "./manifest-codec.ts";
@@ -34,7 +28,7 @@ const VACUUM_PAGES = 1024;
 /** A pack with fewer than this share of its contents in use is written anew. */
 const WORTH_REWRITING = 0.5;
 
-/** `mayDrop` says whether nobody writes to that lineage: then its open checkpoints are leftovers. */
+/** `mayDrop`: whether nobody writes to that lineage, and its open checkpoints are leftovers. */
 export function* collectGarbage(
   database: StoreDatabase,
   mayDrop: (lineage: number) => boolean,
@@ -209,7 +203,9 @@ function forget(
 /** Writes a pack anew without some of its contents; answers the bytes that it takes now. */
 function rewrite(sqlite: Database.Database, id: number, dead: ReadonlySet<number>): number {
   const row = sqlite
-    .prepare<[number], PackRow>("SELECT id, item_bytes, codec, hashes, data FROM packs WHERE id = ?")
+    .prepare<[number], PackRow>(
+      "SELECT id, item_bytes, codec, hashes, data FROM packs WHERE id = ?",
+    )
     .get(id);
   if (row === undefined) return 0;
   const bytes = unpackRow(row);

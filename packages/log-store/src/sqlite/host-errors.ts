@@ -40,7 +40,8 @@ const CODES: readonly (readonly [string, StoreErrorCode])[] = [
 
 /** `error` with a code; what is no error of the host is thrown again as it is. */
 export function translateError(error: unknown, what: string): CodedError {
-  if (error instanceof CodedError) return error;
+  const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
+  if (coded !== undefined) return coded;
   if (!(error instanceof Error)) throw error;
   const hostCode = "code" in error && typeof error.code === "string" ? error.code : "";
   const code = CODES.find(([prefix]) => hostCode.startsWith(prefix))?.[1];

@@ -10,12 +10,7 @@ import type {
   StoredReport,
 } from "../log-store.ts";
 import { newLineageId } from "../rules.ts";
-import {
-  existsError,
-  nameTakenError,
-  storeError,
-  unknownLineageError,
-} from "../store-errors.ts";
+import { existsError, nameTakenError, storeError, unknownLineageError } from "../store-errors.ts";
 import type { StoreDatabase } from "./database.ts";
 import { rowCheck } from "./row-check.ts";
 
@@ -80,10 +75,7 @@ export function reportCheck(lineage: number, row: Omit<ReportRow, "crc" | "id">)
 /** Every lineage's row, in order of names. */
 export function lineageRows(database: StoreDatabase): LineageRow[] {
   return database.reading("cannot list the machines", (sqlite) =>
-    sqlite
-      .prepare<[], LineageRow>("SELECT * FROM lineages ORDER BY name")
-      .safeIntegers(true)
-      .all(),
+    sqlite.prepare<[], LineageRow>("SELECT * FROM lineages ORDER BY name").safeIntegers(true).all(),
   );
 }
 
@@ -248,11 +240,7 @@ export function reportRows(database: StoreDatabase, lineage: number): ReportRow[
 }
 
 /** Adds a report. */
-export function insertReport(
-  database: StoreDatabase,
-  lineage: number,
-  report: StoredReport,
-): void {
+export function insertReport(database: StoreDatabase, lineage: number, report: StoredReport): void {
   const row = { lineage, kind: report.kind, at_ms: report.atMs, json: report.json };
   database.writing("cannot add a report", (sqlite) =>
     sqlite

@@ -27,12 +27,7 @@ import type { ContentTable } from "./content-table.ts";
 import type { StoreDatabase } from "./database.ts";
 import { failPoint } from "./fail-point.ts";
 import type { FileLock } from "./file-lock.ts";
-import {
-  insertOwnership,
-  insertReport,
-  newestOwnership,
-  updateLineage,
-} from "./lineage-table.ts";
+import { insertOwnership, insertReport, newestOwnership, updateLineage } from "./lineage-table.ts";
 import { retainLineage } from "./retain.ts";
 import { compactTrace, TraceAppender, traceEndOf } from "./trace-table.ts";
 
@@ -155,7 +150,7 @@ export class SqliteLineageWriter implements LineageWriter {
     if (!this.#held) return;
     const { database, lease, released } = this.#parts;
     try {
-      if (database.isOpen) for (const writer of [...this.#open.values()]) writer.abandon();
+      if (database.isOpen) for (const writer of this.#open.values()) writer.abandon();
     } finally {
       this.#held = false;
       lease.release();
@@ -165,7 +160,7 @@ export class SqliteLineageWriter implements LineageWriter {
 
   /** Open checkpoints whose rows are gone: an increment has taken them over. */
   #dropFolded(): void {
-    for (const [id, writer] of [...this.#open]) {
+    for (const [id, writer] of this.#open) {
       if (checkpointRow(this.#parts.database, id) !== undefined) continue;
       this.#open.delete(id);
       writer.takenOver();

@@ -42,8 +42,13 @@ function dropTraceBefore(database: StoreDatabase, lineage: number): number {
   if (oldest === undefined) return 0;
   return database.writing("cannot trim the trace", (sqlite) => {
     const { changes } = sqlite
-      .prepare<[bigint, bigint]>("DELETE FROM trace WHERE id >= ?1 AND id < ?2 AND id + unit_count <= ?2")
-      .run(traceKey(lineage, 0), traceKey(lineage, Number(oldest.trace_sequence)));
+      .prepare<[{ first: bigint; oldest: bigint }]>(
+        "DELETE FROM trace WHERE id >= @first AND id < @oldest AND id + unit_count <= @oldest",
+      )
+      .run({
+        first: traceKey(lineage, 0),
+        oldest: traceKey(lineage, Number(oldest.trace_sequence)),
+      });
     return changes;
   });
 }

@@ -12,7 +12,14 @@ export function rowCheck(values: readonly ColumnValue[]): number {
   let crc = 0;
   for (const value of values) {
     const bytes = value instanceof Uint8Array ? value : Buffer.from(String(value));
-    const kind = value instanceof Uint8Array ? "b" : value === null ? "0" : typeof value === "string" ? "s" : "i";
+    const kind =
+      value instanceof Uint8Array
+        ? "b"
+        : value === null
+          ? "0"
+          : typeof value === "string"
+            ? "s"
+            : "i";
     crc = crc32(bytes, crc32(`${kind}${bytes.length}:`, crc));
   }
   return crc;

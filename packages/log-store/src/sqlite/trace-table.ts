@@ -60,7 +60,7 @@ export function segmentOf(row: TraceRow): Segment {
 /** Appends to the traces of one connection. */
 export class TraceAppender {
   readonly #database: StoreDatabase;
-  readonly #insert: Database.Statement<unknown[]>;
+  readonly #insert: Database.Statement;
 
   constructor(database: StoreDatabase) {
     this.#database = database;
