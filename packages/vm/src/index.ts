@@ -18,7 +18,6 @@ export { fileError } from "./host-errors.ts";
 export type {
   CheckpointReport,
   ControlReport,
-  DivergenceReport,
   EndReason,
   EndReport,
   ErrorReport,
@@ -42,7 +41,6 @@ export {
   type PageBatch,
   type ReplayRequest,
   type SaveTarget,
-  type TracePoint,
   type VmMode,
   type VmRequest,
 } from "./requests.ts";
