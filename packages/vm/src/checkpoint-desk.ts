@@ -116,6 +116,7 @@ export class CheckpointDesk {
   close(id: number): void {
     const open = this.#open.get(id);
     if (open === undefined) return;
+    this.#reportTouched();
     open.machine.close();
     open.chunks.close();
     this.#open.delete(id);
