@@ -27,7 +27,7 @@ export default defineConfig({
           name: "fast",
           include: FOLDERS.map((folder) => `${folder}/**/*.test.ts`),
           exclude: [...SLOW, "**/node_modules/**", "**/dist/**"],
-          testTimeout: 120_000,
+          testTimeout: 60_000,
         },
       },
       {
@@ -38,7 +38,7 @@ export default defineConfig({
           include: ["test/machine/**/*.test.ts"],
           exclude: [...SLOW, "**/node_modules/**"],
           env: { DEJAVM_TEST_ENGINE: "jit" },
-          testTimeout: 120_000,
+          testTimeout: 60_000,
         },
       },
       {

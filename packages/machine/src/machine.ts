@@ -7,7 +7,14 @@ import { AssertionError, assert, unreachable } from "@dejavm/base";
 import { Board } from "./board/board.ts";
 import { type BootPlan, planBoot } from "./board/boot.ts";
 import { handleSbi, type SbiResult } from "./board/sbi.ts";
-import type { ConsolePort, Missing, MissingBlock, Output, State } from "./device/device.ts";
+import {
+  type ConsolePort,
+  type Missing,
+  type MissingBlock,
+  type Output,
+  PAGE_BYTES,
+  type State,
+} from "./device/device.ts";
 import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
@@ -125,6 +132,9 @@ export class Machine {
   #outputs: PositionedOutput[] = [];
   #missing: Missing | undefined;
   #power: PowerState = { kind: "on" };
+  #breakpoints: ReadonlySet<bigint> = new Set();
+  /** Where the machine stopped at a breakpoint: running again goes past it. */
+  #stoppedAt: Position | undefined;
 
   private constructor(config: RestoreConfig, plan: BootPlan | undefined, options: MachineOptions) {
     this.#core = new HartCore(
@@ -137,6 +147,7 @@ export class Machine {
         watch: (address, size, write) => this.#ram.noteAccess(address, size, write),
         htif: () => this.#pollHtif(),
         dropStaleCode: () => this.#ram.dropStaleCode(),
+        atBreakpoint: () => this.#breakpoints.has(this.pc) && this.#stoppedAt !== this.position,
       },
       options.jit ?? DEFAULT_POLICY,
     );
@@ -356,6 +367,7 @@ export class Machine {
         core.set32("stopRequest", 0);
         return this.#missing === undefined ? undefined : this.#takeMissing();
       case EXIT.breakpoint:
+        this.#stoppedAt = this.position;
         return { kind: "breakpoint", pc: this.pc };
       default:
         throw new AssertionError(`generated code returned ${code}`);
@@ -595,6 +607,20 @@ export class Machine {
     this.#ram.watch(ranges);
   }
 
+  /**
+   * The machine stops with `breakpoint` in front of an instruction that begins at one of these
+   * virtual addresses, unsigned; running again executes it. They replace those set before. What
+   * the guest sees is the same with breakpoints and without.
+   */
+  setBreakpoints(addresses: readonly bigint[]): void {
+    for (const at of addresses) {
+      assert(at >= 0n && at < 1n << 64n && at % 2n === 0n, `no instruction begins at ${at}`);
+    }
+    this.#breakpoints = new Set(addresses);
+    this.#core.set32("breakpoints", addresses.length > 0 ? 1 : 0);
+    this.#core.code.setBreakpoints(addresses.map((at) => Number(at % BigInt(PAGE_BYTES))));
+  }
+
   /** Gives a disk chunk its content; the caller has taken the dirty blocks before. */
   supplyBlock(block: MissingBlock, bytes: Uint8Array): void {
     this.#board.disk(block.disk).supply(block.chunk, bytes);
@@ -654,6 +680,7 @@ export class Machine {
     const status = reader.integer("status", { min: 0, max: power === "power-off" ? 2 ** 48 : 0 });
     this.#outputs = [];
     this.#missing = undefined;
+    this.#stoppedAt = undefined;
     this.#board.restore(reader.record("board"));
     restoreHart(this.#core, reader.record("hart"));
     reader.end();

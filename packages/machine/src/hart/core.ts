@@ -46,6 +46,8 @@ export interface HartHost {
   dropStaleCode(): void;
   /** `tohost` may have been written. */
   htif(): void;
+  /** Whether a breakpoint is at pc that has not been stopped at yet. */
+  atBreakpoint(): boolean;
 }
 
 /** Functions of the generated module that the host calls. */
@@ -96,6 +98,8 @@ export class HartCore {
       predecode: (record: number) => this.code.predecode(record),
       allocate_slot: (page: number) => this.code.allocate(page),
       decode_cross: (slot: number, word: number) => this.code.decodeCross(slot, word),
+      at_breakpoint: () => (host.atBreakpoint() ? 1 : 0),
+      decode_under: (record: number) => (this.code.decodeUnder(record) ? 1 : 0),
       drop_code: (page: number) => {
         this.code.drop(page);
         host.dropStaleCode();
@@ -128,6 +132,7 @@ export class HartCore {
       exports,
       unfuse: (op) => (op < SINGLE_OPS ? op : opOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
       flush: () => this.exports.flush_tlb(),
+      hasBreakpoint: (offset) => this.code.hasBreakpoint(offset),
       requestPause: () => this.set32("stopRequest", 1),
     });
     this.#reset(policy.heatUnit);
@@ -295,6 +300,8 @@ function importHost(m: ModuleBuilder): HostFunctions {
     predecode: m.import("predecode", ["i32"]),
     allocateSlot: m.import("allocate_slot", ["i32"], "i32"),
     decodeCross: m.import("decode_cross", ["i32", "i32"]),
+    atBreakpoint: m.import("at_breakpoint", [], "i32"),
+    decodeUnder: m.import("decode_under", ["i32"], "i32"),
     firstWrite: m.import("first_write", ["i32"]),
     firstTouch: m.import("first_touch", ["i32"]),
     dropCode: m.import("drop_code", ["i32"]),

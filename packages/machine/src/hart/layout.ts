@@ -170,6 +170,10 @@ const SPECS = {
   epoch: t32,
   /** Entries of a block after which it is reported as hot, again and again. */
   heatUnit: t32,
+  /** 1: there are breakpoints. */
+  breakpoints: t32,
+  /** 1: a fetch that misses the TLB is left to the outer loop. */
+  deferFetch: t32,
   /** 1: there is a `tohost` word, which the host looks at after each instruction run alone. */
   htif: t32,
   /** Statistics. */
@@ -239,9 +243,9 @@ export const EXIT = {
   idle: 12,
   /** stopRequest was raised. */
   stop: 13,
-  /** The instruction straddles two pages. */
-  cross: 14,
-  /** The record at pc is a breakpoint. */
+  /** The record at pc must be prepared: its instruction straddles two pages or has a breakpoint. */
+  prepare: 14,
+  /** A breakpoint is at pc; its instruction has not happened. */
   breakpoint: 15,
   /** Virtual time has reached deviceTimer. */
   deviceTimer: 16,

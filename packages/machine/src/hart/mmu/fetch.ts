@@ -27,6 +27,8 @@ export function defineFetch(b: HartBuilder, mmu: MmuFunctions, own: MmuInternals
     f.if(eq(load64(entry, ITLB_ENTRY.tag), tag), () =>
       f.return(add(load32(entry, ITLB_ENTRY.slot), recordOffset)),
     );
+    // Stopping in front of the instruction must not have set its page's A bit.
+    f.if(get32("deferFetch"), () => f.return(i32(0)), undefined, "unlikely");
     f.if(eqz(call(own.walk, pc, i32(ACCESS.fetch))), () => f.return(i32(0)));
     const physical = f.let(get64("walkAddress"));
     f.if(not(isRam(b, physical)), () => {
