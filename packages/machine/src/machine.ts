@@ -519,11 +519,6 @@ export class Machine {
     return this.#ram.pageCount;
   }
 
-  /** Whether every RAM page is there, so that `digest` tells of all of them. */
-  get isWhole(): boolean {
-    return this.#ram.absentCount === 0;
-  }
-
   /** Dirty tracking, checkpoints, absent pages. */
   get ram(): Ram {
     return this.#ram;
@@ -551,7 +546,7 @@ export class Machine {
     return found ? this.#core.get64("walkAddress") : undefined;
   }
 
-  /** How many pages are absent. */
+  /** How many RAM pages are absent; while there are any, `digest` does not tell of all. */
   get absentPages(): number {
     return this.#ram.absentCount;
   }
@@ -710,7 +705,7 @@ export class Machine {
 
   /**
    * Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past.
-   * Means nothing while the machine is not whole. Costs what was written since the last one.
+   * Means nothing while a page is absent. Costs what was written since the last one.
    */
   digest(): string {
     this.#board.flushOutputs();

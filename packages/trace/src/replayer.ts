@@ -25,8 +25,8 @@ export interface ReplayableMachine {
   readonly position: Position;
   readonly ticks: Ticks;
   readonly place: Place;
-  /** Digests are compared only while this holds. */
-  readonly isWhole: boolean;
+  /** Digests are compared only while there is none. */
+  readonly absentPages: number;
   run(until: Position, skipIdleUntil: Ticks): StopReason;
   passIdle(until: Ticks): void;
   input(event: InputEvent, at?: Ticks): InputResult;
@@ -188,7 +188,7 @@ export class Replayer {
         this.#finish(record);
         return undefined;
       case "digest": {
-        if (!this.#machine.isWhole) {
+        if (this.#machine.absentPages > 0) {
           this.#finish(record);
           return undefined;
         }
