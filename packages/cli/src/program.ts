@@ -41,6 +41,9 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .command("run")
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
+    .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
     .option("--kernel <file>", "boot this Linux kernel instead of an image")
@@ -91,6 +94,7 @@ Examples:
   dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
   dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with
   dejavm run --from debian.snapshot
+  dejavm run --name web -p 8080:80       the next time \`run --name web\` is enough
 ${STATUSES}`,
     );
   configure(command);
