@@ -7,8 +7,8 @@ import {
   type DiskConfig,
   decodeState,
   encodeState,
-  fields,
   type FieldReader,
+  fields,
   type RestoreConfig,
   type State,
 } from "@dejavm/machine";

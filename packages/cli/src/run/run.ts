@@ -4,9 +4,9 @@ import type { ConsolePort } from "@dejavm/machine";
 import type { EndReport, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
 import type { GuestExec } from "./exec.ts";
+import { planStart, type Started, type Starter } from "./named.ts";
 import { connectNetwork, type NetworkCable } from "./network.ts";
 import type { RunOptions } from "./options.ts";
-import { planStart, type Started, type Starter } from "./named.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
 import { hostTerminal, type Terminal, writeFully } from "./terminal.ts";
 

@@ -132,8 +132,10 @@ export async function resumeNamedVm(options: NamedVmOptions): Promise<NamedVm> {
       return await beginAnew(options, config, lineage);
     }
     const seconds = (recovery.tookMs / 1000).toFixed(1);
-    onNotice(`brought back ${name} at position ${(await recovery.vm.origin).position} + ` +
-      `${recovery.replayed} replayed, in ${seconds} s`);
+    onNotice(
+      `brought back ${name} at position ${(await recovery.vm.origin).position} + ` +
+        `${recovery.replayed} replayed, in ${seconds} s`,
+    );
     if (recovery.hasGap) onNotice(`what ${name} did while it was not recorded is lost`);
     return { vm: recovery.vm, recorded, config };
   } catch (error) {

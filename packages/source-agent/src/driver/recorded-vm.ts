@@ -14,7 +14,12 @@ import {
   type LogStore,
 } from "@dejavm/log-store";
 import type { Segment, TracePoint } from "@dejavm/trace";
-import { fileError, type VirtualMachine, type VirtualMachineEvents, type VmReport } from "@dejavm/vm";
+import {
+  fileError,
+  type VirtualMachine,
+  type VirtualMachineEvents,
+  type VmReport,
+} from "@dejavm/vm";
 import { CheckpointSchedule, DEFAULT_REPLAY_LIMIT_MS } from "../checkpoint-schedule.ts";
 import { OutputGate } from "../output-gate.ts";
 import { CheckpointCopier } from "./checkpoint-copier.ts";
@@ -69,7 +74,7 @@ export class RecordedVm {
   /** The checkpoint that is being made. */
   #copier: CheckpointCopier | undefined;
   #ids = 0;
-  #ownIds = new Set<number>();
+  readonly #ownIds = new Set<number>();
   /** In the worker and in the store: what the next checkpoint is relative to. */
   #base: { readonly id: number; readonly stored: CheckpointId } | undefined;
   #runMs = 0;

@@ -1,6 +1,6 @@
 /**
  * Brings a recorded machine back: its newest checkpoint out of the store, then the trace from
- * there to its end, which is the last moment of which anything was seen outside. It goes live there.
+ * there to its end, behind which nothing of it was seen outside. It goes live there.
  */
 import { CodedError } from "@dejavm/base";
 import type { CheckpointReader, LineageId, LogStore } from "@dejavm/log-store";
@@ -76,6 +76,8 @@ class Recovering {
   constructor(options: RecoverOptions, checkpoint: CheckpointReader) {
     this.#options = options;
     this.#checkpoint = checkpoint;
+    // Whoever waits hears of it; a failure before that is thrown by what failed.
+    this.#done.promise.catch(() => undefined);
   }
 
   async run(): Promise<VirtualMachine> {
