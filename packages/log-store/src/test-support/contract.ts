@@ -11,6 +11,8 @@ import {
 } from "@dejavm/trace";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makePack, sha256 } from "../content-pack.ts";
+import { exportLineage } from "../export/export-lineage.ts";
+import { importLineage } from "../export/import-lineage.ts";
 import { HOST_CODECS } from "../host-codecs.ts";
 import {
   type CheckpointWriter,
@@ -445,6 +447,89 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       writer.retain({ maxBytes: 0 });
       finish(store.gc());
       expect(store.openCheckpoint(id).readPages(Uint32Array.of(5))).toEqual(pageBytes(1, 1));
+    });
+  });
+
+  describe(`${name}: export and import`, () => {
+    const exported = (): Buffer => {
+      const pieces: Uint8Array[] = [];
+      finish(exportLineage(store, "web", (piece) => pieces.push(piece.slice())));
+      return Buffer.concat(pieces);
+    };
+    const readerOf = (bytes: Uint8Array) => {
+      let at = 0;
+      return (count: number) => bytes.subarray(at, (at += Math.min(count, bytes.length - at)));
+    };
+    const fill = (): void => {
+      let parent: CheckpointWriter["id"] | undefined;
+      for (let i = 0; i < 3; i++) {
+        const open = writer.beginCheckpoint(checkpointAt(i * 2, parent));
+        open.putPages(Uint32Array.of(i, i + 1, 900), pageBytes(3, i));
+        open.putPages(Uint32Array.of(77), pageBytes(1, 0));
+        if (i === 1) open.putZeroPages(Uint32Array.of(0));
+        const bytes = new Uint8Array(CHUNK_BYTES).fill(i);
+        open.putChunks([{ disk: 0, chunk: i, bytes }]);
+        parent = open.commit().id;
+        writer.append([segment(i * 2), segment(i * 2 + 1)]);
+      }
+      writer.recordOwnership({ epoch: 3, state: "live", peer: "", detail: "" });
+      writer.addReport({ kind: "migration", json: "{}" });
+    };
+
+    it("[LS9] a lineage comes in as it was, as a copy", () => {
+      fill();
+      const bytes = exported();
+      expect(bytes.toString("latin1", 0, 80)).toContain("may hold secrets");
+      const elsewhere = makePlace();
+      const other = elsewhere.open();
+      const info = finish(importLineage(other, readerOf(bytes), "web2"));
+      expect(info).toMatchObject({ id: writer.lineage, name: "web2", ...PLAIN });
+      expect(info.ownership).toMatchObject({ epoch: 3, state: "copy" });
+      expect([...other.readTrace(info.id, 0)]).toEqual([...store.readTrace(info.id, 0)]);
+      const theirs = other.checkpoints(info.id).map(({ id }) => other.openCheckpoint(id));
+      const ours = store.checkpoints(info.id).map(({ id }) => store.openCheckpoint(id));
+      expect(theirs).toHaveLength(3);
+      const all = Uint32Array.from({ length: 1024 }, (_, i) => i);
+      for (const [i, mine] of ours.entries()) {
+        const their = theirs[i];
+        expect(their?.state).toEqual(mine.state);
+        expect(their?.pages).toEqual(mine.pages);
+        expect(their?.pageHashes(all)).toEqual(mine.pageHashes(all));
+        expect(their?.chunks).toEqual(mine.chunks);
+        const chunk = mine.readChunk(0, i) ?? Buffer.alloc(0);
+        expect(Buffer.compare(their?.readChunk(0, i) ?? Buffer.alloc(1), chunk)).toBe(0);
+        expect(their?.info).toMatchObject({ position: mine.info.position, trace: mine.info.trace });
+      }
+      expect(finish(other.verify()).problems).toEqual([]);
+      expect(codeOf(() => finish(importLineage(other, readerOf(bytes), "x")))).toBe(
+        "E_STORE_EXISTS",
+      );
+      other.close();
+      elsewhere.remove();
+    });
+
+    it("[LS9] whatever is wrong with the file is a coded error, and nothing is kept", () => {
+      fill();
+      const bytes = exported();
+      writer.release();
+      store.removeLineage(writer.lineage);
+      const seed = Math.floor(Date.now() % 2 ** 31);
+      const prng = new Prng(seed);
+      const codes = new Set<string>();
+      for (let i = 0; i < 40; i++) {
+        const damaged = Buffer.from(bytes);
+        const at = prng.below(bytes.length);
+        damaged[at] = (damaged[at] ?? 0) ^ (1 << prng.below(8));
+        const cut = prng.oneIn(3) ? damaged.subarray(0, at) : damaged;
+        const code = codeOf(() => finish(importLineage(store, readerOf(cut))));
+        expect(code, `seed ${seed}, byte ${at}`).toMatch(/^E_STORE_/);
+        codes.add(code);
+        expect(store.lineages()).toEqual([]);
+      }
+      expect(codes).toContain("E_STORE_CORRUPT");
+      finish(store.gc());
+      expect(finish(store.verify())).toMatchObject({ contents: 0, problems: [] });
+      finish(importLineage(store, readerOf(bytes)));
     });
   });
 
