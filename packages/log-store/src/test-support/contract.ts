@@ -7,7 +7,6 @@ import {
   type TracePoint,
   TraceReader,
   type TraceUnit,
-  TraceWriter,
 } from "@dejavm/trace";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makePack, sha256 } from "../content-pack.ts";
@@ -15,12 +14,13 @@ import { exportLineage } from "../export/export-lineage.ts";
 import { importLineage } from "../export/import-lineage.ts";
 import { HOST_CODECS } from "../host-codecs.ts";
 import {
-  type CheckpointWriter,
+  type CheckpointId,
   finish,
   type LineageWriter,
   type LogStore,
   type NewCheckpoint,
 } from "../log-store.ts";
+import { pageBytes, TestTrace } from "./test-trace.ts";
 
 /** A place that stores can be opened on, several at once and one after the other. */
 export interface StorePlace {
@@ -36,35 +36,9 @@ const PLAIN = {
   fingerprint: Uint8Array.of(4, 5),
 } as const;
 
-const MADE: Segment[] = [];
-const writer = new TraceWriter({
-  hasher: HOST_CODECS,
-  at: { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) },
-});
-
-/** One unit of the trace that all tests use: some console input, up to 800 bytes of it. */
-function segment(sequence: number): Segment {
-  for (let i = MADE.length; i <= sequence; i++) {
-    const prng = new Prng(i);
-    const bytes = prng.fill(new Uint8Array(1 + prng.below(800)));
-    const at = position(BigInt(i) * 1000n + 1n);
-    const event = { kind: "console", port: "uart", bytes } as const;
-    writer.append({ kind: "input", position: at, idleTicks: undefined, event });
-    writer.append({ kind: "frontier", position: at, idleTicks: ticks(BigInt(i)) });
-    const made = writer.seal();
-    if (made !== undefined) MADE.push(made);
-  }
-  const found = MADE[sequence];
-  if (found === undefined) throw new Error(`no segment ${sequence}`);
-  return found;
-}
-
-/** Where the trace goes on at a unit. */
-function pointAt(sequence: number): TracePoint {
-  const { header } = segment(sequence);
-  const chain = sequence === 0 ? new Uint8Array(32) : segment(sequence - 1).header.chain;
-  return { sequence, ...header.from, chain };
-}
+const TRACE = new TestTrace();
+const segment = (sequence: number): Segment => TRACE.segment(sequence);
+const pointAt = (sequence: number): TracePoint => TRACE.pointAt(sequence);
 
 /** The records from a unit on, checked as a replay would. */
 function recordsOf(segments: Iterable<Segment>, from: number): readonly TraceUnit[] {
@@ -73,7 +47,7 @@ function recordsOf(segments: Iterable<Segment>, from: number): readonly TraceUni
 }
 
 /** A checkpoint's beginning, for tests that do not care. */
-function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewCheckpoint {
+function checkpointAt(sequence: number, parent?: CheckpointId): NewCheckpoint {
   return {
     position: position(BigInt(sequence) * 1000n),
     ticks: ticks(BigInt(sequence)),
@@ -82,11 +56,6 @@ function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewChe
     state: Uint8Array.of(sequence & 0xff, 7),
     ...(parent === undefined ? {} : { parent }),
   };
-}
-
-/** Pages that differ by `seed`, one after the other. */
-function pageBytes(count: number, seed: number): Uint8Array {
-  return new Prng(seed).fill(new Uint8Array(count * PAGE_BYTES));
 }
 
 function codeOf(action: () => unknown): string {
@@ -407,7 +376,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
 
   describe(`${name}: retention`, () => {
     it("[LS7] thins out, then drops the oldest with its trace; the newest stays", () => {
-      let parent: CheckpointWriter["id"] | undefined;
+      let parent: CheckpointId | undefined;
       for (let i = 0; i < 30; i++) {
         const open = writer.beginCheckpoint(checkpointAt(i * 10, parent));
         open.putPages(Uint32Array.of(i, 1000), pageBytes(2, i + 1));
@@ -429,7 +398,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       const trace = [...store.readTrace(writer.lineage, 0)].map(({ header }) => header.sequence);
       expect(trace).toEqual([290, 291, 292, 293, 294, 295, 296, 297, 298, 299]);
       finish(store.gc());
-      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointWriter["id"]));
+      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointId));
       expect(reader.readPages(Uint32Array.of(0))).toEqual(pageBytes(1, 1));
       expect(finish(store.verify())).toMatchObject({ problems: [], contents: 31 });
     });
@@ -461,7 +430,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       return (count: number) => bytes.subarray(at, (at += Math.min(count, bytes.length - at)));
     };
     const fill = (): void => {
-      let parent: CheckpointWriter["id"] | undefined;
+      let parent: CheckpointId | undefined;
       for (let i = 0; i < 3; i++) {
         const open = writer.beginCheckpoint(checkpointAt(i * 2, parent));
         open.putPages(Uint32Array.of(i, i + 1, 900), pageBytes(3, i));

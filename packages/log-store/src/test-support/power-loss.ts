@@ -35,9 +35,36 @@ export function readRecord(bytes: Buffer): FileOperation[] {
   return operations;
 }
 
+/** A file's bytes, which grow and shrink in place. */
+class Content {
+  #bytes: Buffer;
+  #length: number;
+
+  constructor(from: Buffer = Buffer.alloc(0)) {
+    this.#bytes = Buffer.from(from);
+    this.#length = from.length;
+  }
+
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  apply({ kind, offset, data }: FileOperation): void {
+    const end = offset + data.length;
+    if (end > this.#bytes.length) {
+      const grown = Buffer.alloc(end * 2);
+      this.bytes.copy(grown);
+      this.#bytes = grown;
+    }
+    if (kind === "write") this.#bytes.set(data, offset);
+    else this.#bytes.fill(0, offset);
+    this.#length = kind === "write" ? Math.max(this.#length, end) : offset;
+  }
+}
+
 /** A file as the disk has it: what is certain, and what came after. */
 interface DiskFile {
-  content: Buffer;
+  readonly content: Content;
   pending: FileOperation[];
   /** Its name is on the disk; otherwise it may be gone as a whole. */
   nameIsSafe: boolean;
@@ -55,23 +82,23 @@ export function filesAfterLoss(
   const disk = new Map<string, DiskFile>();
   for (const operation of operations.slice(0, count)) take(disk, operation);
   const files = new Map<string, Buffer>();
-  for (const [path, file] of disk) {
-    if (!file.nameIsSafe && (random === undefined || random.oneIn(2))) continue;
-    let { content } = file;
-    // A writer that has given up a run of writes loses them all; else each may be lost by itself.
+  for (const [path, { content, pending, nameIsSafe }] of disk) {
+    if (!nameIsSafe && (random === undefined || random.oneIn(2))) continue;
+    // In one mood all that is pending is lost, in others each write by itself, or nothing.
     const mood = random?.below(4) ?? 0;
-    for (const write of file.pending) {
+    for (const write of pending) {
       if (random === undefined || mood === 0 || (mood < 3 && random.oneIn(2))) continue;
-      content = apply(content, random.oneIn(8) ? torn(write, random) : write);
+      content.apply(random.oneIn(8) ? torn(write, random) : write);
     }
-    files.set(path, content);
+    files.set(path, content.bytes);
   }
   return files;
 }
 
 function take(disk: Map<string, DiskFile>, operation: FileOperation): void {
   const { kind, path } = operation;
-  const file = disk.get(path) ?? { content: Buffer.alloc(0), pending: [], nameIsSafe: false };
+  const known = disk.get(path);
+  const file = known ?? { content: new Content(), pending: [], nameIsSafe: false };
   switch (kind) {
     case "create":
       disk.set(path, file);
@@ -83,21 +110,13 @@ function take(disk: Map<string, DiskFile>, operation: FileOperation): void {
       break;
     case "sync":
       for (const [name, each] of disk) if (dirname(name) === path) each.nameIsSafe = true;
-      for (const write of file.pending) file.content = apply(file.content, write);
+      for (const write of file.pending) file.content.apply(write);
       file.pending = [];
       break;
     case "unlink":
       disk.delete(path);
       break;
   }
-}
-
-function apply(content: Buffer, { kind, offset, data }: FileOperation): Buffer {
-  const size = kind === "truncate" ? offset : Math.max(content.length, offset + data.length);
-  const changed = Buffer.alloc(size);
-  content.copy(changed);
-  if (kind === "write") changed.set(data, offset);
-  return changed;
 }
 
 /** Only some sectors of a write reach the disk. */

@@ -4,77 +4,25 @@
  */
 import { Prng } from "@dejavm/base";
 import { CHUNK_BYTES, PAGE_BYTES, position, ticks } from "@dejavm/machine";
-import { type Segment, type TracePoint, TraceWriter } from "@dejavm/trace";
-import { HOST_CODECS } from "../host-codecs.ts";
 import {
   type CheckpointId,
   finish,
   type LineageId,
   type LineageWriter,
   type LogStore,
-  type NewCheckpoint,
 } from "../log-store.ts";
+import { pageBytes, TestTrace } from "./test-trace.ts";
 
 /** The lineage that the workload writes to. */
-export const WORKLOAD_LINEAGE = "workload-lineage" as LineageId;
+const WORKLOAD_LINEAGE = "workload-lineage" as LineageId;
 /** How many steps there are. */
 export const WORKLOAD_STEPS = 60;
 const MEMORY_PAGES = 512;
 /** Small enough for retention to have something to do. */
-const MAX_BYTES = 600_000;
-
-/** The trace of the workload. */
-export class WorkloadTrace {
-  readonly #made: Segment[] = [];
-  readonly #writer = new TraceWriter({
-    hasher: HOST_CODECS,
-    at: { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) },
-  });
-
-  segment(sequence: number): Segment {
-    while (this.#made.length <= sequence) {
-      const i = this.#made.length;
-      const prng = new Prng(i);
-      const bytes = prng.fill(new Uint8Array(1 + prng.below(800)));
-      const at = position(BigInt(i) * 1000n + 1n);
-      const event = { kind: "console", port: "uart", bytes } as const;
-      this.#writer.append({ kind: "input", position: at, idleTicks: undefined, event });
-      this.#writer.append({ kind: "frontier", position: at, idleTicks: ticks(BigInt(i)) });
-      const made = this.#writer.seal();
-      if (made !== undefined) this.#made.push(made);
-    }
-    const found = this.#made[sequence];
-    if (found === undefined) throw new Error(`no segment ${sequence}`);
-    return found;
-  }
-
-  /** Where the trace goes on at a unit. */
-  pointAt(sequence: number): TracePoint {
-    const { header } = this.segment(sequence);
-    const chain = sequence === 0 ? new Uint8Array(32) : this.segment(sequence - 1).header.chain;
-    return { sequence, ...header.from, chain };
-  }
-
-  /** A checkpoint's beginning, for tests that do not care. */
-  checkpointAt(sequence: number, parent?: CheckpointId): NewCheckpoint {
-    return {
-      position: position(BigInt(sequence) * 1000n),
-      ticks: ticks(BigInt(sequence)),
-      trace: this.pointAt(sequence),
-      memoryPages: 1024,
-      state: Uint8Array.of(sequence & 0xff, 7),
-      ...(parent === undefined ? {} : { parent }),
-    };
-  }
-}
-
-/** Pages that differ by `seed`, one after the other. */
-export function pageBytes(count: number, seed: number): Uint8Array {
-  return new Prng(seed).fill(new Uint8Array(count * PAGE_BYTES));
-}
+const MAX_BYTES = 1_200_000;
 
 /** What a store must hold after some steps. */
-export interface WorkloadState {
+interface WorkloadState {
   readonly units: number;
   readonly epoch: number;
   readonly reports: number;
@@ -97,7 +45,7 @@ function kindOf(step: number): StepKind {
 const UNITS_PER_APPEND = 9;
 
 /** What is there after the first `steps` steps. */
-export function expectedState(steps: number): WorkloadState {
+function expectedState(steps: number): WorkloadState {
   let state: WorkloadState = { units: 0, epoch: 0, reports: 0, checkpointStep: undefined };
   for (let step = 0; step < steps; step++) {
     const kind = kindOf(step);
@@ -115,7 +63,7 @@ function changedPages(step: number): Uint32Array {
 }
 
 /** A page of the newest checkpoint after the step. */
-export function expectedPage(page: number, checkpointStep: number): Uint8Array {
+function expectedPage(page: number, checkpointStep: number): Uint8Array {
   for (let step = checkpointStep; step >= 0; step--) {
     const at = kindOf(step) === "checkpoint" ? changedPages(step).indexOf(page) : -1;
     if (at !== -1) return pageBytes(40, step + 1).slice(at * PAGE_BYTES, (at + 1) * PAGE_BYTES);
@@ -127,7 +75,7 @@ export function expectedPage(page: number, checkpointStep: number): Uint8Array {
 export class Workload {
   readonly #store: LogStore;
   readonly #writer: LineageWriter;
-  readonly #trace = new WorkloadTrace();
+  readonly #trace = new TestTrace();
 
   constructor(store: LogStore) {
     this.#store = store;
