@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { configure, repeatable } from "./command-help.ts";
 import { addLogCommands } from "./log/program.ts";
+import { addReplayCommands, addTraceCommands } from "./replay/program.ts";
 import type { RunOptions } from "./run/options.ts";
 
 const STATUSES = `
@@ -33,7 +34,8 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
-  addLogCommands(program, setStatus);
+  addTraceCommands(addLogCommands(program, setStatus), setStatus);
+  addReplayCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;

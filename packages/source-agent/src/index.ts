@@ -1,6 +1,7 @@
 /** The public face of `@dejavm/source-agent`: recorded machines, and giving one to another host. */
 export { DEFAULT_REPLAY_LIMIT_MS } from "./checkpoint-schedule.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { forkVm } from "./driver/fork.ts";
 export {
   createNamedVm,
   findNamedVm,
@@ -14,6 +15,13 @@ export {
   type RecordingState,
   type RecoveredFrom,
 } from "./driver/recorded-vm.ts";
+export {
+  type ReplayGoal,
+  StoredReplay,
+  type StoredReplayOptions,
+  type StoredReplayProgress,
+  type StoredReplayResult,
+} from "./driver/stored-replay.ts";
 export type { SourceAgentErrorCode } from "./errors.ts";
 export {
   decodeVmConfig,

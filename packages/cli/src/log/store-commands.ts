@@ -212,7 +212,8 @@ export async function importFrom(file: string, options: ImportOptions): Promise<
   }
 }
 
-function storeDirectory({ stateDir }: LogOptions): string {
+/** Where the store is. */
+export function storeDirectory({ stateDir }: LogOptions): string {
   if (stateDir !== undefined) return join(resolve(stateDir), "store");
   const home = process.env["XDG_STATE_HOME"];
   const base = home === undefined || home === "" ? join(homedir(), ".local/state") : home;
@@ -229,7 +230,8 @@ function openToRead(options: LogOptions): LogStore | undefined {
   }
 }
 
-function findIn(store: LogStore, name: string): LineageInfo {
+/** Throws E_STORE_UNKNOWN. */
+export function findIn(store: LogStore, name: string): LineageInfo {
   const info = store.findLineage(name);
   if (info !== undefined) return info;
   throw new CodedError("E_STORE_UNKNOWN", `there is no recorded machine ${name}`, {

@@ -41,7 +41,11 @@ export async function connectNetwork(
       const { policy, capturePath } = plan;
       const gateway = await Gateway.start({ policy, capturePath, onNotice });
       return {
-        connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
+        connect: (vm) => {
+          gateway.plug((frame) => vm.sendFrame(frame));
+          // A fork's cable was pulled out.
+          vm.setLink(true);
+        },
         send: (frame) => gateway.sendFrame(frame),
         close: () => void gateway.close(),
       };
