@@ -27,7 +27,7 @@ const config: KnipConfig = {
     "packages/log-store": {
       entry: ["src/test-support/torture-child.ts"],
       project: ["src/**/*.ts"],
-      ignoreBinaries: ["cc"],
+      ignoreBinaries: ["cc", "mount", "umount"],
     },
     // The worker is started by its file name.
     "packages/vm": {

@@ -5,4 +5,9 @@ export {
   type ProgramResult,
   runEngineBench,
 } from "./engine.ts";
+export {
+  type LogStoreBenchOptions,
+  type LogStoreBenchResult,
+  runLogStoreBench,
+} from "./log-store.ts";
 export { engineTable } from "./table.ts";

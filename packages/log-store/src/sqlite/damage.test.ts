@@ -114,7 +114,7 @@ describe("[LS11] what is no store of ours", () => {
 });
 
 describe("[LS11] damage", () => {
-  it("every flipped bit in the database is found by verify, or has no meaning", () => {
+  it("every flipped bit is found by verify, or has no meaning", () => {
     fill(20);
     const whole = openLogStore(directory);
     const want = everything(whole);
