@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import type { RunOptions } from "./run/options.ts";
+import type { WanOptions } from "./wan-command.ts";
 
 const STATUSES = `
 Exit status:
@@ -31,6 +32,7 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
+  addWan(program);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -125,6 +127,35 @@ function addImage(program: Command): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm image rm debian");
   for (const command of [build, list, remove]) configure(command);
+}
+
+function addWan(program: Command): void {
+  const wan = program
+    .command("wan")
+    .description("A wide-area path on this host: delay, rate, queue, stalls and cuts for TCP")
+    .requiredOption("--listen <address>", "HOST:PORT (port 0: any), or unix:PATH")
+    .requiredOption("--to <address>", "where it leads: HOST:PORT or unix:PATH")
+    .option(
+      "--profile <name>",
+      "metro, continental, intercontinental or a JSON file",
+      "continental",
+    )
+    .option("--seed <number>", "decides jitter and which segments stall (default: random)")
+    .option("--json", "a line of JSON on stdout for each thing to tell")
+    .action(async (options: WanOptions) => {
+      const { wan: action } = await import("./wan-command.ts");
+      await action(options);
+    })
+    .addHelpText(
+      "after",
+      `
+Standard input takes lines: \`stats\`, or a step such as {"do":"cut","forMs":1000}.
+
+Examples:
+  dejavm wan --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --profile intercontinental
+  dejavm wan --listen unix:wan.sock --to unix:target.sock --profile lossy.json --json`,
+    );
+  configure(wan);
 }
 
 function addBench(program: Command, setStatus: (status: number) => void): void {
