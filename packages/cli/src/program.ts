@@ -1,6 +1,8 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { addAgentCommands } from "./agent/program.ts";
+import { configure, repeatable } from "./command-help.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
 
@@ -32,6 +34,7 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
+  addAgentCommands(program, setStatus);
   addWan(program);
   addBench(program, setStatus);
   addDemo(program, setStatus);
@@ -43,6 +46,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .command("run")
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
+    .option("--name <name>", "make it known to ps, console, exec, stop, port")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
     .option("--kernel <file>", "boot this Linux kernel instead of an image")
@@ -185,30 +189,6 @@ function addDemo(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm demo");
   configure(demo);
-}
-
-/** Errors of the command line look like all others. */
-function configure(command: Command): void {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) => {
-      const message =
-        text
-          .replace(/^error: /, "")
-          .trim()
-          .split("\n")[0] ?? "";
-      write(`dejavm: E_USAGE ${message}\n  hint: see '${pathOf(command)} --help'\n`);
-    },
-  });
-}
-
-function pathOf(command: Command): string {
-  const parent = command.parent;
-  return parent === null ? command.name() : `${pathOf(parent)} ${command.name()}`;
-}
-
-function repeatable(flags: string, description: string): Option {
-  const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
-  return new Option(flags, description).default([], "none").argParser(collect);
 }
 
 function version(): string {

@@ -4,6 +4,8 @@ import { usageError } from "../errors.ts";
 
 /** Texts as they were given; undefined: not given. */
 export interface RunOptions {
+  /** What the machine is called by other commands. */
+  readonly name?: string;
   readonly memory?: string;
   readonly disk: readonly string[];
   readonly kernel?: string;
@@ -32,6 +34,7 @@ export type BootSource = "image" | "kernel" | "firmware" | "elf" | "snapshot";
 /** Which source the options name; E_USAGE where they contradict each other. */
 export function bootSource(image: string | undefined, options: RunOptions): BootSource {
   const { elf, from, firmware, kernel } = options;
+  if (options.exec !== undefined) refuse("--exec", { "--name": options.name });
   if (elf !== undefined) {
     refuse("--elf", { IMAGE: image, "--from": from, "--kernel": kernel, "--firmware": firmware });
     refuse("--elf", { "--initrd": options.initrd, "--exec": options.exec });

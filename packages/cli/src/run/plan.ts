@@ -37,6 +37,7 @@ export interface RunPlan {
   readonly spec: StartSpec;
   /** Name for messages and snapshots. */
   readonly image: string;
+  readonly memoryBytes: number;
   /** Console that the keyboard is connected to. */
   readonly keyboard: Keyboard;
   /** Unix socket of the network helper. */
@@ -73,6 +74,7 @@ export async function planRun(image: string | undefined, options: RunOptions): P
       ...pace,
     },
     image: boot.name,
+    memoryBytes,
     keyboard: keyboardFor(boot.config.commandLine),
     netPath,
   };
@@ -173,6 +175,7 @@ async function planFromSnapshot(
       ...pacing(options, { usual: "live", origin: description.position }),
     },
     image: description.image,
+    memoryBytes: description.memoryBytes,
     keyboard: description.keyboard,
     netPath,
   };

@@ -1,9 +1,10 @@
 /** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
+import type { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
 import { type EndReport, NetStream, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
-import type { GuestExec } from "./exec.ts";
+import type { NamedRun } from "./named.ts";
 import type { RunOptions } from "./options.ts";
 import { planRun, type RunPlan } from "./plan.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
@@ -34,6 +35,7 @@ class Session {
   #vm: VirtualMachine | undefined;
   #net: NetStream | undefined;
   #exec: GuestExec | undefined;
+  #named: NamedRun | undefined;
   #host: HostReason | undefined;
   #typedBytes = 0;
   #tail = Buffer.alloc(0);
@@ -62,6 +64,7 @@ class Session {
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
     this.#connectNetwork(vm);
+    await this.#serveByName(vm);
     let command: Promise<void> | undefined;
     if (exec === undefined) this.#openConsole();
     else command = this.#runCommand(vm, exec);
@@ -83,10 +86,23 @@ class Session {
     for (const name of SIGNALS) process.off(name, this.#onSignal);
     this.#exec?.close();
     this.#net?.close();
+    void this.#named?.close();
     this.#terminal.close();
   }
 
   #failure: Error | undefined;
+
+  async #serveByName(vm: VirtualMachine): Promise<void> {
+    const { name } = this.#options;
+    if (name === undefined) return;
+    const { serveNamedRun } = await import("./named.ts");
+    try {
+      this.#named = await serveNamedRun(name, this.#plan, vm);
+    } catch (error) {
+      await vm.stop();
+      throw error;
+    }
+  }
 
   /** The machine is to end; with `--save` it is saved where it ends. */
   #finish(host: HostReason): void {
@@ -147,6 +163,7 @@ class Session {
   #taken(port: ConsolePort, bytes: number): void {
     if (port === "agent") {
       this.#exec?.taken(bytes);
+      this.#named?.vm.taken(port, bytes);
       return;
     }
     this.#typedBytes -= bytes;
@@ -156,7 +173,8 @@ class Session {
   }
 
   #output(port: ConsolePort, bytes: Uint8Array): void | Promise<void> {
-    if (port === "agent") return this.#exec?.receive(bytes);
+    const named = this.#named?.vm.output(port, bytes);
+    if (port === "agent") return this.#exec?.receive(bytes) ?? named;
     if (this.#options.exec === undefined) return this.#terminal.write(bytes);
     this.#tail = Buffer.concat([this.#tail, bytes]).subarray(-TAIL_BYTES);
     return this.#options.verbose === true ? writeFully(process.stderr, bytes) : undefined;
@@ -200,7 +218,7 @@ class Session {
 
   async #runCommand(vm: VirtualMachine, command: string): Promise<void> {
     try {
-      const { GuestExec } = await import("./exec.ts");
+      const { GuestExec } = await import("@dejavm/agent");
       const guest = new GuestExec();
       this.#exec = guest;
       void vm.ended.then(
@@ -214,12 +232,12 @@ class Session {
         stderr: (bytes) => writeFully(process.stderr, bytes),
       });
       if (!this.#terminal.interactive) {
-        this.#terminal.open((bytes) => guest.stdin(Uint8Array.from(bytes)));
-        process.stdin.once("end", () => guest.stdin(undefined));
+        this.#terminal.open((bytes) => running.stdin(Uint8Array.from(bytes)));
+        process.stdin.once("end", () => running.stdin(undefined));
       } else {
-        guest.stdin(undefined);
+        running.stdin(undefined);
       }
-      this.#finish({ kind: "exec", status: await running });
+      this.#finish({ kind: "exec", status: await running.status });
     } catch (error) {
       if (this.#host !== undefined) return;
       this.#failure = error instanceof Error ? error : new Error(String(error));
