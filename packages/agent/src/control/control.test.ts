@@ -15,6 +15,8 @@ import { findVmNamed, findVms, runSocket } from "./discovery.ts";
 import { ControlServer } from "./server.ts";
 import { vmRoutes, vmStreams } from "./vm-routes.ts";
 
+const servers: ControlServer[] = [];
+
 async function serve(stateDir: string, ...vms: readonly RunningVm[]): Promise<ControlClient> {
   prepareStateDirectory(stateDir);
   const socketPath = runSocket(stateDir, vms[0]?.name ?? "none");
@@ -28,6 +30,7 @@ async function serve(stateDir: string, ...vms: readonly RunningVm[]): Promise<Co
     streams: vmStreams(directory),
     onDefect: () => undefined,
   });
+  servers.push(server);
   atEnd(() => server.close());
   return new ControlClient(socketPath);
 }
@@ -110,6 +113,19 @@ describe("machines at a control socket", () => {
     });
     // Stopping what has ended is no error.
     await client.ask(post("/v1/vms/web/stop"));
+  });
+
+  test("a request under way is answered though the server closes", async () => {
+    const machine = new FakeMachine();
+    machine.obeys = false;
+    const stateDir = temporaryDirectory();
+    const client = await serve(stateDir, fakeVm("web", machine));
+    const stopped = client.ask(post("/v1/vms/web/stop"));
+    await expect.poll(() => machine.powerButtons).toBe(1);
+    const closed = servers.at(-1)?.close();
+    await machine.stop();
+    expect(await stopped).toEqual({});
+    await closed;
   });
 
   test("a machine that failed says why", async () => {

@@ -7,6 +7,7 @@ import { chmodSync, unlinkSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createConnection } from "node:net";
 import type { Duplex } from "node:stream";
+import { setTimeout } from "node:timers/promises";
 import { CodedError } from "@dejavm/base";
 import { WebSocketServer } from "ws";
 import { agentError } from "../errors.ts";
@@ -24,6 +25,7 @@ export interface ControlServerOptions {
   readonly onDefect: (error: unknown) => void;
 }
 
+const CLOSE_PATIENCE_MS = 1000;
 /** Largest message of a console or a command. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 
@@ -31,6 +33,8 @@ const MAX_MESSAGE_BYTES = 1024 * 1024;
 export class ControlServer {
   readonly #options: ControlServerOptions;
   readonly #server: Server;
+  /** Requests that are not answered yet. */
+  readonly #serving = new Set<Promise<void>>();
   readonly #sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,
@@ -39,7 +43,10 @@ export class ControlServer {
 
   private constructor(options: ControlServerOptions) {
     this.#options = options;
-    this.#server = createServer((request, response) => void this.#serve(request, response));
+    this.#server = createServer((request, response) => {
+      const served = this.#serve(request, response).finally(() => this.#serving.delete(served));
+      this.#serving.add(served);
+    });
     this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
@@ -61,7 +68,12 @@ export class ControlServer {
     return server;
   }
 
+  /** Requests under way are answered first, unless that takes longer than a second. */
   async close(): Promise<void> {
+    const patience = new AbortController();
+    const tooLong = setTimeout(CLOSE_PATIENCE_MS, undefined, patience).catch(() => undefined);
+    await Promise.race([Promise.allSettled(this.#serving), tooLong]);
+    patience.abort();
     for (const socket of this.#sockets.clients) socket.terminate();
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => {
@@ -76,12 +88,12 @@ export class ControlServer {
       const answer = await found.route.handle(found.parameters, body);
       const text = typeof answer === "string";
       response.setHeader("content-type", text ? "text/plain; version=0.0.4" : "application/json");
-      response.end(text ? answer : JSON.stringify(answer ?? {}));
+      await send(response, text ? answer : JSON.stringify(answer ?? {}));
     } catch (error) {
       if (!(error instanceof CodedError)) this.#options.onDefect(error);
       response.statusCode = httpStatus(error);
       response.setHeader("content-type", "application/json");
-      response.end(JSON.stringify(toFailure(error)));
+      await send(response, JSON.stringify(toFailure(error)));
     }
   }
 
@@ -97,6 +109,14 @@ export class ControlServer {
       }
     });
   }
+}
+
+/** Settles when the answer has left, or cannot any more. */
+function send(response: ServerResponse, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    response.once("close", resolve);
+    response.end(text, resolve);
+  });
 }
 
 async function readBody(request: IncomingMessage): Promise<unknown> {

@@ -71,6 +71,7 @@ class Session {
     const end = await vm.ended;
     // A guest that ended before its command did is a failure, which this finds.
     await command;
+    await this.#named?.close();
     const wallSeconds = (performance.now() - startedAt) / 1000;
     this.close();
     this.#explain(end);
@@ -86,7 +87,6 @@ class Session {
     for (const name of SIGNALS) process.off(name, this.#onSignal);
     this.#exec?.close();
     this.#net?.close();
-    void this.#named?.close();
     this.#terminal.close();
   }
 
