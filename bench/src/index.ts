@@ -5,4 +5,5 @@ export {
   type ProgramResult,
   runEngineBench,
 } from "./engine.ts";
+export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

@@ -113,7 +113,7 @@ describe("a client", () => {
     sockets[0]?.destroy();
     await client.stop();
     await expect.poll(() => client.report.connected).toBe(false);
-    await expect(client.lost("same-connection")).rejects.toThrow();
+    await expect(client.lost("same-connection")).rejects.toThrow("closed");
     expect(await client.lost("new-connection")).toBe(0);
   });
 });

@@ -21,5 +21,6 @@ export { ControlServer } from "./control/server.ts";
 export { type VmDirectory, vmRoutes, vmStreams } from "./control/vm-routes.ts";
 export { makeLog } from "./log.ts";
 export { prepareStateDirectory, stateDirectory } from "./state-dir.ts";
+export { gatewayForwards } from "./vm/gateway-forwards.ts";
 export { type ExecSinks, GuestExec, type RunningCommand } from "./vm/guest-exec.ts";
 export { type ForwardControl, RunningVm } from "./vm/running-vm.ts";

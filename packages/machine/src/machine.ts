@@ -7,7 +7,14 @@ import { AssertionError, assert, unreachable } from "@dejavm/base";
 import { Board } from "./board/board.ts";
 import { type BootPlan, planBoot } from "./board/boot.ts";
 import { handleSbi, type SbiResult } from "./board/sbi.ts";
-import type { ConsolePort, Missing, MissingBlock, Output, State } from "./device/device.ts";
+import {
+  type ConsolePort,
+  type Missing,
+  type MissingBlock,
+  type Output,
+  PAGE_BYTES,
+  type State,
+} from "./device/device.ts";
 import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
@@ -18,6 +25,7 @@ import {
   type InputEvent,
   type InputResult,
   type MachineConfig,
+  type Place,
   type Position,
   position,
   type StopReason,
@@ -98,6 +106,9 @@ export class Machine {
   #outputs: PositionedOutput[] = [];
   #missing: Missing | undefined;
   #power: PowerState = { kind: "on" };
+  #breakpoints: ReadonlySet<bigint> = new Set();
+  /** Where the machine stopped at a breakpoint: running again goes past it. */
+  #stoppedAt: Position | undefined;
 
   private constructor(config: RestoreConfig, plan: BootPlan | undefined, options: MachineOptions) {
     this.#core = new HartCore(
@@ -109,6 +120,7 @@ export class Machine {
         watch: (address, size, write) => this.#ram.noteAccess(address, size, write),
         htif: () => this.#pollHtif(),
         dropStaleCode: () => this.#ram.dropStaleCode(),
+        atBreakpoint: () => this.#breakpoints.has(this.pc) && this.#stoppedAt !== this.position,
       },
       options.jit ?? DEFAULT_POLICY,
     );
@@ -191,6 +203,14 @@ export class Machine {
     return ticks(this.#board.ticks);
   }
 
+  /** Where the execution stands; `run` to the position, then `passIdle`, comes back to it. */
+  get place(): Place {
+    const { position, ticks } = this;
+    const core = this.#core;
+    const idle = core.get32("waiting") === 1 || core.get64("idlePosition") === position;
+    return { position, idleTicks: idle ? ticks : undefined };
+  }
+
   /** Where the hart will execute next, unsigned. */
   get pc(): bigint {
     return this.#core.get64("pc");
@@ -215,6 +235,33 @@ export class Machine {
       const reason = this.#exitReason(code);
       if (reason !== undefined) return this.#stopped(reason);
     }
+  }
+
+  /**
+   * Virtual time goes on to `until` while the hart waits, and nothing executes. Ends early, at its
+   * time, with what wakes the hart; a hart that does not wait stays as it is.
+   */
+  passIdle(until: Ticks): void {
+    const core = this.#core;
+    this.#settle();
+    while (core.get32("waiting") === 1 && this.ticks < until) {
+      const wake = BigInt.asUintN(64, core.exports.wake_time());
+      this.#board.setTime(wake < until ? wake : until);
+      this.#settle();
+    }
+  }
+
+  /**
+   * Does what the next `run` would do first, at the present place: a device's alarm rings, the
+   * hart wakes. A state then tells nothing of how often it was looked at.
+   */
+  #settle(): void {
+    const core = this.#core;
+    this.#board.updateDeadline();
+    if (this.ticks >= core.get64("deviceTimer")) this.#board.tick();
+    if (core.get32("waiting") === 0) return;
+    const awake = core.exports.pending(this.position) & core.get64("mie");
+    if (awake !== 0n) core.set32("waiting", 0);
   }
 
   #stopped(reason: StopReason): StopReason {
@@ -249,6 +296,7 @@ export class Machine {
         core.set32("stopRequest", 0);
         return this.#missing === undefined ? undefined : this.#takeMissing();
       case EXIT.breakpoint:
+        this.#stoppedAt = this.position;
         return { kind: "breakpoint", pc: this.pc };
       default:
         throw new AssertionError(`generated code returned ${code}`);
@@ -368,6 +416,7 @@ export class Machine {
     if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     if (event.kind === "clock") this.#setClock(event);
+    this.#settle();
     this.#board.flushOutputs();
     return { kind: "accepted" };
   }
@@ -478,6 +527,20 @@ export class Machine {
     this.#ram.watch(ranges);
   }
 
+  /**
+   * The machine stops with `breakpoint` in front of an instruction that begins at one of these
+   * virtual addresses, unsigned; running again executes it. They replace those set before. What
+   * the guest sees is the same with breakpoints and without.
+   */
+  setBreakpoints(addresses: readonly bigint[]): void {
+    for (const at of addresses) {
+      assert(at >= 0n && at < 1n << 64n && at % 2n === 0n, `no instruction begins at ${at}`);
+    }
+    this.#breakpoints = new Set(addresses);
+    this.#core.set32("breakpoints", addresses.length > 0 ? 1 : 0);
+    this.#core.code.setBreakpoints(addresses.map((at) => Number(at % BigInt(PAGE_BYTES))));
+  }
+
   /** Gives a disk chunk its content; the caller has taken the dirty blocks before. */
   supplyBlock(block: MissingBlock, bytes: Uint8Array): void {
     this.#board.disk(block.disk).supply(block.chunk, bytes);
@@ -503,6 +566,7 @@ export class Machine {
 
   /** Everything but RAM pages and the contents of disk chunks. */
   save(): State {
+    this.#settle();
     return {
       version: STATE_VERSION,
       hart: saveHart(this.#core),
@@ -522,12 +586,14 @@ export class Machine {
     this.#digest.reset();
     this.#outputs = [];
     this.#missing = undefined;
+    this.#stoppedAt = undefined;
     this.#board.restore(reader.record("board"));
     restoreHart(this.#core, reader.record("hart"));
     reader.end();
     this.#board.afterRestore();
     this.#power = power === "power-off" ? { kind: power, status } : { kind: power };
     this.#core.set32("stopRequest", 0);
+    this.#core.set64("idlePosition", NEVER);
     this.#startHtif();
   }
 

@@ -1,7 +1,7 @@
 /** `dejavm run --name`: makes the machine known to `ps`, `console`, `exec`, `stop` and `port`. */
 import {
   ControlServer,
-  type ForwardControl,
+  gatewayForwards,
   prepareStateDirectory,
   RunningVm,
   runSocket,
@@ -10,6 +10,7 @@ import {
   vmStreams,
 } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
+import type { Gateway } from "@dejavm/gateway";
 import type { VirtualMachine } from "@dejavm/vm";
 import type { RunPlan } from "./plan.ts";
 
@@ -25,12 +26,13 @@ export async function serveNamedRun(
   name: string,
   plan: RunPlan,
   machine: VirtualMachine,
-  forwards?: ForwardControl,
+  gateway: Gateway | undefined,
 ): Promise<NamedRun> {
   const stateDir = stateDirectory();
   prepareStateDirectory(stateDir);
   const { image, keyboard, memoryBytes } = plan;
   const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
+  const forwards = gateway === undefined ? undefined : gatewayForwards(gateway);
   const vm = new RunningVm(facts, machine, forwards);
   const directory = { list: () => [vm], remove: () => Promise.reject(endsByItself(name)) };
   const server = await ControlServer.listen({

@@ -2,9 +2,10 @@
 import type { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
-import { type EndReport, NetStream, VirtualMachine } from "@dejavm/vm";
+import { type EndReport, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
 import type { NamedRun } from "./named.ts";
+import { connectNetwork, type NetworkCable } from "./network.ts";
 import type { RunOptions } from "./options.ts";
 import { planRun, type RunPlan } from "./plan.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
@@ -33,7 +34,7 @@ class Session {
   readonly #terminal: Terminal;
   readonly #escape = new EscapeParser();
   #vm: VirtualMachine | undefined;
-  #net: NetStream | undefined;
+  #net: NetworkCable | undefined;
   #exec: GuestExec | undefined;
   #named: NamedRun | undefined;
   #host: HostReason | undefined;
@@ -55,6 +56,7 @@ class Session {
     const { exec, json } = this.#options;
     for (const name of SIGNALS) process.on(name, this.#onSignal);
     const startedAt = performance.now();
+    this.#net = await connectNetwork(this.#plan.network, (line) => this.#terminal.notice(line));
     const vm = await VirtualMachine.start(this.#plan.spec, {
       onConsole: (port, bytes) => this.#output(port, bytes),
       onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
@@ -63,7 +65,7 @@ class Session {
     });
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
-    this.#connectNetwork(vm);
+    this.#net?.connect(vm);
     await this.#serveByName(vm);
     let command: Promise<void> | undefined;
     if (exec === undefined) this.#openConsole();
@@ -97,7 +99,7 @@ class Session {
     if (name === undefined) return;
     const { serveNamedRun } = await import("./named.ts");
     try {
-      this.#named = await serveNamedRun(name, this.#plan, vm);
+      this.#named = await serveNamedRun(name, this.#plan, vm, this.#net?.gateway);
     } catch (error) {
       await vm.stop();
       throw error;
@@ -130,15 +132,6 @@ class Session {
     const { position, fileBytes } = await vm.save({ path, image, keyboard, thenStop });
     const size = (fileBytes / 2 ** 20).toFixed(1);
     this.#terminal.notice(`saved ${path} at position ${position} (${size} MiB)`);
-  }
-
-  #connectNetwork(vm: VirtualMachine): void {
-    if (this.#plan.netPath === undefined) return;
-    this.#net = new NetStream(this.#plan.netPath, {
-      onFrame: (frame) => vm.sendFrame(frame),
-      onLink: (up) => vm.setLink(up),
-      onNotice: (line) => this.#terminal.notice(line),
-    });
   }
 
   #openConsole(): void {

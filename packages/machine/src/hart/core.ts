@@ -23,7 +23,8 @@ import {
   WASM_PAGE_BYTES,
   X_BASE,
 } from "./layout.ts";
-import { declareMmu, defineMmu } from "./mmu.ts";
+import { declareMmu } from "./mmu/functions.ts";
+import { defineMmu } from "./mmu/mmu.ts";
 import { FUSED_PAIRS } from "./pairs.ts";
 import { CodeCache } from "./predecode.ts";
 import { declareRegion, defineRegion } from "./region.ts";
@@ -44,6 +45,8 @@ export interface HartHost {
   dropStaleCode(): void;
   /** `tohost` may have been written. */
   htif(): void;
+  /** Whether a breakpoint is at pc that has not been stopped at yet. */
+  atBreakpoint(): boolean;
 }
 
 /** Functions of the generated module that the host calls. */
@@ -56,6 +59,9 @@ interface HartExports {
   refresh_mode(): void;
   refresh_float(): void;
   rebase_time(): void;
+  /** Pending interrupts at a position; when the earliest enabled timer fires. Both signed. */
+  pending(position: bigint): bigint;
+  wake_time(): bigint;
   walk(address: bigint, access: number): number;
   hash_page(address: number, seed: number): void;
 }
@@ -91,6 +97,8 @@ export class HartCore {
       predecode: (record: number) => this.code.predecode(record),
       allocate_slot: (page: number) => this.code.allocate(page),
       decode_cross: (slot: number, word: number) => this.code.decodeCross(slot, word),
+      at_breakpoint: () => (host.atBreakpoint() ? 1 : 0),
+      decode_under: (record: number) => (this.code.decodeUnder(record) ? 1 : 0),
       drop_code: (page: number) => {
         this.code.drop(page);
         host.dropStaleCode();
@@ -122,6 +130,7 @@ export class HartCore {
       exports,
       unfuse: (op) => (op < SINGLE_OPS ? op : opOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
       flush: () => this.exports.flush_tlb(),
+      hasBreakpoint: (offset) => this.code.hasBreakpoint(offset),
       requestPause: () => this.set32("stopRequest", 1),
     });
     this.#reset(policy.heatUnit);
@@ -206,7 +215,7 @@ export class HartCore {
     }
     this.set32("mode", 3);
     this.set32("epoch", 1);
-    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer"] as const) {
+    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer", "idlePosition"] as const) {
       this.set64(timer, NEVER);
     }
     this.set64("menvcfg", ENVCFG.ADUE);
@@ -276,6 +285,8 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     trap.refreshMode,
     trap.refreshFloat,
     trap.rebaseTime,
+    trap.pending,
+    trap.wakeTime,
   ]) {
     m.export(ref);
   }
@@ -287,6 +298,8 @@ function importHost(m: ModuleBuilder): HostFunctions {
     predecode: m.import("predecode", ["i32"]),
     allocateSlot: m.import("allocate_slot", ["i32"], "i32"),
     decodeCross: m.import("decode_cross", ["i32", "i32"]),
+    atBreakpoint: m.import("at_breakpoint", [], "i32"),
+    decodeUnder: m.import("decode_under", ["i32"], "i32"),
     firstWrite: m.import("first_write", ["i32"]),
     dropCode: m.import("drop_code", ["i32"]),
     mmioRead: m.import("mmio_read", ["i32", "i32"], "i32"),

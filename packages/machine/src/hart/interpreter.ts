@@ -54,7 +54,7 @@ import { get32, get64, type HartBuilder, set32, set64, tlbOffset } from "./build
 import type { CsrRef } from "./csr.ts";
 import { MSTATUS } from "./csr.ts";
 import { AUX, EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE } from "./layout.ts";
-import type { MmuFunctions } from "./mmu.ts";
+import type { MmuFunctions } from "./mmu/functions.ts";
 import type { RegionType } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, VARIANTS, type Variant } from "./variants.ts";
@@ -523,12 +523,12 @@ function dispatch(loop: Loop, context: ExecuteContext, pairs: readonly FusedPair
     f.br(jump);
   };
   handlers[OP.stop] = () => exitWith(EXIT.stepped, leave);
-  handlers[OP.cross] = () => exitWith(EXIT.cross, fault);
+  handlers[OP.cross] = () => exitWith(EXIT.prepare, fault);
   handlers[OP.illegal] = () => exitWith(EXIT.illegal, fault);
   handlers[OP.nop4] = () => skip(2);
   handlers[OP.nop2] = () => skip(1);
   handlers[OP.region] = () => enterRegion(loop, context);
-  handlers[OP.breakpoint] = () => exitWith(EXIT.breakpoint, fault);
+  handlers[OP.breakpoint] = () => exitWith(EXIT.prepare, fault);
   for (const variant of VARIANTS) {
     handlers.push(() => new RecordSem(loop, context, variant, { offset: 0, last: true }).emit());
   }

@@ -159,6 +159,8 @@ const SPECS = {
   skipLimit: t64,
   /** Idle: when the earliest enabled timer fires; -1: never. */
   idleDeadline: t64,
+  /** Position at which virtual time last passed without one, the hart waiting; all ones: none. */
+  idlePosition: t64,
   /** Virtual time at which a device wants to be looked at; all ones: never. */
   deviceTimer: t64,
   /** What hash_page computed. */
@@ -168,6 +170,10 @@ const SPECS = {
   epoch: t32,
   /** Entries of a block after which it is reported as hot, again and again. */
   heatUnit: t32,
+  /** 1: there are breakpoints. */
+  breakpoints: t32,
+  /** 1: a fetch that misses the TLB is left to the outer loop. */
+  deferFetch: t32,
   /** 1: there is a `tohost` word, which the host looks at after each instruction run alone. */
   htif: t32,
   /** Statistics. */
@@ -237,9 +243,9 @@ export const EXIT = {
   idle: 12,
   /** stopRequest was raised. */
   stop: 13,
-  /** The instruction straddles two pages. */
-  cross: 14,
-  /** The record at pc is a breakpoint. */
+  /** The record at pc must be prepared: its instruction straddles two pages or has a breakpoint. */
+  prepare: 14,
+  /** A breakpoint is at pc; its instruction has not happened. */
   breakpoint: 15,
   /** Virtual time has reached deviceTimer. */
   deviceTimer: 16,
@@ -359,7 +365,7 @@ export interface MemoryMap {
   readonly pageFlags: number;
   /** u32 per RAM page: epoch of the last write. */
   readonly pageEpochs: number;
-  /** i64 per page flagged as a page table: what it maps (mmu.ts, `tableInfo`). */
+  /** i64 per page flagged as a page table: what it maps (mmu/page-table.ts, `tableInfo`). */
   readonly pageTables: number;
   /** u32 per RAM page: linear address of its record slot, 0: none. */
   readonly pageSlots: number;
