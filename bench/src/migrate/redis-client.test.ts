@@ -70,7 +70,7 @@ async function fakeRedis(spoil: (key: string, value: Buffer | undefined) => Buff
   });
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
-  const options = { host: "127.0.0.1", port, keyCount: 250, valueBytes: 100, seed: 3 };
+  const options = { host: "127.0.0.1", port, keyCount: 30, valueBytes: 100, seed: 3 };
   const client = await RedisClient.start({ ...options, operationsPerSecond: 1000 });
   closers.push(() => client.close());
   return { client, sockets };
@@ -78,17 +78,18 @@ async function fakeRedis(spoil: (key: string, value: Buffer | undefined) => Buff
 
 async function workFor(client: RedisClient, operations: number): Promise<void> {
   client.work();
-  await expect.poll(() => client.report.operations).toBeGreaterThanOrEqual(operations);
+  const enough = { timeout: 15_000 };
+  await expect.poll(() => client.report.operations, enough).toBeGreaterThanOrEqual(operations);
   await client.stop();
 }
 
 describe("a client", () => {
   test("counts what was acknowledged and finds all of it", async () => {
     const { client } = await fakeRedis((_key, value) => value);
-    expect(client.report.acknowledged).toBe(250);
+    expect(client.report.acknowledged).toBe(30);
     await workFor(client, 40);
     const { acknowledged, operations, wrong, connected } = client.report;
-    expect(acknowledged).toBe(250 + Math.ceil(operations / 2));
+    expect(acknowledged).toBe(30 + Math.ceil(operations / 2));
     expect({ wrong, connected }).toEqual({ wrong: 0, connected: true });
     expect(await client.lost("same-connection")).toBe(0);
     expect(await client.lost("new-connection")).toBe(0);
@@ -103,8 +104,8 @@ describe("a client", () => {
     });
     expect(await client.lost("same-connection")).toBe(2);
     expect(await client.lost("new-connection")).toBe(2);
-    await workFor(client, 300);
-    expect(client.report.wrong).toBeGreaterThanOrEqual(0);
+    await workFor(client, 100);
+    expect(client.report.wrong).toBeGreaterThan(0);
   });
 
   test("knows that its connection has ended", async () => {
@@ -113,7 +114,7 @@ describe("a client", () => {
     sockets[0]?.destroy();
     await client.stop();
     await expect.poll(() => client.report.connected).toBe(false);
-    await expect(client.lost("same-connection")).rejects.toThrow("closed");
+    await expect(client.lost("same-connection")).rejects.toThrow(/closed|ECONNRESET/);
     expect(await client.lost("new-connection")).toBe(0);
   });
 });
