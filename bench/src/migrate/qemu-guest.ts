@@ -112,10 +112,7 @@ export class QemuGuest {
 }
 
 /** Asks every so often until `done` gives something. */
-export async function poll<T>(
-  everyMs: number,
-  done: () => Promise<T | undefined>,
-): Promise<T> {
+export async function poll<T>(everyMs: number, done: () => Promise<T | undefined>): Promise<T> {
   for (;;) {
     const value = await done();
     if (value !== undefined) return value;

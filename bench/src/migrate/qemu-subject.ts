@@ -1,12 +1,13 @@
 /**
  * QEMU's live migration of the benchmark's guest through the WAN rig, in the modes that are worth
  * comparing with. All with the return path on, as libvirt has it: the source then waits for the
- * target's word. The rig's end is a Unix socket, so what waits unsent in front of the path is small.
+ * target's word. The rig's end is a Unix socket, so what waits unsent in front of the path is
+ * small.
  */
 import { join } from "node:path";
 import { z } from "zod";
-import type { MoveResult, Subject } from "./subject.ts";
 import { type GuestFiles, poll, QemuGuest } from "./qemu-guest.ts";
+import type { MoveResult, Subject } from "./subject.ts";
 import { WanProcess } from "./wan-process.ts";
 
 /** A way to migrate with QEMU. */
@@ -159,7 +160,8 @@ export class QemuSubject implements Subject {
       const answer = await this.#source.qmp.command("query-migrate");
       const { status = "", ram } = statusSchema.parse(answer);
       if (status === "completed") return true;
-      if (status === "failed") throw new Error(`QEMU's migration failed: ${JSON.stringify(answer)}`);
+      if (status === "failed")
+        throw new Error(`QEMU's migration failed: ${JSON.stringify(answer)}`);
       if (!switched && status === "active") {
         const passed = ((ram?.normal ?? 0) + (ram?.duplicate ?? 0)) * PAGE_BYTES;
         if (mode.switchOver === "at-once" || passed >= (ram?.total ?? Infinity)) {

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
+import type { MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
@@ -184,6 +185,23 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
   configure(engine);
+  const migrate = bench
+    .command("migrate")
+    .description("Move a guest under load through the WAN rig, and watch its clients")
+    .addOption(repeatable("--workload <name>", "only idle, cpu, redis or dirty, repeatable"))
+    .addOption(repeatable("--profile <name>", "only that WAN profile, repeatable"))
+    .addOption(repeatable("--mode <name>", "only that mode of QEMU, repeatable"))
+    .option("--vs <system>", "measure qemu, too")
+    .option("--json", "report on stdout")
+    .action(async (options: MigrateBenchCommand) => {
+      const { benchMigrate } = await import("./bench-command.ts");
+      setStatus(await benchMigrate(options));
+    })
+    .addHelpText(
+      "after",
+      "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
+    );
+  configure(migrate);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

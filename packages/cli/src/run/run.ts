@@ -61,6 +61,7 @@ class Session {
       onConsole: (port, bytes) => this.#output(port, bytes),
       onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
       onFrame: (frame) => this.#net?.send(frame),
+      onReport: (report) => this.#named?.vm.handleReport(report),
       onLimit: () => this.#finish({ kind: "limit" }),
     });
     this.#vm = vm;
