@@ -4,6 +4,7 @@ import { Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
 import type { MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
+import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
 
@@ -37,6 +38,7 @@ ${STATUSES}`,
   addImage(program);
   addAgentCommands(program, setStatus);
   addWan(program);
+  addLogCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -47,7 +49,9 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .command("run")
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
-    .option("--name <name>", "make it known to ps, console, exec, stop, port")
+    .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
     .option("--kernel <file>", "boot this Linux kernel instead of an image")
@@ -98,6 +102,7 @@ Examples:
   dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
   dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with
   dejavm run --from debian.snapshot
+  dejavm run --name web -p 8080:80       the next time \`run --name web\` is enough
 ${STATUSES}`,
     );
   configure(command);
