@@ -23,4 +23,4 @@ export { makeLog } from "./log.ts";
 export { prepareStateDirectory, stateDirectory } from "./state-dir.ts";
 export { gatewayForwards } from "./vm/gateway-forwards.ts";
 export { type ExecSinks, GuestExec, type RunningCommand } from "./vm/guest-exec.ts";
-export { type ForwardControl, RunningVm } from "./vm/running-vm.ts";
+export { type ForwardControl, RunningVm, type VmFacts } from "./vm/running-vm.ts";

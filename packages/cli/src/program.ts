@@ -2,7 +2,9 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
+import type { MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
+import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
 
@@ -36,6 +38,7 @@ ${STATUSES}`,
   addImage(program);
   addAgentCommands(program, setStatus);
   addWan(program);
+  addLogCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -46,7 +49,9 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .command("run")
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
-    .option("--name <name>", "make it known to ps, console, exec, stop, port")
+    .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
     .option("--kernel <file>", "boot this Linux kernel instead of an image")
@@ -97,6 +102,7 @@ Examples:
   dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
   dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with
   dejavm run --from debian.snapshot
+  dejavm run --name web -p 8080:80       the next time \`run --name web\` is enough
 ${STATUSES}`,
     );
   configure(command);
@@ -184,6 +190,23 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
   configure(engine);
+  const migrate = bench
+    .command("migrate")
+    .description("Move a guest under load through the WAN rig, and watch its clients")
+    .addOption(repeatable("--workload <name>", "only idle, cpu, redis or dirty, repeatable"))
+    .addOption(repeatable("--profile <name>", "only that WAN profile, repeatable"))
+    .addOption(repeatable("--mode <name>", "only that mode of QEMU, repeatable"))
+    .option("--vs <system>", "measure qemu, too")
+    .option("--json", "report on stdout")
+    .action(async (options: MigrateBenchCommand) => {
+      const { benchMigrate } = await import("./bench-command.ts");
+      setStatus(await benchMigrate(options));
+    })
+    .addHelpText(
+      "after",
+      "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
+    );
+  configure(migrate);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

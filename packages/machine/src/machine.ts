@@ -256,6 +256,22 @@ export class Machine {
     return this.#core.get64("position") - this.#core.get64("traps");
   }
 
+  /** Whether the computer is switched off, or stands where its guest asked for a reset. */
+  get isOff(): boolean {
+    return this.#power.kind !== "on";
+  }
+
+  /** Switches a computer on that is off, as its reset would; it was made with `restart`. */
+  switchOn(): void {
+    assert(this.isOff && this.#restart !== undefined, "the machine is off and can boot");
+    this.#powerCycle(this.#restart);
+  }
+
+  /** Whether `switchOn` is possible. */
+  get canBoot(): boolean {
+    return this.#restart !== undefined;
+  }
+
   /** How often this object has switched the computer on again. */
   get restarts(): number {
     return this.#restarts;

@@ -115,6 +115,20 @@ describe("machines at a control socket", () => {
     await client.ask(post("/v1/vms/web/stop"));
   });
 
+  test("pause and resume, each only where it makes sense", async () => {
+    const client = await serve(temporaryDirectory(), fakeVm("web"));
+    const state = { code: "E_VM_STATE" };
+    await expect(client.ask(post("/v1/vms/web/resume"))).rejects.toMatchObject(state);
+    await client.ask(post("/v1/vms/web/pause"));
+    const answer = vmSummarySchema;
+    const paused = await client.ask({ method: "GET", path: "/v1/vms/web", answer });
+    expect(paused.state).toBe("paused");
+    await expect(client.ask(post("/v1/vms/web/pause"))).rejects.toMatchObject(state);
+    await client.ask(post("/v1/vms/web/resume"));
+    await client.ask(post("/v1/vms/web/stop"));
+    await expect(client.ask(post("/v1/vms/web/pause"))).rejects.toMatchObject(state);
+  });
+
   test("a request under way is answered though the server closes", async () => {
     const machine = new FakeMachine();
     machine.obeys = false;

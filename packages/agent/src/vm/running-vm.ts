@@ -4,7 +4,7 @@
  * its events on.
  */
 import type { ConsolePort } from "@dejavm/machine";
-import type { Keyboard, VirtualMachine } from "@dejavm/vm";
+import type { Keyboard, VirtualMachine, VmReport } from "@dejavm/vm";
 import type { StopRequest, VmState, VmSummary } from "../control/api.ts";
 import { agentError } from "../errors.ts";
 import { ConsoleHub, type ConsoleReader } from "./console-hub.ts";
@@ -34,8 +34,11 @@ export interface ForwardControl {
 /** What a running machine is asked for; `VirtualMachine` has it. */
 export type MachineHandle = Pick<
   VirtualMachine,
-  "sendConsole" | "pressPowerButton" | "stop" | "ended"
+  "sendConsole" | "pressPowerButton" | "request" | "stop" | "ended"
 >;
+
+/** Far from the ids that the machine's handle gives out itself. */
+const PAUSE_ID = 2 ** 40;
 
 /** See the head of this file. */
 export class RunningVm implements ControlledVm {
@@ -46,6 +49,8 @@ export class RunningVm implements ControlledVm {
   #exec: GuestExec | undefined;
   #state: VmState = "running";
   #notes: readonly string[] = [];
+  /** Settles when the machine has been paused, or goes on. */
+  #turning: PromiseWithResolvers<void> | undefined;
 
   constructor(facts: VmFacts, machine: MachineHandle, forwards?: ForwardControl) {
     this.#facts = facts;
@@ -134,12 +139,23 @@ export class RunningVm implements ControlledVm {
     await ended;
   }
 
+  /** What the machine reports besides its outputs. */
+  handleReport(report: VmReport): void {
+    if (report.kind !== "frozen" && report.kind !== "unfrozen") return;
+    if (report.id !== PAUSE_ID) return;
+    this.#state = report.kind === "frozen" ? "paused" : "running";
+    this.#turning?.resolve();
+    this.#turning = undefined;
+  }
+
   async pause(): Promise<void> {
-    throw this.#wrongState("pause");
+    if (this.#state !== "running") throw this.#wrongState("pause");
+    await this.#turn("freeze");
   }
 
   async resume(): Promise<void> {
-    throw this.#wrongState("resume");
+    if (this.#state !== "paused") throw this.#wrongState("resume");
+    await this.#turn("unfreeze");
   }
 
   async addForward(text: string): Promise<void> {
@@ -154,6 +170,15 @@ export class RunningVm implements ControlledVm {
       `${this.name} has no forward ${text}`,
       known === "" ? "it has none" : `it has ${known}`,
     );
+  }
+
+  async #turn(kind: "freeze" | "unfreeze"): Promise<void> {
+    const turning = this.#turning ?? Promise.withResolvers<void>();
+    if (this.#turning === undefined) {
+      this.#turning = turning;
+      this.#machine.request({ kind, id: PAUSE_ID });
+    }
+    await turning.promise;
   }
 
   get #ended(): boolean {
@@ -177,6 +202,8 @@ export class RunningVm implements ControlledVm {
   #end(state: "stopped" | "failed", notes: readonly string[]): void {
     this.#state = state;
     this.#notes = notes;
+    this.#turning?.reject(this.#wrongState("pause or resume"));
+    this.#turning = undefined;
     this.#exec?.fail(
       agentError(
         "E_GUEST_ENDED",

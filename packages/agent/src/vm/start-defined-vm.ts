@@ -3,8 +3,14 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Gateway, type NetworkPolicy, parseForward, parseRule } from "@dejavm/gateway";
 import { resolveImage } from "@dejavm/image";
-import type { ConsolePort } from "@dejavm/machine";
-import { fileError, inspectDiskFile, type StartSpec, VirtualMachine } from "@dejavm/vm";
+import type { BootConfig, ConsolePort } from "@dejavm/machine";
+import {
+  fileError,
+  inspectDiskFile,
+  type StartSpec,
+  VirtualMachine,
+  type VmReport,
+} from "@dejavm/vm";
 import type { VmDefinition } from "../control/api.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
 import { RunningVm } from "./running-vm.ts";
@@ -23,6 +29,7 @@ export async function startDefinedVm(definition: VmDefinition): Promise<RunningV
   const events = {
     onConsole: (port: ConsolePort, bytes: Uint8Array) => started.vm?.output(port, bytes),
     onConsoleTaken: (port: ConsolePort, bytes: number) => started.vm?.taken(port, bytes),
+    onReport: (report: VmReport) => started.vm?.handleReport(report),
     onFrame: (frame: Uint8Array) => gateway.sendFrame(frame),
   };
   let machine: VirtualMachine;
@@ -53,17 +60,19 @@ async function startSpec(definition: VmDefinition): Promise<StartSpec> {
   const disks = [image.disk, ...definition.disks].map((path) => inspectDiskFile(path));
   const commandLine = [image.manifest.commandLine, CONSOLE, definition.append].join(" ").trim();
   const { entropySeed } = definition;
+  const boot: BootConfig = {
+    kind: "linux",
+    kernel: read(image.kernel),
+    initrd: read(image.initrd),
+    commandLine,
+  };
   return {
+    restart: boot,
     source: {
       kind: "create",
       config: {
         memoryBytes: definition.memoryBytes,
-        boot: {
-          kind: "linux",
-          kernel: read(image.kernel),
-          initrd: read(image.initrd),
-          commandLine,
-        },
+        boot,
         disks: disks.map(({ sizeBytes }, index) => ({
           sizeBytes,
           readOnly: false,
@@ -81,7 +90,6 @@ async function startSpec(definition: VmDefinition): Promise<StartSpec> {
     engine: "auto",
     limit: undefined,
     digestAtEnd: false,
-    restartOnReset: true,
   };
 }
 

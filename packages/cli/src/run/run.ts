@@ -2,13 +2,13 @@
 import type { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
-import { type EndReport, VirtualMachine } from "@dejavm/vm";
+import type { EndReport, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
-import type { NamedRun } from "./named.ts";
+import { planStart, type Started, type Starter } from "./named.ts";
 import { connectNetwork, type NetworkCable } from "./network.ts";
 import type { RunOptions } from "./options.ts";
-import { planRun, type RunPlan } from "./plan.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
+import type { NamedRun } from "./serve-by-name.ts";
 import { hostTerminal, type Terminal, writeFully } from "./terminal.ts";
 
 /** Typed bytes that wait for the guest; above this the terminal is not read. */
@@ -19,8 +19,7 @@ const TAIL_LINES = 12;
 
 /** Gives the exit status. Throws what keeps the machine from running. */
 export async function run(image: string | undefined, options: RunOptions): Promise<number> {
-  const plan = await planRun(image, options);
-  const session = new Session(plan, options);
+  const session = new Session(await planStart(image, options), options);
   try {
     return await session.run();
   } finally {
@@ -29,10 +28,11 @@ export async function run(image: string | undefined, options: RunOptions): Promi
 }
 
 class Session {
-  readonly #plan: RunPlan;
+  readonly #plan: Starter;
   readonly #options: RunOptions;
   readonly #terminal: Terminal;
   readonly #escape = new EscapeParser();
+  #started: Started | undefined;
   #vm: VirtualMachine | undefined;
   #net: NetworkCable | undefined;
   #exec: GuestExec | undefined;
@@ -46,7 +46,7 @@ class Session {
     }
   };
 
-  constructor(plan: RunPlan, options: RunOptions) {
+  constructor(plan: Starter, options: RunOptions) {
     this.#plan = plan;
     this.#options = options;
     this.#terminal = hostTerminal(options.json === true ? process.stderr : process.stdout);
@@ -57,12 +57,18 @@ class Session {
     for (const name of SIGNALS) process.on(name, this.#onSignal);
     const startedAt = performance.now();
     this.#net = await connectNetwork(this.#plan.network, (line) => this.#terminal.notice(line));
-    const vm = await VirtualMachine.start(this.#plan.spec, {
-      onConsole: (port, bytes) => this.#output(port, bytes),
-      onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
-      onFrame: (frame) => this.#net?.send(frame),
-      onLimit: () => this.#finish({ kind: "limit" }),
-    });
+    const started = await this.#plan.start(
+      {
+        onConsole: (port, bytes) => this.#output(port, bytes),
+        onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
+        onFrame: (frame) => this.#net?.send(frame),
+        onReport: (report) => this.#named?.vm.handleReport(report),
+        onLimit: () => this.#finish({ kind: "limit" }),
+      },
+      (line) => this.#terminal.notice(line),
+    );
+    this.#started = started;
+    const { vm } = started;
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
     this.#net?.connect(vm);
@@ -88,6 +94,8 @@ class Session {
   close(): void {
     for (const name of SIGNALS) process.off(name, this.#onSignal);
     this.#exec?.close();
+    this.#started?.close();
+    this.#started = undefined;
     this.#net?.close();
     this.#terminal.close();
   }
@@ -95,11 +103,14 @@ class Session {
   #failure: Error | undefined;
 
   async #serveByName(vm: VirtualMachine): Promise<void> {
-    const { name } = this.#options;
-    if (name === undefined) return;
-    const { serveNamedRun } = await import("./named.ts");
+    const { name, exec } = this.#options;
+    // A command of our own has the guest's exec agent to itself.
+    if (name === undefined || exec !== undefined) return;
+    const { serveByName } = await import("./serve-by-name.ts");
+    const { image, keyboard, memoryBytes } = this.#plan;
     try {
-      this.#named = await serveNamedRun(name, this.#plan, vm, this.#net?.gateway);
+      const facts = { name, image, keyboard, memoryBytes };
+      this.#named = await serveByName(facts, vm, this.#net?.gateway);
     } catch (error) {
       await vm.stop();
       throw error;

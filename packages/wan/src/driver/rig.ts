@@ -169,7 +169,8 @@ export class WanRig {
     const { flow } = connection;
     const taken = (): void => {
       this.#path.taken(flow, direction, what.length, performance.now());
-      if (!this.#path.hungry(flow, direction)) this.#pumpSoon();
+      // The window has opened: what waited may be on its way now.
+      this.#pumpSoon();
     };
     if (socket === undefined || socket.destroyed) taken();
     else socket.write(what, taken);
