@@ -18,7 +18,10 @@ const config: KnipConfig = {
     },
     // Run by hand; started as a process.
     test: { entry: ["differential/main.ts", "machine/checkpoint-pause.ts"], project: ["**/*.ts"] },
-    bench: { entry: ["src/machine-child.ts"], project: ["src/**/*.ts"] },
+    bench: {
+      entry: ["src/machine-child.ts", "src/migrate/wan-child.ts"],
+      project: ["src/**/*.ts"],
+    },
     "packages/*": { project: ["src/**/*.ts"] },
     // Programs of the host that these start.
     "packages/debian": { project: ["src/**/*.ts"], ignoreBinaries: ["flock"] },

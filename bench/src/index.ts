@@ -10,4 +10,12 @@ export {
   type LogStoreBenchResult,
   runLogStoreBench,
 } from "./log-store.ts";
+export {
+  type MigrateBenchOptions,
+  type MigrateBenchResult,
+  type MigrateRun,
+  runMigrateBench,
+} from "./migrate/migrate-bench.ts";
+export { migrateTable } from "./migrate/migrate-table.ts";
+export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";
