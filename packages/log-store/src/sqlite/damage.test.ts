@@ -100,7 +100,7 @@ describe("[LS11] what is no store of ours", () => {
     }
   });
 
-  it("nothing there is E_STORE_UNKNOWN for reading; a file in the way is E_STORE_UNWRITABLE", () => {
+  it("nothing there is E_STORE_UNKNOWN for reading, a file in the way E_STORE_UNWRITABLE", () => {
     expect(codeOf(() => openLogStore(directory, { mode: "read" }))).toBe("E_STORE_UNKNOWN");
     writeFileSync(directory, "");
     expect(codeOf(() => openLogStore(directory))).toBe("E_STORE_UNWRITABLE");
