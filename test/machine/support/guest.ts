@@ -198,6 +198,13 @@ export class Guest {
   }
 }
 
+/** What an instruction changes besides memory; inputs and time may have come before it. */
+export function registers(machine: Machine): object {
+  const { timeTicks, timeFraction, timePosition, timeRate, waiting, mipLines, ...rest } =
+    machine.save().hart as State;
+  return rest;
+}
+
 /** sha256 over all of RAM. */
 function ramHash(machine: Machine): string {
   const hash = createHash("sha256");
