@@ -5,6 +5,8 @@
  *                             prints a MachineMeasurement as JSON
  *     machine-child boot KERNEL INITRD DISK MEMORY_MIB MARKER COMMAND_LINE
  *                             ends when the console shows MARKER; as `dejavm run` would run it
+ *
+ * The environment says which tiers execute: DEJAVM_BENCH_ENGINE is `interpreter` or `auto`.
  */
 import { readFileSync } from "node:fs";
 import {
@@ -15,12 +17,13 @@ import {
   type StopReason,
   ticks,
 } from "@dejavm/machine";
-import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
+import { enableBranchHints, engineOptions, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;
 enableBranchHints();
 
+const engine = process.env["DEJAVM_BENCH_ENGINE"] === "interpreter" ? "interpreter" : "auto";
 const FOR_EVER = ticks((1n << 62n) - 1n);
 
 function configuration(boot: BootConfig, memoryMib: string): MachineConfig {
@@ -51,7 +54,7 @@ function consoleText(machine: Machine): string {
 
 function runProgram(elf: string, memoryMib: string): void {
   const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
-  const machine = Machine.create(configuration(boot, memoryMib));
+  const machine = Machine.create(configuration(boot, memoryMib), engineOptions(engine));
   const reason = runToEnd(machine);
   const output = consoleText(machine).trim();
   if (reason.kind !== "power-off" || reason.status !== 0) {
@@ -84,6 +87,7 @@ async function boot(args: readonly string[]): Promise<void> {
       source: { kind: "create", config },
       disks: [diskFile],
       pace: "live",
+      engine,
       limit: undefined,
       digestAtEnd: false,
     },
