@@ -11,13 +11,15 @@
 import { readFileSync } from "node:fs";
 import {
   type BootConfig,
+  DEFAULT_POLICY,
   Machine,
   type MachineConfig,
+  NO_JIT,
   position,
   type StopReason,
   ticks,
 } from "@dejavm/machine";
-import { enableBranchHints, engineOptions, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
+import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;
@@ -54,7 +56,9 @@ function consoleText(machine: Machine): string {
 
 function runProgram(elf: string, memoryMib: string): void {
   const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
-  const machine = Machine.create(configuration(boot, memoryMib), engineOptions(engine));
+  const machine = Machine.create(configuration(boot, memoryMib), {
+    jit: engine === "interpreter" ? NO_JIT : DEFAULT_POLICY,
+  });
   const reason = runToEnd(machine);
   const output = consoleText(machine).trim();
   if (reason.kind !== "power-off" || reason.status !== 0) {

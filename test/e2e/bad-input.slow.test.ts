@@ -64,6 +64,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true }));
 
 const GOOD = loopForEver();
+const QCOW2 = Buffer.concat([Uint8Array.of(0x51, 0x46, 0x49, 0xfb), Buffer.alloc(508)]);
 const GARBAGE = new Prng(SEED).fill(new Uint8Array(20_000));
 
 /** What is refused: a title, the code, and the arguments, made when the test runs. */
@@ -106,11 +107,7 @@ const REFUSED: readonly (readonly [string, string, () => string[]])[] = [
   ["a disk of odd size", "E_DISK_SIZE", () => elfAnd("--disk", sparse("odd", 1000))],
   ["an empty disk", "E_DISK_SIZE", () => elfAnd("--disk", file("none", ""))],
   ["a disk larger than any", "E_DISK_SIZE", () => elfAnd("--disk", sparse("tib", 2 ** 40 + 512))],
-  [
-    "a disk that is not raw",
-    "E_DISK_FORMAT",
-    () => elfAnd("--disk", file("qcow2", `QFI\xfb${"\0".repeat(508)}`)),
-  ],
+  ["a disk that is not raw", "E_DISK_FORMAT", () => elfAnd("--disk", file("qcow2", QCOW2))],
   ["a disk that is not there", "E_FILE_NOT_FOUND", () => elfAnd("--disk", at("absent"))],
   ["a folder for a disk", "E_FILE_ACCESS", () => elfAnd("--disk", directory)],
   [
@@ -126,7 +123,7 @@ const REFUSED: readonly (readonly [string, string, () => string[]])[] = [
   ["an image that is not there", "E_IMAGE_UNKNOWN", () => ["no-such-image"]],
   ["an image's impossible name", "E_IMAGE_NAME", () => ["../etc"]],
   ["a file that is no snapshot", "E_SNAPSHOT_FORMAT", () => ["--from", file("s", GARBAGE)]],
-  ["an empty snapshot", "E_SNAPSHOT_TRUNCATED", () => ["--from", file("s0", "")]],
+  ["an empty snapshot", "E_SNAPSHOT_FORMAT", () => ["--from", file("s0", "")]],
 ];
 
 function elfAnd(...more: string[]): string[] {
@@ -151,7 +148,7 @@ describe("dejavm run", () => {
     const path = at("good.snapshot");
     const save = elfAnd("--max-instructions", "1000", "--save", path);
     expect(await dejavm(["run", ...save])).toMatchObject({ status: 3 });
-    const good = readFileSync(path);
+    const good = new Uint8Array(readFileSync(path));
     const random = new Prng(SEED);
     for (const where of [12, good.length >> 1, good.length - 1, random.below(good.length)]) {
       const cut = file("cut.snapshot", good.subarray(0, where));
@@ -164,7 +161,7 @@ describe("dejavm run", () => {
   });
 
   test("a snapshot that cannot be written leaves nothing", async (context) => {
-    const small = at("small");
+    const small = at("small-disk");
     mkdirSync(small);
     if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", small]).status !== 0) {
       return context.skip("needs root, to mount a small file system");
@@ -193,7 +190,8 @@ describe("dejavm image build", () => {
 
   test("without a network", async () => {
     const env = { XDG_CACHE_HOME: at("cache1"), DEJAVM_DEBIAN_MIRROR: "http://127.0.0.1:9/debian" };
-    expectRefused(await dejavm(["image", "build"], "", env), "E_NO_NETWORK");
+    const ended = await dejavm(["image", "build"], "", env);
+    expectRefused({ ...ended, stderr: lastMessage(ended.stderr) }, "E_NO_NETWORK");
     expect(leftovers(at("cache1"))).toEqual([]);
   });
 
@@ -207,7 +205,7 @@ describe("dejavm image build", () => {
   });
 
   test("on a full disk", async (context) => {
-    const small = at("full");
+    const small = at("full-disk");
     mkdirSync(small);
     if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=60m", "tmpfs", small]).status !== 0) {
       return context.skip("needs root, to mount a small file system");

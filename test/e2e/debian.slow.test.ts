@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
+import type { BootConfig } from "@dejavm/machine";
 import { inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { dejavm } from "../support/dejavm.ts";
@@ -87,25 +88,28 @@ describe("stock Debian", () => {
 });
 
 describe("live machine", () => {
-  /** Types `script` at the first prompt; `atPrompt` hears of each. */
-  async function boot(script: string, atPrompt: (vm: VirtualMachine, count: number) => void) {
+  /** The first line of each boot has it. */
+  const BANNER = "Linux version ";
+
+  /** Runs until the guest ends; `onShown` hears of the console, with all that it showed so far. */
+  async function boot(onShown: (vm: VirtualMachine, shown: string) => void) {
     if (typeof image === "string") throw new Error(image);
     const { disk, kernel, initrd, manifest } = image;
     const disks = [inspectDiskFile(disk)];
+    const linux: BootConfig = {
+      kind: "linux",
+      kernel: new Uint8Array(readFileSync(kernel)),
+      initrd: new Uint8Array(readFileSync(initrd)),
+      commandLine: `${manifest.commandLine} console=ttyS0`,
+    };
     let shown = "";
-    let prompts = 0;
     const vm = await VirtualMachine.start(
       {
         source: {
           kind: "create",
           config: {
             memoryBytes: 128 * 2 ** 20,
-            boot: {
-              kind: "linux",
-              kernel: new Uint8Array(readFileSync(kernel)),
-              initrd: new Uint8Array(readFileSync(initrd)),
-              commandLine: `${manifest.commandLine} console=ttyS0`,
-            },
+            boot: linux,
             disks: disks.map(({ sizeBytes }) => ({ sizeBytes, readOnly: false, serial: "root" })),
             net: undefined,
             entropySeed: new Uint8Array(32),
@@ -116,16 +120,12 @@ describe("live machine", () => {
         pace: "none",
         limit: undefined,
         digestAtEnd: false,
-        restartOnReset: true,
+        restart: linux,
       },
       {
         onConsole: (_port, bytes) => {
           shown += Buffer.from(bytes).toString("latin1");
-          const seen = shown.split("root@dejavm:").length - 1;
-          for (; prompts < seen; prompts++) {
-            if (prompts === 0) vm.sendConsole("uart", Buffer.from(script));
-            atPrompt(vm, prompts + 1);
-          }
+          onShown(vm, shown);
         },
       },
     );
@@ -133,15 +133,32 @@ describe("live machine", () => {
   }
 
   test("its power button shuts the guest down in order", async () => {
-    const pressWhenReady = "until [ -e /proc/bus/input/devices ]; do sleep 0.1; done\r";
-    const { end, shown } = await boot(pressWhenReady, (vm, count) => {
-      // Until the guest listens nothing happens: press again after each prompt.
-      if (count > 1) {
-        vm.pressPowerButton();
-        vm.sendConsole("uart", Buffer.from("sleep 1\r"));
-      }
+    let prompts = 0;
+    const { end, shown } = await boot((vm, text) => {
+      // Until the guest listens nothing happens: press again at each prompt.
+      const seen = text.split("root@dejavm:").length - 1;
+      if (seen === prompts) return;
+      prompts = seen;
+      vm.pressPowerButton();
+      vm.sendConsole("uart", Buffer.from("sleep 1\r"));
     });
     expect(end.reason).toEqual({ kind: "power-off", status: 0 });
     expect(shown).toContain("Requesting system poweroff");
+  });
+
+  test("a guest that reboots starts again with its disk", async () => {
+    // What it does depends on the disk alone: typing it twice in one boot does no harm.
+    const script =
+      "[ -e /root/seen ] && echo seen it && poweroff; touch /root/seen; sync; reboot\r";
+    const boots = (text: string) => text.split(BANNER).length - 1;
+    let typed = 0;
+    const { end, shown } = await boot((vm, text) => {
+      if (boots(text) === typed || !text.includes("root@dejavm:", text.lastIndexOf(BANNER))) return;
+      typed = boots(text);
+      vm.sendConsole("uart", Buffer.from(script));
+    });
+    expect(end.reason).toEqual({ kind: "power-off", status: 0 });
+    expect(boots(shown)).toBe(2);
+    expect(shown).toMatch(/\nseen it\r/);
   });
 });

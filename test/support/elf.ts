@@ -4,7 +4,10 @@ const HEADER_BYTES = 64;
 const SEGMENT_BYTES = 56;
 
 /** A program that jumps to itself for ever, at `address`, with `data` behind it. */
-export function loopForEver(address = 0x8000_0000n, data: Uint8Array = new Uint8Array(60)): Uint8Array {
+export function loopForEver(
+  address = 0x8000_0000n,
+  data: Uint8Array = new Uint8Array(60),
+): Uint8Array {
   const start = HEADER_BYTES + SEGMENT_BYTES;
   const bytes = new Uint8Array(start + 4 + data.length);
   const view = new DataView(bytes.buffer);
