@@ -65,27 +65,28 @@ describe("a booting Debian has equal digests at equal positions", () => {
       { engine: "default", meanSlice: 1_000_000, disturb: "drop caches" },
     ],
     ["[DE5] interpreter only", { engine: "interpreter" }],
-    ["[DE5] translated at random times", { engine: "random times" }],
-    ["[DE5] translated early", { engine: "early" }],
+    ["[DE5] translated at random times", { engine: "random times", marks: 3 }],
+    ["[DE5] translated early", { engine: "early", marks: 3 }],
   ])("%s", ([, way]) => {
-    expect(runScenario(theGuest().files, way)).toEqual(expected);
+    expect(runScenario(theGuest().files, way)).toEqual(expected.slice(0, way.marks));
   });
 
   test("[DE6] in another process, cut into other slices", async () => {
-    const input = { paths: theGuest().paths, way: { engine: "default", meanSlice: 300_000 } };
+    const way: Way = { engine: "default", meanSlice: 300_000, marks: 4 };
+    const input = { paths: theGuest().paths, way };
     const args = [...process.execArgv, PROCESS, JSON.stringify(input)];
     const { exitCode, stdout, stderr } = await runProcess(process.execPath, args);
     expect([exitCode, stderr]).toEqual([0, ""]);
-    expect(JSON.parse(stdout)).toEqual(expected);
+    expect(JSON.parse(stdout)).toEqual(expected.slice(0, way.marks));
   });
 
-  test.for(["default", "interpreter"] as const)(
-    "[DE7] in Chromium, engine %s",
-    async (engine, { skip }) => {
+  test.for<Way>([{ engine: "default" }, { engine: "interpreter", marks: 2 }])(
+    "[DE7] in Chromium, engine $engine",
+    async (way, { skip }) => {
       const chromium = await hostTool("chromium");
       if (chromium.kind === "skipped") return skip(chromium.reason);
-      const digests = await runInChromium(chromium.command, theGuest().files, { engine });
-      expect(digests).toEqual(expected);
+      const digests = await runInChromium(chromium.command, theGuest().files, way);
+      expect(digests).toEqual(expected.slice(0, way.marks));
     },
   );
 });

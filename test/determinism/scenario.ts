@@ -34,6 +34,8 @@ const ENGINES = {
 /** How a run differs from the plain one. */
 export interface Way {
   readonly engine: keyof typeof ENGINES;
+  /** How many of MARKS it goes to; all if not given. */
+  readonly marks?: number;
   /** At random places, about so many positions apart, ... */
   readonly meanSlice?: number;
   /** ... this is done. */
@@ -49,7 +51,7 @@ export interface GuestFiles {
   readonly readChunk: (chunk: number) => Uint8Array;
 }
 
-/** The digests at MARKS. */
+/** The digests at MARKS, as far as the way goes. */
 export function runScenario(files: GuestFiles, way: Way): string[] {
   return new Run(files, way).toEnd();
 }
@@ -80,7 +82,7 @@ class Run {
   toEnd(): string[] {
     const digests: string[] = [];
     const typed = [...TYPED];
-    const marks = [...MARKS];
+    const marks = MARKS.slice(0, this.#way.marks);
     for (let mark = marks.shift(); mark !== undefined; ) {
       const input = typed[0]?.[0] ?? mark;
       const stops = [this.#nextStop(), mark, input];

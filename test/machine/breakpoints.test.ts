@@ -6,18 +6,18 @@ import { BARE_PROGRAMS } from "./programs/bare.ts";
 import { EXECUTED_TABLES } from "./programs/executed-table.ts";
 import { pagedProgram } from "./programs/paged.ts";
 import { virtioProgram } from "./programs/virtio.ts";
-import { Guest, type Program, registers } from "./support/guest.ts";
+import { Guest, inGate, type Program, registers } from "./support/guest.ts";
 
 const PROGRAMS: readonly Program[] = [
   ...BARE_PROGRAMS,
   ...EXECUTED_TABLES,
   accessedBits(),
-  { ...virtioProgram(), length: 1700 },
-  { ...pagedProgram("sv39", 21), length: 2000 },
-  { ...pagedProgram("sv48", 22), length: 2000 },
+  { ...virtioProgram(), length: inGate(700, 1700) },
+  { ...pagedProgram("sv39", 21), length: inGate(500, 2000) },
+  { ...pagedProgram("sv48", 22), length: inGate(500, 2000) },
 ];
 /** Sets of breakpoints that are tried. */
-const ROUNDS = 6;
+const ROUNDS = inGate(2, 6);
 
 /** What is due at a position, from a run in single steps. */
 interface Due {

@@ -8,14 +8,16 @@ import { BARE_PROGRAMS } from "./programs/bare.ts";
 import { EXECUTED_TABLES } from "./programs/executed-table.ts";
 import { pagedProgram } from "./programs/paged.ts";
 import { virtioProgram } from "./programs/virtio.ts";
-import { Guest, type Program, registers } from "./support/guest.ts";
+import { Guest, inGate, type Program, registers } from "./support/guest.ts";
 
 const PROGRAMS: readonly Program[] = [
-  ...BARE_PROGRAMS,
-  ...EXECUTED_TABLES,
-  { ...virtioProgram(), length: 1700 },
-  { ...pagedProgram("sv39", 11), length: 1000 },
-  { ...pagedProgram("sv48", 12), length: 1000 },
+  ...[...BARE_PROGRAMS, ...EXECUTED_TABLES].map((program) => ({
+    ...program,
+    length: inGate(Math.min(120, program.length), program.length),
+  })),
+  { ...virtioProgram(), length: inGate(650, 1700) },
+  { ...pagedProgram("sv39", 11), length: inGate(150, 1000) },
+  { ...pagedProgram("sv48", 12), length: inGate(150, 1000) },
 ];
 const PTE_ACCESSED = 0x40;
 

@@ -71,6 +71,14 @@ export interface Snapshot {
 
 type Shortage = Extract<InputResult, { kind: "missing-page" | "missing-block" }>;
 
+/**
+ * `full`, but `some` in the gate, which has to be fast. vitest's projects `interpreter` and `jit`
+ * run these tests in full.
+ */
+export function inGate<T>(some: T, full: T): T {
+  return process.env.DEJAVM_TEST_ENGINE === undefined ? some : full;
+}
+
 /** The tier that these tests run on: vitest's project `jit` repeats them with translated code. */
 const ENGINE: MachineOptions = {
   jit: process.env.DEJAVM_TEST_ENGINE === "jit" ? EAGER_JIT : NO_JIT,
