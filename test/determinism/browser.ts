@@ -25,7 +25,7 @@ export async function runInChromium(
     const address = server.address();
     assert(address !== null && typeof address === "object", "it listens");
     await page.goto(`http://127.0.0.1:${address.port}/`);
-    return await page.evaluate<string[], Way>(IN_PAGE, way);
+    return await page.evaluate<string[]>(`(${IN_PAGE})(${JSON.stringify(way)})`);
   } finally {
     await browser.close();
     server.close();

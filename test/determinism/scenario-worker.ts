@@ -6,8 +6,8 @@ import { runScenario, type Way } from "./scenario.ts";
 
 /** The part of a worker's global scope that is used here. */
 interface WorkerScope {
-  onmessage: (event: { readonly data: Way }) => void;
-  postMessage(message: readonly string[]): void;
+  addEventListener(type: "message", listener: (event: { readonly data: Way }) => void): void;
+  readonly postMessage: (message: readonly string[]) => void;
   readonly XMLHttpRequest: new () => {
     responseType: "arraybuffer";
     readonly response: ArrayBuffer;
@@ -18,6 +18,7 @@ interface WorkerScope {
 }
 
 const scope = globalThis as unknown as WorkerScope;
+const { postMessage: answer } = scope;
 
 /** The machine asks for chunks while it runs: this waits. */
 function get(path: string): Uint8Array {
@@ -29,7 +30,7 @@ function get(path: string): Uint8Array {
   return new Uint8Array(request.response);
 }
 
-scope.onmessage = ({ data }) => {
+scope.addEventListener("message", ({ data }) => {
   const facts = JSON.parse(new TextDecoder().decode(get("/facts"))) as {
     readonly commandLine: string;
     readonly diskBytes: number;
@@ -43,5 +44,5 @@ scope.onmessage = ({ data }) => {
     },
     data,
   );
-  scope.postMessage(digests);
-};
+  answer(digests);
+});

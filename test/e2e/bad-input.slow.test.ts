@@ -98,10 +98,11 @@ const REFUSED: readonly (readonly [string, string, () => string[]])[] = [
   [
     "an initramfs that does not fit",
     "E_INITRD_TOO_BIG",
-    () => [
-      ...["--memory", "64M", "--kernel", file("small", kernelHeader(1n << 20n))],
-      ...["--initrd", sparse("initrd", 80 * 2 ** 20)],
-    ],
+    () => {
+      const kernel = file("small", kernelHeader(1n << 20n));
+      const initrd = sparse("initrd", 80 * 2 ** 20);
+      return ["--memory", "64M", "--kernel", kernel, "--initrd", initrd];
+    },
   ],
   ["empty firmware", "E_FIRMWARE_TOO_BIG", () => ["--firmware", file("fw", "")]],
   ["a disk of odd size", "E_DISK_SIZE", () => elfAnd("--disk", sparse("odd", 1000))],

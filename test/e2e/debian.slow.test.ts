@@ -1,8 +1,8 @@
 /** Debian on the machine, through the command line and through the live machine's own interface. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CodedError } from "@dejavm/base";
+import { CodedError, Prng } from "@dejavm/base";
 import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
 import type { BootConfig } from "@dejavm/machine";
 import { inspectDiskFile, VirtualMachine } from "@dejavm/vm";
@@ -70,6 +70,19 @@ describe("stock Debian", () => {
     expect({ status, kept, comm }).toEqual({ status: 0, kept: "kept", comm: "sleep" });
     expect(Math.abs(Number(date) - Date.now() / 1000)).toBeLessThan(60);
     expect(readdirSync(directory)).toEqual(["debian.snapshot"]);
+  });
+
+  test("a disk of garbage is the guest's to refuse, and stays as it was", async () => {
+    const garbage = new Prng(0xd15c).fill(new Uint8Array(2 ** 20));
+    // It looks like ext4, and nothing in it is true.
+    garbage.set([0x53, 0xef], 1080);
+    const path = join(directory, "garbage.img");
+    writeFileSync(path, garbage);
+    const command = "mount /dev/vdb /mnt 2>/dev/null || echo refused; echo changed >/dev/vdb; sync";
+    const { status, stdout } = await inGuest(command, "--disk", path);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "refused\n" });
+    expect(readFileSync(path).equals(garbage)).toBe(true);
+    rmSync(path);
   });
 
   test("input and output of a command are whole, byte for byte", async () => {

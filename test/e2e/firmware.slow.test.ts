@@ -35,11 +35,11 @@ afterAll(() => rmSync(directory, { recursive: true }));
 test("OpenSBI boots Debian", async (context) => {
   if (typeof guest === "string") return context.skip(guest);
   const { kernel, initrd, disk, manifest } = guest;
-  const { status, stdout, stderr } = await dejavm([
-    ...["run", "--firmware", join(directory, FIRMWARE), "--kernel", kernel, "--initrd", initrd],
-    ...["--disk", disk, "--append", `${manifest.commandLine} console=ttyS0`],
-    ...["--exec", "dmesg | grep -o 'SBI implementation ID=0x[0-9]*'; echo in a shell; exit 5"],
-  ]);
+  const files = ["--kernel", kernel, "--initrd", initrd, "--disk", disk];
+  const append = `${manifest.commandLine} console=ttyS0`;
+  const command = "dmesg | grep -o 'SBI implementation ID=0x[0-9]*'; echo in a shell; exit 5";
+  const boot = ["run", "--firmware", join(directory, FIRMWARE), ...files, "--append", append];
+  const { status, stdout, stderr } = await dejavm([...boot, "--exec", command]);
   // 1 is OpenSBI.
   expect(stdout).toBe("SBI implementation ID=0x1\nin a shell\n");
   expect({ status, stderr }).toEqual({ status: 5, stderr: "" });

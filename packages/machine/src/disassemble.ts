@@ -41,6 +41,7 @@ const F_NAMES = [
 ];
 const ROUNDING = ["rne", "rtz", "rdn", "rup", "rmm", "", "", "dyn"];
 const DYNAMIC = 7;
+const FENCE_LETTERS = ["i", "o", "r", "w"];
 /** Conversions that are exact: their rounding mode is 0 by convention. */
 const EXACT_CONVERSIONS: ReadonlySet<string> = new Set(["fcvt.d.w", "fcvt.d.wu", "fcvt.d.s"]);
 
@@ -138,6 +139,6 @@ const csr = (word: number): string => csrName(fieldCsr(word)) ?? hex(fieldCsr(wo
 /** The predecessor and successor sets of a fence: input, output, reads, writes. */
 function fenceSets(word: number): string[] {
   const letters = (set: number): string =>
-    set === 0 ? "unknown" : [..."iorw"].filter((_, i) => (set >> (3 - i)) & 1).join("");
+    set === 0 ? "unknown" : FENCE_LETTERS.filter((_, i) => (set >> (3 - i)) & 1).join("");
   return [letters((word >>> 24) & 15), letters((word >>> 20) & 15)];
 }
