@@ -67,7 +67,7 @@ function finish<Result>(steps: Generator<unknown, Result>): Result {
   }
 }
 
-test("[SR1] the whole recording is replayed, its digests are equal, its outputs come again", async () => {
+test("[SR1] the whole recording is replayed to equal digests and outputs", async () => {
   for (const engine of ["auto", "interpreter", "jit"] as const) {
     let said = "";
     const replay = await open(
@@ -100,7 +100,7 @@ test("[SR1] a replay to a position or a time ends there, from any checkpoint", a
   }
 });
 
-test("[SR2] a fork goes on from its moment by itself, and the recording stays as it was", async () => {
+test("[SR2] a fork goes on from its moment, and the recording stays as it was", async () => {
   const [, middle] = seen;
   if (middle === undefined) throw new Error("somebody looked");
   const before = store.traceEnd(lineage("web").id);
