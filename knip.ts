@@ -21,7 +21,7 @@ const config: KnipConfig = {
       entry: [
         "differential/main.ts",
         "machine/checkpoint-pause.ts",
-        "determinism/scenario-{process,worker}.ts",
+        "determinism/{scenario,session}-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
       ignoreBinaries: ["mount", "umount"],
