@@ -87,7 +87,8 @@ class Chunks {
   }
 
   supply(blocks: readonly MissingBlock[]): void {
-    for (const { chunk, bytes } of this.#machine.takeDirtyBlocks()) this.#changed.set(chunk, bytes);
+    const written = this.#machine.takeDirtyBlocks();
+    for (const { chunk, bytes } of written) this.#changed.set(chunk, bytes);
     for (const block of blocks) this.#machine.supplyBlock(block, this.#read(block.chunk));
   }
 

@@ -21,7 +21,7 @@ const scope = globalThis as unknown as WorkerScope;
 const { postMessage } = scope;
 
 /** Answers the message that comes. */
-export function answerWith<Message>(task: (files: GuestFiles, message: Message) => unknown): void {
+export function answerWith(task: (files: GuestFiles, message: never) => unknown): void {
   scope.addEventListener("message", ({ data }) => postMessage(task(guestFiles(), data)));
 }
 
