@@ -1,4 +1,4 @@
-/** `dejavm bench engine`: runs the benchmark of bench/, prints its table or JSON. */
+/** `dejavm bench`: runs a benchmark of bench/, prints its table or JSON. */
 import { exitStatus } from "./exit-status.ts";
 import { parseCount } from "./parse.ts";
 
@@ -15,5 +15,23 @@ export async function benchEngine(options: {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : engineTable(report));
+  return exitStatus.ok;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*. */
+export async function benchNetwork(options: {
+  readonly rounds?: string;
+  readonly row: readonly string[];
+  readonly json?: boolean;
+}): Promise<number> {
+  const { networkTable, runNetworkBench } = await import("@dejavm/bench");
+  const { rounds, row: rows, json } = options;
+  const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
+  // As this very program was started, from sources or not.
+  const dejavm = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  const report = await runNetworkBench({ ...counted, rows, dejavm }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : networkTable(report));
   return exitStatus.ok;
 }

@@ -8,7 +8,8 @@ export interface NetworkCable {
   /** From now on frames reach `vm`. */
   connect(vm: VirtualMachine): void;
   send(frame: Uint8Array): void;
-  close(): void;
+  /** Settles when all that was captured is written. */
+  close(): Promise<void>;
 }
 
 /**
@@ -34,16 +35,16 @@ export async function connectNetwork(
           });
         },
         send: (frame) => stream?.send(frame),
-        close: () => stream?.close(),
+        close: async () => stream?.close(),
       };
     }
     case "gateway": {
-      const { policy, capturePath } = plan;
-      const gateway = await Gateway.start({ policy, capturePath, onNotice });
+      const { policy, resolvers, capturePath } = plan;
+      const gateway = await Gateway.start({ policy, resolvers, capturePath, onNotice });
       return {
         connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
         send: (frame) => gateway.sendFrame(frame),
-        close: () => void gateway.close(),
+        close: () => gateway.close(),
       };
     }
   }

@@ -21,6 +21,7 @@ export interface RunOptions {
   readonly netAllow?: readonly string[];
   readonly netDeny?: readonly string[];
   readonly pcap?: string;
+  readonly dns?: readonly string[];
   readonly pace?: "live" | "none";
   readonly engine?: EngineName;
   readonly seed?: string;

@@ -11,7 +11,9 @@ import {
   type NetworkPolicy,
   parseForward,
   parseNetAddress,
+  parseResolver,
   parseRule,
+  type Resolver,
   type StreamAddress,
 } from "@dejavm/gateway";
 import type { BootConfig, DiskConfig, MachineConfig } from "@dejavm/machine";
@@ -55,6 +57,8 @@ export type NetworkPlan =
   | {
       readonly kind: "gateway";
       readonly policy: NetworkPolicy;
+      /** DNS servers; undefined: the host's own. */
+      readonly resolvers: readonly Resolver[] | undefined;
       /** A file for all frames. */
       readonly capturePath: string | undefined;
     };
@@ -165,11 +169,17 @@ async function planBoot(
 
 /** `usual`: whether there is a network where the options say nothing about it. */
 function planNetwork(options: RunOptions, usual: boolean): NetworkPlan | undefined {
-  const { net, publish = [], netAllow = [], netDeny = [], pcap } = options;
-  const named = { "--publish": publish[0], "--net-allow": netAllow[0], "--net-deny": netDeny[0] };
-  const asked = Object.values({ ...named, pcap }).some((value) => value !== undefined);
+  const { net, publish = [], netAllow = [], netDeny = [], dns = [], pcap } = options;
+  const named = {
+    "--publish": publish[0],
+    "--net-allow": netAllow[0],
+    "--net-deny": netDeny[0],
+    "--dns": dns[0],
+    "--pcap": pcap,
+  };
+  const asked = Object.values(named).some((value) => value !== undefined);
   if (net !== undefined && net !== "user") {
-    refuse(`--net ${net}`, { ...named, "--pcap": pcap });
+    refuse(`--net ${net}`, named);
     if (net === "none") return undefined;
     return { kind: "stream", address: parseNetAddress(net) };
   }
@@ -180,7 +190,8 @@ function planNetwork(options: RunOptions, usual: boolean): NetworkPlan | undefin
     ...netAllow.map((text) => parseRule("allow", text)),
   ];
   const policy = { rules, forwards: publish.map(parseForward) };
-  return { kind: "gateway", policy, capturePath: pcap };
+  const resolvers = dns.length === 0 ? undefined : dns.map(parseResolver);
+  return { kind: "gateway", policy, resolvers, capturePath: pcap };
 }
 
 async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {
