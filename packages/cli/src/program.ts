@@ -1,6 +1,8 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { configure, repeatable } from "./command-help.ts";
+import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
 
 const STATUSES = `
@@ -31,6 +33,7 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
+  addLogCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -174,30 +177,6 @@ function addDemo(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm demo");
   configure(demo);
-}
-
-/** Errors of the command line look like all others. */
-function configure(command: Command): void {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) => {
-      const message =
-        text
-          .replace(/^error: /, "")
-          .trim()
-          .split("\n")[0] ?? "";
-      write(`dejavm: E_USAGE ${message}\n  hint: see '${pathOf(command)} --help'\n`);
-    },
-  });
-}
-
-function pathOf(command: Command): string {
-  const parent = command.parent;
-  return parent === null ? command.name() : `${pathOf(parent)} ${command.name()}`;
-}
-
-function repeatable(flags: string, description: string): Option {
-  const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
-  return new Option(flags, description).default([], "none").argParser(collect);
 }
 
 function version(): string {

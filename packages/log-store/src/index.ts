@@ -1,6 +1,7 @@
 /** The public face of `@dejavm/log-store`: durable traces, checkpoints and ownership records. */
 export {
   type ContentPack,
+  checkPack,
   compressPack,
   HASH_BYTES,
   MAX_PACK_BYTES,
@@ -9,6 +10,9 @@ export {
   sha256,
   unpack,
 } from "./content-pack.ts";
+export { type ExportReport, exportLineage } from "./export/export-lineage.ts";
+export type { ReadBytes } from "./export/format.ts";
+export { importLineage } from "./export/import-lineage.ts";
 export { DEFAULT_RETENTION_BYTES } from "./limits.ts";
 export {
   type CheckpointId,
@@ -32,12 +36,14 @@ export {
   type StoredReport,
   type StoreProblem,
   type StoreProgress,
-  type TraceEnd,
-  type TracePlace,
-  type TraceSegment,
   type VerifyReport,
 } from "./log-store.ts";
 export { MemoryLogStore, type MemoryLogStoreOptions } from "./memory-log-store.ts";
 export { MemoryStorage } from "./memory-storage.ts";
 export { lineageId } from "./rules.ts";
+export {
+  type LogStoreOptions,
+  openLogStore,
+  type SqliteLogStore,
+} from "./sqlite/sqlite-log-store.ts";
 export type { StoreErrorCode } from "./store-errors.ts";

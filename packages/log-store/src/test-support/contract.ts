@@ -1,16 +1,26 @@
 /** What every `LogStore` does: one suite, run on each implementation. */
 import { CodedError, Prng } from "@dejavm/base";
 import { CHUNK_BYTES, PAGE_BYTES, position, ticks } from "@dejavm/machine";
+import {
+  MAX_SEGMENT_BYTES,
+  type Segment,
+  type TracePoint,
+  TraceReader,
+  type TraceUnit,
+} from "@dejavm/trace";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makePack, sha256 } from "../content-pack.ts";
+import { exportLineage } from "../export/export-lineage.ts";
+import { importLineage } from "../export/import-lineage.ts";
+import { HOST_CODECS } from "../host-codecs.ts";
 import {
-  type CheckpointWriter,
+  type CheckpointId,
   finish,
   type LineageWriter,
   type LogStore,
   type NewCheckpoint,
-  type TraceSegment,
 } from "../log-store.ts";
+import { pageBytes, TestTrace } from "./test-trace.ts";
 
 /** A place that stores can be opened on, several at once and one after the other. */
 export interface StorePlace {
@@ -26,40 +36,26 @@ const PLAIN = {
   fingerprint: Uint8Array.of(4, 5),
 } as const;
 
-/** A segment with recognisable content. */
-function segment(sequence: number, size = 100): TraceSegment {
-  const prng = new Prng(sequence);
-  const place = (units: number) => ({
-    position: position(BigInt(units) * 1000n),
-    ticks: ticks(BigInt(units) * 7n),
-  });
-  return {
-    header: {
-      sequence,
-      unitCount: 1,
-      from: place(sequence),
-      to: place(sequence + 1),
-      chain: prng.fill(new Uint8Array(32)),
-    },
-    bytes: prng.fill(new Uint8Array(size)),
-  };
+const TRACE = new TestTrace();
+const segment = (sequence: number): Segment => TRACE.segment(sequence);
+const pointAt = (sequence: number): TracePoint => TRACE.pointAt(sequence);
+
+/** The records from a unit on, checked as a replay would. */
+function recordsOf(segments: Iterable<Segment>, from: number): readonly TraceUnit[] {
+  const reader = new TraceReader({ codecs: HOST_CODECS, at: pointAt(from) });
+  return [...segments].flatMap(({ bytes }) => reader.read(bytes));
 }
 
 /** A checkpoint's beginning, for tests that do not care. */
-function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewCheckpoint {
+function checkpointAt(sequence: number, parent?: CheckpointId): NewCheckpoint {
   return {
     position: position(BigInt(sequence) * 1000n),
     ticks: ticks(BigInt(sequence)),
-    sequence,
+    trace: pointAt(sequence),
     memoryPages: 1024,
     state: Uint8Array.of(sequence & 0xff, 7),
     ...(parent === undefined ? {} : { parent }),
   };
-}
-
-/** Pages that differ by `seed`, one after the other. */
-function pageBytes(count: number, seed: number): Uint8Array {
-  return new Prng(seed).fill(new Uint8Array(count * PAGE_BYTES));
 }
 
 function codeOf(action: () => unknown): string {
@@ -171,19 +167,23 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
   });
 
   describe(`${name}: trace`, () => {
-    it("[LS4] gives back what was appended, from any segment on, across compaction", () => {
-      const segments = Array.from({ length: 300 }, (_, i) => segment(i + 5, 1 + ((i * 37) % 900)));
+    it("[LS4] gives back what was appended, from any unit on, across compaction", () => {
+      const segments = Array.from({ length: 300 }, (_, i) => segment(i + 5));
       for (let i = 0; i < segments.length; i += 3) {
         writer.append(segments.slice(i, i + 3));
         if (i % 60 === 0) writer.compact();
       }
-      expect(writer.traceEnd).toMatchObject({ sequence: 305, ...segments[299]?.header.to });
+      const end = { sequence: 305, ...segments[299]?.header.to, chain: pointAt(305).chain };
+      expect(writer.traceEnd).toEqual(end);
       reopen();
-      for (const from of [0, 5, 6, 64, 65, 150, 303, 304, 305]) {
-        const want = segments.slice(Math.max(0, from - 5));
-        expect([...store.readTrace(writer.lineage, from)]).toEqual(want);
+      for (const from of [5, 6, 64, 65, 150, 303, 304]) {
+        const want = recordsOf(segments.slice(from - 5), from);
+        expect(want).toHaveLength(305 - from);
+        expect(recordsOf(store.readTrace(writer.lineage, from), from)).toEqual(want);
       }
-      expect(store.traceEnd(writer.lineage)?.chain).toEqual(segments[299]?.header.chain);
+      expect([...store.readTrace(writer.lineage, 0)][0]?.header.sequence).toBe(5);
+      expect([...store.readTrace(writer.lineage, 305)]).toEqual([]);
+      expect(store.traceEnd(writer.lineage)).toEqual(end);
     });
 
     it("[LS4] appends in order only; a gap must be declared", () => {
@@ -204,15 +204,16 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
     });
 
     it("[LS4] takes segments and positions up to their limits", () => {
-      const upTo = (place: bigint, size = 1): TraceSegment => {
-        const { header, bytes } = segment(0, size);
-        return { header: { ...header, to: { ...header.to, position: position(place) } }, bytes };
+      const upTo = (place: bigint, size = 1): Segment => {
+        const { header } = segment(0);
+        const to = { ...header.to, position: place };
+        return { header: { ...header, to }, bytes: new Uint8Array(size) };
       };
-      const large = upTo((1n << 63n) - 1n, 4 << 20);
-      expect(codeOf(() => writer.append([segment(0, (4 << 20) + 1)]))).toBe("E_STORE_LIMIT");
+      const large = upTo((1n << 63n) - 1n, MAX_SEGMENT_BYTES);
+      const larger = upTo(1n, MAX_SEGMENT_BYTES + 1);
+      expect(codeOf(() => writer.append([larger]))).toBe("E_STORE_LIMIT");
       expect(codeOf(() => writer.append([upTo(1n << 63n)]))).toBe("E_STORE_LIMIT");
       writer.append([large]);
-      writer.compact();
       const [read] = store.readTrace(writer.lineage, 0);
       expect(Buffer.compare(read?.bytes ?? Buffer.alloc(0), large.bytes)).toBe(0);
       expect(read?.header).toEqual(large.header);
@@ -220,15 +221,21 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
 
     it("[LS5] lets others read while it is written", () => {
       const other = place.open();
+      const reader = new TraceReader({ codecs: HOST_CODECS, at: pointAt(0) });
       const reading = other.readTrace(writer.lineage, 0)[Symbol.iterator]();
+      const read = (): number[] => {
+        const step = reading.next();
+        if (step.done === true) return [];
+        return reader.read(step.value.bytes).map(({ sequence }) => sequence);
+      };
       writer.append([segment(0)]);
-      expect(reading.next().value).toEqual(segment(0));
-      writer.append([segment(1)]);
+      expect(read()).toEqual([0]);
+      writer.append(Array.from({ length: 100 }, (_, i) => segment(i + 1)));
       writer.compact();
-      writer.append([segment(2)]);
-      expect(reading.next().value).toEqual(segment(1));
-      expect(reading.next().value).toEqual(segment(2));
-      expect(reading.next().done).toBe(true);
+      writer.append([segment(101)]);
+      const rest = [];
+      for (let more = read(); more.length > 0; more = read()) rest.push(...more);
+      expect(rest).toEqual(Array.from({ length: 101 }, (_, i) => i + 1));
       other.close();
     });
   });
@@ -369,7 +376,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
 
   describe(`${name}: retention`, () => {
     it("[LS7] thins out, then drops the oldest with its trace; the newest stays", () => {
-      let parent: CheckpointWriter["id"] | undefined;
+      let parent: CheckpointId | undefined;
       for (let i = 0; i < 30; i++) {
         const open = writer.beginCheckpoint(checkpointAt(i * 10, parent));
         open.putPages(Uint32Array.of(i, 1000), pageBytes(2, i + 1));
@@ -387,11 +394,11 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       expect(writer.retain({ maxBytes: 0 }).bytes).toBeGreaterThan(0);
       const [last, ...others] = store.checkpoints(writer.lineage);
       expect(others).toEqual([]);
-      expect(last).toMatchObject({ sequence: 290, id: parent });
+      expect(last).toMatchObject({ id: parent, trace: { sequence: 290 } });
       const trace = [...store.readTrace(writer.lineage, 0)].map(({ header }) => header.sequence);
       expect(trace).toEqual([290, 291, 292, 293, 294, 295, 296, 297, 298, 299]);
       finish(store.gc());
-      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointWriter["id"]));
+      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointId));
       expect(reader.readPages(Uint32Array.of(0))).toEqual(pageBytes(1, 1));
       expect(finish(store.verify())).toMatchObject({ problems: [], contents: 31 });
     });
@@ -409,6 +416,89 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       writer.retain({ maxBytes: 0 });
       finish(store.gc());
       expect(store.openCheckpoint(id).readPages(Uint32Array.of(5))).toEqual(pageBytes(1, 1));
+    });
+  });
+
+  describe(`${name}: export and import`, () => {
+    const exported = (): Buffer => {
+      const pieces: Uint8Array[] = [];
+      finish(exportLineage(store, "web", (piece) => pieces.push(piece.slice())));
+      return Buffer.concat(pieces);
+    };
+    const readerOf = (bytes: Uint8Array) => {
+      let at = 0;
+      return (count: number) => bytes.subarray(at, (at += Math.min(count, bytes.length - at)));
+    };
+    const fill = (): void => {
+      let parent: CheckpointId | undefined;
+      for (let i = 0; i < 3; i++) {
+        const open = writer.beginCheckpoint(checkpointAt(i * 2, parent));
+        open.putPages(Uint32Array.of(i, i + 1, 900), pageBytes(3, i));
+        open.putPages(Uint32Array.of(77), pageBytes(1, 0));
+        if (i === 1) open.putZeroPages(Uint32Array.of(0));
+        const bytes = new Uint8Array(CHUNK_BYTES).fill(i);
+        open.putChunks([{ disk: 0, chunk: i, bytes }]);
+        parent = open.commit().id;
+        writer.append([segment(i * 2), segment(i * 2 + 1)]);
+      }
+      writer.recordOwnership({ epoch: 3, state: "live", peer: "", detail: "" });
+      writer.addReport({ kind: "migration", json: "{}" });
+    };
+
+    it("[LS9] a lineage comes in as it was, as a copy", () => {
+      fill();
+      const bytes = exported();
+      expect(bytes.toString("latin1", 0, 80)).toContain("may hold secrets");
+      const elsewhere = makePlace();
+      const other = elsewhere.open();
+      const info = finish(importLineage(other, readerOf(bytes), "web2"));
+      expect(info).toMatchObject({ id: writer.lineage, name: "web2", ...PLAIN });
+      expect(info.ownership).toMatchObject({ epoch: 3, state: "copy" });
+      expect([...other.readTrace(info.id, 0)]).toEqual([...store.readTrace(info.id, 0)]);
+      const theirs = other.checkpoints(info.id).map(({ id }) => other.openCheckpoint(id));
+      const ours = store.checkpoints(info.id).map(({ id }) => store.openCheckpoint(id));
+      expect(theirs).toHaveLength(3);
+      const all = Uint32Array.from({ length: 1024 }, (_, i) => i);
+      for (const [i, mine] of ours.entries()) {
+        const their = theirs[i];
+        expect(their?.state).toEqual(mine.state);
+        expect(their?.pages).toEqual(mine.pages);
+        expect(their?.pageHashes(all)).toEqual(mine.pageHashes(all));
+        expect(their?.chunks).toEqual(mine.chunks);
+        const chunk = mine.readChunk(0, i) ?? Buffer.alloc(0);
+        expect(Buffer.compare(their?.readChunk(0, i) ?? Buffer.alloc(1), chunk)).toBe(0);
+        expect(their?.info).toMatchObject({ position: mine.info.position, trace: mine.info.trace });
+      }
+      expect(finish(other.verify()).problems).toEqual([]);
+      expect(codeOf(() => finish(importLineage(other, readerOf(bytes), "x")))).toBe(
+        "E_STORE_EXISTS",
+      );
+      other.close();
+      elsewhere.remove();
+    });
+
+    it("[LS9] whatever is wrong with the file is a coded error, and nothing is kept", () => {
+      fill();
+      const bytes = exported();
+      writer.release();
+      store.removeLineage(writer.lineage);
+      const seed = Math.floor(Date.now() % 2 ** 31);
+      const prng = new Prng(seed);
+      const codes = new Set<string>();
+      for (let i = 0; i < 40; i++) {
+        const damaged = Buffer.from(bytes);
+        const at = prng.below(bytes.length);
+        damaged[at] = (damaged[at] ?? 0) ^ (1 << prng.below(8));
+        const cut = prng.oneIn(3) ? damaged.subarray(0, at) : damaged;
+        const code = codeOf(() => finish(importLineage(store, readerOf(cut))));
+        expect(code, `seed ${seed}, byte ${at}`).toMatch(/^E_STORE_/);
+        codes.add(code);
+        expect(store.lineages()).toEqual([]);
+      }
+      expect(codes).toContain("E_STORE_CORRUPT");
+      finish(store.gc());
+      expect(finish(store.verify())).toMatchObject({ contents: 0, problems: [] });
+      finish(importLineage(store, readerOf(bytes)));
     });
   });
 

@@ -36,6 +36,7 @@ import { SINGLE_OPS, VARIANTS } from "./variants.ts";
 export interface HartHost {
   /** First write to a RAM page in the present epoch, before it happens. */
   firstWrite(page: number): void;
+  firstTouch(page: number): void;
   /** Device register access at physical `address`; the value passes through `mmioValue`. */
   mmioRead(address: number, size: number): number;
   mmioWrite(address: number, size: number): number;
@@ -59,6 +60,9 @@ interface HartExports {
   refresh_mode(): void;
   refresh_float(): void;
   rebase_time(): void;
+  /** Pending interrupts at a position; when the earliest enabled timer fires. Both signed. */
+  pending(position: bigint): bigint;
+  wake_time(): bigint;
   walk(address: bigint, access: number): number;
   hash_page(address: number, seed: number): void;
 }
@@ -101,6 +105,7 @@ export class HartCore {
         host.dropStaleCode();
       },
       first_write: (page: number) => host.firstWrite(page),
+      first_touch: (page: number) => host.firstTouch(page),
       mmio_read: (address: number, size: number) => host.mmioRead(address >>> 0, size),
       mmio_write: (address: number, size: number) => host.mmioWrite(address >>> 0, size),
       watch: (address: number, size: number, write: number) =>
@@ -212,7 +217,7 @@ export class HartCore {
     }
     this.set32("mode", 3);
     this.set32("epoch", 1);
-    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer"] as const) {
+    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer", "idlePosition"] as const) {
       this.set64(timer, NEVER);
     }
     this.set64("menvcfg", ENVCFG.ADUE);
@@ -282,6 +287,8 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     trap.refreshMode,
     trap.refreshFloat,
     trap.rebaseTime,
+    trap.pending,
+    trap.wakeTime,
   ]) {
     m.export(ref);
   }
@@ -296,6 +303,7 @@ function importHost(m: ModuleBuilder): HostFunctions {
     atBreakpoint: m.import("at_breakpoint", [], "i32"),
     decodeUnder: m.import("decode_under", ["i32"], "i32"),
     firstWrite: m.import("first_write", ["i32"]),
+    firstTouch: m.import("first_touch", ["i32"]),
     dropCode: m.import("drop_code", ["i32"]),
     mmioRead: m.import("mmio_read", ["i32", "i32"], "i32"),
     mmioWrite: m.import("mmio_write", ["i32", "i32"], "i32"),

@@ -159,6 +159,8 @@ const SPECS = {
   skipLimit: t64,
   /** Idle: when the earliest enabled timer fires; -1: never. */
   idleDeadline: t64,
+  /** Position at which virtual time last passed without one, the hart waiting; all ones: none. */
+  idlePosition: t64,
   /** Virtual time at which a device wants to be looked at; all ones: never. */
   deviceTimer: t64,
   /** What hash_page computed. */
@@ -349,6 +351,8 @@ export const PAGE_FLAG = {
   watched: 8,
   /** Holds `tohost`. */
   htif: 16,
+  /** Not touched since somebody began to record first touches. */
+  untouched: 32,
 } as const;
 
 /** Where the variable parts begin, for one RAM size. */
