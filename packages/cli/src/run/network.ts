@@ -1,5 +1,6 @@
 /** The guest's network cable: to the gateway in this process, or to a helper on a socket. */
 import { Gateway, NetStream } from "@dejavm/gateway";
+import { NET_MTU } from "@dejavm/machine";
 import type { VirtualMachine } from "@dejavm/vm";
 import type { NetworkPlan } from "./plan.ts";
 
@@ -40,7 +41,13 @@ export async function connectNetwork(
     }
     case "gateway": {
       const { policy, resolvers, capturePath } = plan;
-      const gateway = await Gateway.start({ policy, resolvers, capturePath, onNotice });
+      const gateway = await Gateway.start({
+        policy,
+        resolvers,
+        capturePath,
+        onNotice,
+        mtu: NET_MTU,
+      });
       return {
         connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
         send: (frame) => gateway.sendFrame(frame),
