@@ -1,4 +1,4 @@
-/** A guest of `dejavm run` that stays up, with a shell in it that runs one command after another. */
+/** A guest of `dejavm run` that stays up, with a shell that runs one command after another. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
@@ -45,7 +45,10 @@ export class GuestShell {
         this.#seen = this.#seen.slice(end + MARK.length + 2);
         return said;
       }
-      if (this.#child.exitCode !== null) throw new Error(`the guest ended: ${this.#errors}`);
+      const { exitCode, signalCode } = this.#child;
+      if (exitCode !== null || signalCode !== null) {
+        throw new Error(`the guest ended (${exitCode ?? signalCode}): ${this.#errors}`);
+      }
       await new Promise((resolve) => {
         setTimeout(resolve, 20);
       });
@@ -53,7 +56,7 @@ export class GuestShell {
   }
 
   async stop(): Promise<void> {
-    if (this.#child.exitCode !== null) return;
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.#child.kill("SIGKILL");
     await once(this.#child, "close");
   }
