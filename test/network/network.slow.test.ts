@@ -64,11 +64,8 @@ async function startResolver(): Promise<number> {
 
 async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createTcpServer().listen(0, "127.0.0.1"));
-  const found: number[] = [];
-  for (const server of servers) {
-    await once(server, "listening");
-    found.push((server.address() as AddressInfo).port);
-  }
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const found = servers.map((server) => (server.address() as AddressInfo).port);
   for (const server of servers) server.close();
   return found;
 }
