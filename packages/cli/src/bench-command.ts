@@ -1,4 +1,5 @@
 /** `dejavm bench`: runs a benchmark of bench/, prints its table or JSON. */
+import { usageError } from "./errors.ts";
 import { exitStatus } from "./exit-status.ts";
 import { parseCount } from "./parse.ts";
 
@@ -6,10 +7,12 @@ import { parseCount } from "./parse.ts";
 export async function benchEngine(options: {
   readonly rounds?: string;
   readonly program: readonly string[];
+  readonly engine: "auto" | "interpreter";
   readonly json?: boolean;
 }): Promise<number> {
   const { engineTable, runEngineBench } = await import("@dejavm/bench");
-  const { rounds, program: programs, json } = options;
+  const { rounds, program: programs, engine, json } = options;
+  process.env["DEJAVM_BENCH_ENGINE"] = engine;
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
   const report = await runEngineBench({ ...counted, programs }, (line) => {
     process.stderr.write(`${line}\n`);
@@ -33,5 +36,28 @@ export async function benchNetwork(options: {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : networkTable(report));
+  return exitStatus.ok;
+}
+
+/** Options of `bench migrate` as commander gives them. */
+export interface MigrateBenchCommand {
+  readonly workload: readonly string[];
+  readonly profile: readonly string[];
+  readonly mode: readonly string[];
+  readonly vs?: string;
+  readonly json?: boolean;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
+export async function benchMigrate(options: MigrateBenchCommand): Promise<number> {
+  const { workload: workloads, profile: profiles, mode: qemuModes, vs, json } = options;
+  if (vs !== "qemu") {
+    throw usageError("cannot measure without --vs qemu", "`--vs qemu` is what there is so far");
+  }
+  const { migrateTable, runMigrateBench } = await import("@dejavm/bench");
+  const result = await runMigrateBench({ workloads, profiles, qemuModes }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
   return exitStatus.ok;
 }

@@ -19,6 +19,7 @@ export {
   TIMEBASE_HZ,
 } from "./device/device.ts";
 export { NET_MTU } from "./device/virtio/net/wire.ts";
+export { type Disassembly, disassemble } from "./disassemble.ts";
 export {
   DEFAULT_POLICY,
   EAGER_JIT,

@@ -11,6 +11,8 @@ export interface NetworkCable {
   send(frame: Uint8Array): void;
   /** Settles when all that was captured is written. */
   close(): Promise<void>;
+  /** Undefined: a helper of another process has the network. */
+  readonly gateway: Gateway | undefined;
 }
 
 /**
@@ -37,6 +39,7 @@ export async function connectNetwork(
         },
         send: (frame) => stream?.send(frame),
         close: async () => stream?.close(),
+        gateway: undefined,
       };
     }
     case "gateway": {
@@ -52,6 +55,7 @@ export async function connectNetwork(
         connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
         send: (frame) => gateway.sendFrame(frame),
         close: () => gateway.close(),
+        gateway,
       };
     }
   }
