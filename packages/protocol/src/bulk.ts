@@ -3,6 +3,7 @@
  *
  *     page-group   checkpoint u32, codec u8, 0 u8, count u16, rawBytes u32,
  *                  page u32 [count], data
+ *     zero-pages   checkpoint u32, 0 u8, 0 u8, count u16, page u32 [count]
  *     page-refs    checkpoint u32, 0 u8, 0 u8, count u16, {page u32, sha256} [count]
  *     image-refs   checkpoint u32, 0 u8, 0 u8, count u16, {page u32, disk u32, block u32} [count]
  *     chunk-group  checkpoint u32, codec u8, layer u8, count u16, rawBytes u32,
@@ -43,6 +44,11 @@ export type BulkMessage =
       readonly codec: GroupCodec;
       readonly pages: readonly number[];
       readonly data: Uint8Array;
+    }
+  | {
+      readonly kind: "zero-pages";
+      readonly checkpoint: number;
+      readonly pages: readonly number[];
     }
   /** Pages equal to one that the target has, named by content. */
   | {
@@ -87,6 +93,10 @@ export function encodeBulk(message: BulkMessage): Uint8Array {
       writer.u32(message.pages.length * PAGE_BYTES);
       for (const page of message.pages) writer.u32(page);
       return writer.bytes(message.data).finish();
+    case "zero-pages":
+      head(writer, 0, 0, message.pages.length);
+      for (const page of message.pages) writer.u32(page);
+      return writer.finish();
     case "page-refs":
       head(writer, 0, 0, message.refs.length);
       for (const { page, sha256 } of message.refs) writer.u32(page).bytes(sha256);
@@ -135,6 +145,12 @@ export function decodeBulk(kind: BulkMessage["kind"], bytes: Uint8Array): BulkMe
       take.size(PAGE_BYTES, MAX_GROUP_PAGES);
       const pages = take.list(4, () => take.below(MAX_PAGES, "page"));
       return { kind, checkpoint, codec, pages, data: take.data(codec, PAGE_BYTES) };
+    }
+    case "zero-pages": {
+      take.zero(first + second);
+      take.count(MAX_GROUP_REFERENCES);
+      const pages = take.list(4, () => take.below(MAX_PAGES, "page"));
+      return take.end({ kind, checkpoint, pages });
     }
     case "page-refs": {
       take.zero(first + second);

@@ -294,7 +294,8 @@ export class Link {
     }
     const queued = this.#bulkQueue[0];
     if (queued === undefined) return 0;
-    return "data" in queued ? queued.data.length : queued.refs.length * 40;
+    if ("data" in queued) return queued.data.length;
+    return "refs" in queued ? queued.refs.length * 40 : queued.pages.length * 4;
   }
 
   #openBulk(): Lane | undefined {
