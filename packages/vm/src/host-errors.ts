@@ -1,6 +1,6 @@
 /** Failures of the host's files and sockets as coded errors, and errors as data. */
 import { CodedError } from "@dejavm/base";
-import type { ErrorReport } from "./messages.ts";
+import type { ErrorReport } from "./reports.ts";
 
 /** Codes of this package; docs/errors.md has their causes and remedies. */
 export type SourceAgentErrorCode =

@@ -15,4 +15,34 @@ export {
   type VirtualMachineEvents,
 } from "./driver/virtual-machine.ts";
 export { fileError } from "./host-errors.ts";
-export type { EndReason, EndReport, Keyboard, Whereabouts } from "./messages.ts";
+export type {
+  CheckpointReport,
+  ControlReport,
+  DivergenceReport,
+  EndReason,
+  EndReport,
+  ErrorReport,
+  LiveReport,
+  ReplayReport,
+  SegmentReport,
+  VmReport,
+  Whereabouts,
+} from "./reports.ts";
+export {
+  type CheckpointRequest,
+  type ChunkBatch,
+  type ChunkName,
+  type ControlRequest,
+  type Keyboard,
+  type LiveRequest,
+  MAX_CHUNKS_PER_READ,
+  MAX_FED_BYTES,
+  MAX_PAGES_PER_READ,
+  MAX_WAITING_READS,
+  type PageBatch,
+  type ReplayRequest,
+  type SaveTarget,
+  type TracePoint,
+  type VmMode,
+  type VmRequest,
+} from "./requests.ts";

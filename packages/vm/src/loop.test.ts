@@ -1,16 +1,17 @@
 import { type Position, position, ticks } from "@dejavm/machine";
 import { describe, expect, test } from "vitest";
 import { ExecutionLoop, MAX_UNREAD_OUTPUT_BYTES, MAX_WAITING_FRAMES } from "./loop.ts";
-import type { LoopReport, LoopRequest } from "./messages.ts";
 import { FreePacer, LivePacer, type Pacer } from "./pacer.ts";
+import type { VmReport } from "./reports.ts";
+import type { LiveRequest } from "./requests.ts";
 import { FakeMachine, FakeStore } from "./test-support/fake-machine.ts";
 
 interface Rig {
   readonly machine: FakeMachine;
   readonly store: FakeStore;
   readonly loop: ExecutionLoop;
-  readonly reports: LoopReport[];
-  readonly asked: LoopRequest[];
+  readonly reports: VmReport[];
+  readonly asked: LiveRequest[];
 }
 
 function rig(
@@ -18,8 +19,8 @@ function rig(
 ): Rig {
   const machine = new FakeMachine();
   const store = new FakeStore();
-  const reports: LoopReport[] = [];
-  const asked: LoopRequest[] = [];
+  const reports: VmReport[] = [];
+  const asked: LiveRequest[] = [];
   const loop = new ExecutionLoop({
     machine,
     store,
@@ -140,7 +141,7 @@ describe("execution loop", () => {
     const output = { kind: "console", port: "uart", bytes: bytes(MAX_UNREAD_OUTPUT_BYTES + 1) };
     machine.outputs.push({ ...output, kind: "console", port: "uart" });
     loop.advance(0);
-    expect(reports).toMatchObject([{ kind: "console", port: "uart" }]);
+    expect(reports).toMatchObject([{ kind: "outputs", outputs: [{ kind: "console" }] }]);
     expect(loop.advance(0)).toEqual({ kind: "until", at: undefined });
     loop.handle({ kind: "written", bytes: 1 });
     expect(loop.advance(0)).toEqual({ kind: "now" });

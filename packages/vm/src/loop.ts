@@ -15,8 +15,9 @@ import {
   type StopReason,
   type Ticks,
 } from "@dejavm/machine";
-import type { EndReason, LoopReport, LoopRequest } from "./messages.ts";
 import type { Observation, Pacer } from "./pacer.ts";
+import type { EndReason, VmReport } from "./reports.ts";
+import type { LiveRequest } from "./requests.ts";
 import type { BlockStore, RunnableMachine } from "./runnable-machine.ts";
 
 /** Output bytes on their way to their readers; above this the machine waits for them. */
@@ -51,9 +52,9 @@ export interface LoopOptions {
     | undefined;
   /** Whether the report at the end has the digest. */
   readonly digestAtEnd: boolean;
-  readonly report: (report: LoopReport) => void;
+  readonly report: (report: VmReport) => void;
   /** Answers requests that read the whole machine; gives whether it could. */
-  readonly answer: (request: Extract<LoopRequest, { id: number }>) => boolean;
+  readonly answer: (request: Extract<LiveRequest, { id: number }>) => boolean;
 }
 
 interface ConsoleQueue {
@@ -88,7 +89,7 @@ export class ExecutionLoop {
   }
 
   /** Takes a request; `advance` acts on it. */
-  handle(request: LoopRequest): void {
+  handle(request: LiveRequest): void {
     if (this.#ended) return;
     switch (request.kind) {
       case "console":
@@ -267,11 +268,13 @@ export class ExecutionLoop {
   }
 
   #handOut(): void {
-    const { report } = this.#options;
-    for (const { output } of this.#machine.takeOutputs()) {
+    const outputs = this.#machine.takeOutputs().map(({ output }) => output);
+    if (outputs.length === 0) return;
+    for (const output of outputs) {
       if (output.kind === "console") this.#unreadBytes += output.bytes.length;
-      report(output);
     }
+    const { position, ticks } = this.#machine;
+    this.#options.report({ kind: "outputs", after: undefined, outputs, position, ticks });
   }
 
   #stop(): void {

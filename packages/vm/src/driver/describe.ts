@@ -1,7 +1,7 @@
 /** Gathers what a snapshot of a machine on this host holds. */
 import { assert } from "@dejavm/base";
 import { type Machine, type RestoreConfig, SEMANTICS } from "@dejavm/machine";
-import type { LoopRequest } from "../messages.ts";
+import type { LiveRequest } from "../requests.ts";
 import type { BlockStore } from "../runnable-machine.ts";
 import type { DiskFile } from "./disk-file.ts";
 import type { SaveParts } from "./snapshot-file.ts";
@@ -16,7 +16,7 @@ export interface DescribeArgs {
   readonly store: BlockStore;
   readonly disks: readonly DiskFile[];
   readonly digest: string;
-  readonly request: Extract<LoopRequest, { kind: "save" }>;
+  readonly request: Extract<LiveRequest, { kind: "save" }>;
 }
 
 /** All that `saveSnapshot` wants. Asserts a sha256 for each disk. */

@@ -7,8 +7,9 @@ import { assert } from "@dejavm/base";
 import { position } from "@dejavm/machine";
 import { toReport } from "../host-errors.ts";
 import { ExecutionLoop } from "../loop.ts";
-import type { LoopReport, LoopRequest } from "../messages.ts";
 import { FreePacer, LivePacer, type Pacer } from "../pacer.ts";
+import type { VmReport } from "../reports.ts";
+import type { LiveRequest } from "../requests.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
 import { enableBranchHints } from "./engine-flags.ts";
@@ -31,7 +32,7 @@ const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;
 
-function post(report: LoopReport): void {
+function post(report: VmReport): void {
   port.postMessage(report);
 }
 
@@ -51,7 +52,7 @@ class Turner {
     this.#onEnd = onEnd;
   }
 
-  handle(request: LoopRequest): void {
+  handle(request: LiveRequest): void {
     guarded(this.#onEnd, () => this.#loop.handle(request));
     this.wake();
   }
@@ -144,8 +145,8 @@ function start(): void {
     store.close();
     port.close();
   });
-  port.on("message", (request: LoopRequest) => turner.handle(request));
-  post({ kind: "started", digest: startDigest, ...whereabouts() });
+  port.on("message", (request: LiveRequest) => turner.handle(request));
+  post({ kind: "started", mode: "live", digest: startDigest, ...whereabouts() });
   turner.wake();
 }
 
