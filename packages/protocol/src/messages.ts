@@ -28,7 +28,9 @@ const DIGEST = z.string().check(z.regex(/^[0-9a-f]{32}$/u));
 const SHA256 = bytes(32, 32);
 
 function bytes(least: number, most: number) {
-  return z.instanceof(Uint8Array).check(z.refine((b) => b.length >= least && b.length <= most));
+  return z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.length >= least && value.length <= most,
+  );
 }
 
 function list<Item extends z.ZodMiniType>(item: Item) {

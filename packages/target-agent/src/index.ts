@@ -1,0 +1,15 @@
+/** The public face of `@dejavm/target-agent`: taking a machine over from another host. */
+export { ownerByRecords } from "./owner.ts";
+export { TargetSession } from "./target-session.ts";
+export type {
+  ReadSegment,
+  Reason,
+  TargetAction,
+  TargetEvent,
+  TargetOptions,
+  TargetOutcome,
+  TargetPhase,
+  TargetState,
+  Unpacked,
+  Verdict,
+} from "./target-types.ts";
