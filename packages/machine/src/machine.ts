@@ -25,6 +25,7 @@ import {
   type InputEvent,
   type InputResult,
   type MachineConfig,
+  type Place,
   type Position,
   position,
   type StopReason,
@@ -202,6 +203,14 @@ export class Machine {
     return ticks(this.#board.ticks);
   }
 
+  /** Where the execution stands; `run` to the position, then `passIdle`, comes back to it. */
+  get place(): Place {
+    const { position, ticks } = this;
+    const core = this.#core;
+    const idle = core.get32("waiting") === 1 || core.get64("idlePosition") === position;
+    return { position, idleTicks: idle ? ticks : undefined };
+  }
+
   /** Where the hart will execute next, unsigned. */
   get pc(): bigint {
     return this.#core.get64("pc");
@@ -226,6 +235,33 @@ export class Machine {
       const reason = this.#exitReason(code);
       if (reason !== undefined) return this.#stopped(reason);
     }
+  }
+
+  /**
+   * Virtual time goes on to `until` while the hart waits, and nothing executes. Ends early, at its
+   * time, with what wakes the hart; a hart that does not wait stays as it is.
+   */
+  passIdle(until: Ticks): void {
+    const core = this.#core;
+    this.#settle();
+    while (core.get32("waiting") === 1 && this.ticks < until) {
+      const wake = BigInt.asUintN(64, core.exports.wake_time());
+      this.#board.setTime(wake < until ? wake : until);
+      this.#settle();
+    }
+  }
+
+  /**
+   * Does what the next `run` would do first, at the present place: a device's alarm rings, the
+   * hart wakes. A state then tells nothing of how often it was looked at.
+   */
+  #settle(): void {
+    const core = this.#core;
+    this.#board.updateDeadline();
+    if (this.ticks >= core.get64("deviceTimer")) this.#board.tick();
+    if (core.get32("waiting") === 0) return;
+    const awake = core.exports.pending(this.position) & core.get64("mie");
+    if (awake !== 0n) core.set32("waiting", 0);
   }
 
   #stopped(reason: StopReason): StopReason {
@@ -380,6 +416,7 @@ export class Machine {
     if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     if (event.kind === "clock") this.#setClock(event);
+    this.#settle();
     this.#board.flushOutputs();
     return { kind: "accepted" };
   }
@@ -529,6 +566,7 @@ export class Machine {
 
   /** Everything but RAM pages and the contents of disk chunks. */
   save(): State {
+    this.#settle();
     return {
       version: STATE_VERSION,
       hart: saveHart(this.#core),
@@ -555,6 +593,7 @@ export class Machine {
     this.#board.afterRestore();
     this.#power = power === "power-off" ? { kind: power, status } : { kind: power };
     this.#core.set32("stopRequest", 0);
+    this.#core.set64("idlePosition", NEVER);
     this.#startHtif();
   }
 

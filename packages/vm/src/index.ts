@@ -4,7 +4,6 @@ export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
 export { enableBranchHints } from "./driver/engine-flags.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
 export type { EngineName, MachineSource, StartSpec } from "./driver/machine-maker.ts";
-export { NetStream, type NetStreamEvents, parseNetAddress } from "./driver/net-stream.ts";
 export { inspectSnapshot } from "./driver/snapshot-file.ts";
 export {
   type DigestReport,

@@ -195,6 +195,7 @@ export class Board implements HartTimer {
     core.exports.rebase_time();
     core.set64("timeTicks", ticks);
     core.set64("timeFraction", 0n);
+    core.set64("idlePosition", core.get64("position"));
   }
 
   get mtimecmp(): bigint {

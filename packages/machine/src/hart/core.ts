@@ -59,6 +59,9 @@ interface HartExports {
   refresh_mode(): void;
   refresh_float(): void;
   rebase_time(): void;
+  /** Pending interrupts at a position; when the earliest enabled timer fires. Both signed. */
+  pending(position: bigint): bigint;
+  wake_time(): bigint;
   walk(address: bigint, access: number): number;
   hash_page(address: number, seed: number): void;
 }
@@ -212,7 +215,7 @@ export class HartCore {
     }
     this.set32("mode", 3);
     this.set32("epoch", 1);
-    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer"] as const) {
+    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer", "idlePosition"] as const) {
       this.set64(timer, NEVER);
     }
     this.set64("menvcfg", ENVCFG.ADUE);
@@ -282,6 +285,8 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     trap.refreshMode,
     trap.refreshFloat,
     trap.rebaseTime,
+    trap.pending,
+    trap.wakeTime,
   ]) {
     m.export(ref);
   }

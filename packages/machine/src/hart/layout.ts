@@ -159,6 +159,8 @@ const SPECS = {
   skipLimit: t64,
   /** Idle: when the earliest enabled timer fires; -1: never. */
   idleDeadline: t64,
+  /** Position at which virtual time last passed without one, the hart waiting; all ones: none. */
+  idlePosition: t64,
   /** Virtual time at which a device wants to be looked at; all ones: never. */
   deviceTimer: t64,
   /** What hash_page computed. */

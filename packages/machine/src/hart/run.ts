@@ -144,6 +144,7 @@ function interruptOrWait(f: Fn, c: RunContext, budget: Local<"i32">, again: Labe
         set64(f, "timeTicks", wake);
         set64(f, "timeFraction", i64(0));
         set64(f, "timePosition", get64("position"));
+        set64(f, "idlePosition", get64("position"));
         f.br(again);
       },
     );
