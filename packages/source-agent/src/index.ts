@@ -7,6 +7,12 @@ export {
   type IfNotConverging,
   type Situation,
 } from "./controller.ts";
+export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
+export {
+  type SourceMigration,
+  type SourceMigrationOptions,
+  startSourceMigration,
+} from "./driver/source-migration.ts";
 export type {
   BytesByKind,
   CourseSample,

@@ -64,7 +64,8 @@ export class SourceSession {
   #shownAt = Number.NEGATIVE_INFINITY;
   #why = "";
   #freezeAskedAt = 0;
-  #requests = 0;
+  /** Numbers of requests: beyond those that the machine's handle uses itself. */
+  #requests = 2 ** 40;
 
   constructor(options: SourceOptions, now: number) {
     this.#options = options;
@@ -462,7 +463,8 @@ export class SourceSession {
     // The machine runs and nothing is recorded: it just goes on.
     if (state.kind === "offering") return this.#end(stayed("cutover", reason), now);
     // What must be durable is tried again: there is no other way on.
-    if (state.kind === "handing-over") return this.#record({ state: "moved", epoch: this.#offeredEpoch });
+    if (state.kind === "handing-over")
+      return this.#record({ state: "moved", epoch: this.#offeredEpoch });
     if (state.kind === "retracting") this.#record({ state: "live", epoch: this.#offeredEpoch + 1 });
   }
 

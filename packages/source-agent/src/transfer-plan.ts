@@ -114,7 +114,9 @@ export class TransferPlan {
 
   /** Nothing of the checkpoints before `checkpoint` will be asked for any more. */
   forgetBefore(checkpoint: number): void {
-    const kept = this.#layers.filter((layer) => layer.checkpoint >= checkpoint || layer.pending > 0);
+    const kept = this.#layers.filter(
+      (layer) => layer.checkpoint >= checkpoint || layer.pending > 0,
+    );
     this.#layers.splice(0, this.#layers.length, ...kept);
   }
 

@@ -60,7 +60,8 @@ export class TargetSession {
   #reachedFrontierAt: number | undefined;
   #toldAt = Number.NEGATIVE_INFINITY;
   #changed = false;
-  #requests = 0;
+  /** Numbers of requests: beyond those that the machine's handle uses itself. */
+  #requests = 2 ** 40;
   readonly #unpacking = new Set<number>();
 
   constructor(options: TargetOptions) {
@@ -74,6 +75,11 @@ export class TargetSession {
   /** Whether this side may own the machine already. */
   get mayOwn(): boolean {
     return ["recording", "going-live", "live"].includes(this.#state.kind);
+  }
+
+  /** What the source said of a checkpoint; undefined: forgotten, or never announced. */
+  announcement(checkpoint: number): ControlMessageOf<"checkpoint"> | undefined {
+    return this.#arrivals.announcement(checkpoint);
   }
 
   poll(): TargetAction | undefined {

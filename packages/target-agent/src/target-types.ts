@@ -11,7 +11,10 @@ export interface Reason {
 
 /** What this host has and may take. */
 export type Verdict =
-  | { readonly kind: "accept"; readonly has: Omit<ControlMessageOf<"accept">, "kind" | "migration"> }
+  | {
+      readonly kind: "accept";
+      readonly has: Omit<ControlMessageOf<"accept">, "kind" | "migration">;
+    }
   | { readonly kind: "refuse"; readonly reason: Reason };
 
 /** What the session needs to know of a trace segment. Throws a coded error for a bad one. */
