@@ -28,6 +28,7 @@ export {
   type EngineStatistics,
   Machine,
   type MachineOptions,
+  type OverlayChunkName,
   type PositionedOutput,
   type RestoreConfig,
   SEMANTICS,

@@ -41,7 +41,7 @@ export type ReplayStep =
   | { readonly kind: "missing-block"; readonly blocks: readonly MissingBlock[] }
   /** Everything fed is done. */
   | { readonly kind: "at-frontier" }
-  | { readonly kind: "digest-matched"; readonly place: Place }
+  | { readonly kind: "digest-matched"; readonly place: Place; readonly digest: string }
   | { readonly kind: "ended"; readonly end: TraceEnd }
   /** A breakpoint or watchpoint of the machine's owner. */
   | {
@@ -63,6 +63,8 @@ export class Replayer {
   /** Units that are not done, and how many records of the first one are. */
   #units: TraceUnit[] = [];
   #done = 0;
+  /** What is fed next. */
+  #nextSequence = 0;
   readonly #recent: TraceRecord[] = [];
   #matched: Place | undefined;
   #divergence: Divergence | undefined;
@@ -81,6 +83,14 @@ export class Replayer {
     return this.#matched;
   }
 
+  /** The unit that comes next or is being done, and how many of its records are done. */
+  get at(): { readonly sequence: number; readonly records: number } {
+    const unit = this.#units[0];
+    if (unit === undefined) return { sequence: this.#nextSequence, records: 0 };
+    if (this.#done < unit.records.length) return { sequence: unit.sequence, records: this.#done };
+    return { sequence: unit.sequence + 1, records: 0 };
+  }
+
   /** How far what was fed goes; undefined: everything is done. */
   get target(): Place | undefined {
     return this.#units.at(-1)?.records.at(-1);
@@ -89,6 +99,7 @@ export class Replayer {
   /** More of the trace, following what was fed before. */
   feed(units: readonly TraceUnit[]): void {
     this.#units.push(...units);
+    this.#nextSequence = (units.at(-1)?.sequence ?? this.#nextSequence - 1) + 1;
   }
 
   /** The machine was put into the state before unit `sequence`: earlier records are not needed. */
@@ -181,7 +192,7 @@ export class Replayer {
         this.#finish(record);
         const { place } = this.#machine;
         this.#matched = place;
-        return { kind: "digest-matched", place };
+        return { kind: "digest-matched", place, digest: actual };
       }
       case "end":
         return this.#end(record, record.end);

@@ -13,7 +13,9 @@ export type SourceAgentErrorCode =
   | "E_FILE_IO"
   | "E_NET_ADDRESS"
   | "E_SNAPSHOT_DISK"
-  | "E_STOPPED";
+  | "E_STOPPED"
+  | "E_VM_MODE"
+  | "E_VM_REQUEST";
 
 /** What a failed system call has: `code` is `ENOENT` and the like. */
 interface SystemError extends Error {

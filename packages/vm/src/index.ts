@@ -17,7 +17,6 @@ export { fileError } from "./host-errors.ts";
 export type {
   CheckpointReport,
   ControlReport,
-  DivergenceReport,
   EndReason,
   EndReport,
   ErrorReport,
@@ -41,7 +40,6 @@ export {
   type PageBatch,
   type ReplayRequest,
   type SaveTarget,
-  type TracePoint,
   type VmMode,
   type VmRequest,
 } from "./requests.ts";

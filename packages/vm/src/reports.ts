@@ -4,7 +4,8 @@
  * a segment before the outputs that wait for it.
  */
 import type { ConsolePort, InputEvent, Output, StopReason } from "@dejavm/machine";
-import type { ChunkBatch, ChunkName, PageBatch, TracePoint, VmMode } from "./requests.ts";
+import type { Divergence, TraceEnd, TracePoint } from "@dejavm/trace";
+import type { ChunkBatch, ChunkName, PageBatch, VmMode } from "./requests.ts";
 
 /** Where the machine is. */
 export interface Whereabouts {
@@ -25,12 +26,10 @@ export type EndReason =
 /** How an execution ended. */
 export interface EndReport extends Whereabouts {
   readonly reason: EndReason;
-  /** Instructions retired since the machine was switched on. */
+  /** Instructions retired since the machine was first switched on. */
   readonly instructions: bigint;
-  /** How often the guest asked for a restart and got it; the rest tells of the last machine. */
+  /** How often the guest asked for a restart here and got it. */
   readonly restarts: number;
-  /** Positions of the machines before the last restart. */
-  readonly positionsBefore: bigint;
   /** Present where the loop was told to give it. */
   readonly digest: string | undefined;
 }
@@ -100,8 +99,6 @@ export type ControlReport =
       readonly cpuMs: number;
       /** Of that, time in which the guest itself was executing. */
       readonly runMs: number;
-      /** Time that the guest has spent waiting for its next timer or input. */
-      readonly idleMs: number;
       /** Old pages that wait for readers of checkpoints. */
       readonly savedPages: number;
     } & Whereabouts)
@@ -149,17 +146,16 @@ export type CheckpointReport =
       readonly id: number;
       readonly zeroPages: Uint32Array;
     } & PageBatch)
-  | ({ readonly kind: "chunks"; readonly id: number } & ChunkBatch)
+  /** `zeroChunks`: those of the request that were discarded or zeroed as a whole. */
+  | ({
+      readonly kind: "chunks";
+      readonly id: number;
+      readonly zeroChunks: readonly ChunkName[];
+    } & ChunkBatch)
   /** Pages in the order in which the guest first touched them since the checkpoint; in parts. */
   | { readonly kind: "touched"; readonly id: number; readonly pages: Uint32Array }
   /** More old pages waited than allowed: what was not read is lost. It is closed. */
   | { readonly kind: "checkpoint-abandoned"; readonly id: number };
-
-/** How two executions differ; see @dejavm/trace. */
-export interface DivergenceReport extends Whereabouts {
-  readonly wantDigest: string;
-  readonly foundDigest: string;
-}
 
 /** What a machine that replays tells. */
 export type ReplayReport =
@@ -193,16 +189,13 @@ export type ReplayReport =
     } & Whereabouts)
   | ({ readonly kind: "digest-matched"; readonly digest: string } & Whereabouts)
   /** The executions differ; it stands still and cannot go live. */
-  | ({ readonly kind: "diverged" } & DivergenceReport)
+  | ({ readonly kind: "diverged"; readonly divergence: Divergence } & Whereabouts)
   /** `applied` false: it was beyond the checkpoint already, and nothing has changed. */
   | ({ readonly kind: "jumped"; readonly id: number; readonly applied: boolean } & Whereabouts)
   /** Answer to `replay-to`: there, and equal. */
   | ({ readonly kind: "reached"; readonly id: number; readonly digest: string } & Whereabouts)
-  /** The trace ended for good: the guest switched itself off, or its reset ended it. */
-  | ({
-      readonly kind: "replay-ended";
-      readonly reason: Extract<StopReason, { kind: "power-off" | "reset" }>;
-    } & Whereabouts)
+  /** The trace ends here for good, and why: nothing can be fed after it. */
+  | ({ readonly kind: "replay-ended"; readonly reason: TraceEnd } & Whereabouts)
   /** Answer to `go-live`. */
   | ({ readonly kind: "live"; readonly id: number } & Whereabouts);
 

@@ -20,6 +20,7 @@
  * | supply-*, feed, jump, replay-to, go-live | no | yes      | no     |
  */
 import type { ConsolePort } from "@dejavm/machine";
+import type { TracePoint } from "@dejavm/trace";
 
 /**
  * live: runs, takes inputs, emits outputs. replaying: does what a trace says; nothing leaves it.
@@ -59,14 +60,6 @@ export interface ChunkName {
   readonly chunk: number;
 }
 
-/** A point between two segments of a trace. */
-export interface TracePoint {
-  /** Sequence number of the segment that comes next; 0 begins a trace. */
-  readonly sequence: number;
-  /** Hash chain over all record bytes before it; 32 bytes, zeros at a trace's beginning. */
-  readonly chain: Uint8Array;
-}
-
 /** To a machine that runs. */
 export type LiveRequest =
   /** Console input; taken as the guest has room, each part answered by `console-taken`. */
@@ -92,9 +85,10 @@ export type LiveRequest =
 export type ControlRequest =
   /**
    * From here on inputs are recorded. A trace can be replayed from a checkpoint that was begun
-   * after this, or from the machine's creation where it is recorded from the start.
+   * after this, or from the machine's creation where it is recorded from the start. Positions
+   * after a gap begin where the machine is.
    */
-  | { readonly kind: "start-recording"; readonly from: TracePoint }
+  | { readonly kind: "start-recording"; readonly from: Pick<TracePoint, "sequence" | "chain"> }
   /** What is recorded is sealed and reported; answered by `recording-stopped`. */
   | { readonly kind: "stop-recording" }
   /**
@@ -115,8 +109,8 @@ export type ControlRequest =
 /** How checkpoints are taken and read while the guest runs on. */
 export type CheckpointRequest =
   /**
-   * Begins a copy-on-write checkpoint here: answered by `checkpoint-begun`. At most
-   * MAX_OPEN_CHECKPOINTS are open at once.
+   * Begins a copy-on-write checkpoint here: answered by `checkpoint-begun`. At most four
+   * are open at once.
    */
   | {
       readonly kind: "checkpoint";
@@ -174,7 +168,9 @@ export type ReplayRequest =
   | {
       readonly kind: "jump";
       readonly id: number;
+      /** The checkpoint's place. */
       readonly position: bigint;
+      readonly ticks: bigint;
       /** The checkpoint's `state`. */
       readonly state: Uint8Array;
       /** The checkpoint's `trace`: segments before it are not needed any more. */

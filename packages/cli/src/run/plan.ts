@@ -87,6 +87,7 @@ export async function planRun(image: string | undefined, options: RunOptions): P
       source: { kind: "create", config },
       disks,
       ...pace,
+      ...(restarts(options) ? { restart: boot.config } : {}),
     },
     image: boot.name,
     keyboard: keyboardFor(boot.config.commandLine),
@@ -94,13 +95,17 @@ export async function planRun(image: string | undefined, options: RunOptions): P
   };
 }
 
+/** Whether a guest that asks for a reset is switched on again. */
+function restarts({ reboot, exec, elf }: RunOptions): boolean {
+  return reboot !== false && exec === undefined && elf === undefined;
+}
+
 function pacing(
   options: RunOptions,
   { usual, origin }: { usual: "live" | "none"; origin: bigint },
-): Pick<StartSpec, "pace" | "engine" | "limit" | "digestAtEnd" | "restartOnReset"> {
-  const { maxInstructions, exec, elf, reboot } = options;
+): Pick<StartSpec, "pace" | "engine" | "limit" | "digestAtEnd"> {
+  const { maxInstructions } = options;
   return {
-    restartOnReset: reboot !== false && exec === undefined && elf === undefined,
     pace: options.pace ?? usual,
     engine: options.engine ?? "auto",
     limit:

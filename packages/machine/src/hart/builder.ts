@@ -68,6 +68,8 @@ export interface HostFunctions {
   readonly decodeUnder: FuncRef<readonly ["i32"], "i32">;
   /** (page): first write to this page in the present epoch. */
   readonly firstWrite: FuncRef;
+  /** (page): first access of any kind since first touches are recorded. */
+  readonly firstTouch: FuncRef;
   /** (page): forgets the predecoded code of a page. */
   readonly dropCode: FuncRef;
   /** (address, size) -> MMIO status; the value is in field mmioValue. */

@@ -36,6 +36,7 @@ import { SINGLE_OPS, VARIANTS } from "./variants.ts";
 export interface HartHost {
   /** First write to a RAM page in the present epoch, before it happens. */
   firstWrite(page: number): void;
+  firstTouch(page: number): void;
   /** Device register access at physical `address`; the value passes through `mmioValue`. */
   mmioRead(address: number, size: number): number;
   mmioWrite(address: number, size: number): number;
@@ -104,6 +105,7 @@ export class HartCore {
         host.dropStaleCode();
       },
       first_write: (page: number) => host.firstWrite(page),
+      first_touch: (page: number) => host.firstTouch(page),
       mmio_read: (address: number, size: number) => host.mmioRead(address >>> 0, size),
       mmio_write: (address: number, size: number) => host.mmioWrite(address >>> 0, size),
       watch: (address: number, size: number, write: number) =>
@@ -301,6 +303,7 @@ function importHost(m: ModuleBuilder): HostFunctions {
     atBreakpoint: m.import("at_breakpoint", [], "i32"),
     decodeUnder: m.import("decode_under", ["i32"], "i32"),
     firstWrite: m.import("first_write", ["i32"]),
+    firstTouch: m.import("first_touch", ["i32"]),
     dropCode: m.import("drop_code", ["i32"]),
     mmioRead: m.import("mmio_read", ["i32", "i32"], "i32"),
     mmioWrite: m.import("mmio_write", ["i32", "i32"], "i32"),

@@ -351,6 +351,8 @@ export const PAGE_FLAG = {
   watched: 8,
   /** Holds `tohost`. */
   htif: 16,
+  /** Not touched since somebody began to record first touches. */
+  untouched: 32,
 } as const;
 
 /** Where the variable parts begin, for one RAM size. */

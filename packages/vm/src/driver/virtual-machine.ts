@@ -10,6 +10,7 @@ import type { EndReport, VmReport, Whereabouts } from "../reports.ts";
 import type { Keyboard, LiveRequest, VmRequest } from "../requests.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { StartSpec } from "./machine-maker.ts";
+import { requestTransfers } from "./transfer.ts";
 
 /** What a running machine tells its owner. */
 export interface VirtualMachineEvents {
@@ -20,6 +21,8 @@ export interface VirtualMachineEvents {
   readonly onLimit?: () => void;
   /** The guest took so many bytes of input. */
   readonly onConsoleTaken?: (port: ConsolePort, bytes: number) => void;
+  /** Outputs as they come, with what they wait for; `onConsole` and `onFrame` get them, too. */
+  readonly onOutputs?: (report: Extract<VmReport, { kind: "outputs" }>) => void;
   /** What this handle does not deal with itself: recording, checkpoints, replay. */
   readonly onReport?: (report: VmReport) => void;
 }
@@ -140,8 +143,7 @@ export class VirtualMachine {
   }
 
   #post(request: VmRequest): void {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, no window
-    this.#worker.postMessage(request);
+    this.#worker.postMessage(request, requestTransfers(request));
   }
 
   #ask(make: (id: number) => LiveRequest): Promise<SaveReport> {
@@ -162,6 +164,7 @@ export class VirtualMachine {
         this.#events.onLimit?.();
         break;
       case "outputs":
+        this.#events.onOutputs?.(report);
         for (const output of report.outputs) {
           if (output.kind === "frame") this.#events.onFrame?.(output.bytes);
           else void this.#deliver(output.port, output.bytes);
