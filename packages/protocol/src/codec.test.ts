@@ -26,8 +26,7 @@ const COMMIT: Message = {
   position: 1234n,
   ticks: 99n,
   digest: "00112233445566778899aabbccddeeff",
-  sequence: 17,
-  chain: SHA,
+  trace: { sequence: 17, position: 1234n, ticks: 99n, chain: SHA },
 };
 
 function bulk(message: BulkMessage, sequence = 1): Frame {
@@ -73,6 +72,7 @@ const FRAMES: readonly Frame[] = [
     chunks: [{ disk: 0, chunk: 9 }],
     data: Uint8Array.of(1, 2, 3, 4),
   }),
+  bulk({ kind: "zero-chunks", checkpoint: 1, chunks: [{ disk: 0, chunk: 7 }] }),
   bulk({ kind: "chunk-refs", checkpoint: 0, refs: [{ disk: 1, chunk: 9, sha256: SHA }] }),
 ];
 

@@ -11,7 +11,7 @@
  *       0x04    -         pong: u32 token
  *       0x10    n         control message: MessagePack
  *       0x11    n         trace segment, as the trace package sealed it
- *       0x20 .. 0x25 n    bulk message (bulk.ts)
+ *       0x20 .. 0x26 n    bulk message (bulk.ts)
  */
 import { assert, ByteReader, ByteWriter, unreachable } from "@dejavm/base";
 import { Packr } from "msgpackr";
@@ -83,6 +83,7 @@ const KIND = {
   "chunk-group": 0x23,
   "chunk-refs": 0x24,
   "zero-pages": 0x25,
+  "zero-chunks": 0x26,
 } as const;
 
 const BULK_KINDS = new Map<number, BulkMessage["kind"]>([
@@ -92,6 +93,7 @@ const BULK_KINDS = new Map<number, BulkMessage["kind"]>([
   [KIND["chunk-group"], "chunk-group"],
   [KIND["chunk-refs"], "chunk-refs"],
   [KIND["zero-pages"], "zero-pages"],
+  [KIND["zero-chunks"], "zero-chunks"],
 ]);
 
 // Plain values only: no records, no shared structures, byte arrays as byte arrays.
@@ -134,6 +136,7 @@ function encodeMessage(sequence: number, message: Message): Uint8Array {
     case "chunk-group":
     case "chunk-refs":
     case "zero-pages":
+    case "zero-chunks":
       return write(KIND[message.kind], encodeBulk(message));
     default:
       return write(KIND.control, pack(message));

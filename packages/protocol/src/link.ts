@@ -295,7 +295,8 @@ export class Link {
     const queued = this.#bulkQueue[0];
     if (queued === undefined) return 0;
     if ("data" in queued) return queued.data.length;
-    return "refs" in queued ? queued.refs.length * 40 : queued.pages.length * 4;
+    if ("refs" in queued) return queued.refs.length * 40;
+    return "pages" in queued ? queued.pages.length * 4 : queued.chunks.length * 8;
   }
 
   #openBulk(): Lane | undefined {

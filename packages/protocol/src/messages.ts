@@ -47,6 +47,9 @@ const REASON = z.strictObject({
   hint: z.optional(TEXT),
 });
 
+/** A point between two trace segments: the next one's number, the place and the chain so far. */
+const TRACE_POINT = z.strictObject({ sequence: COUNT, position: U64, ticks: U64, chain: SHA256 });
+
 const DISK_OFFER = z.strictObject({
   sizeBytes: COUNT,
   /** Of the immutable base. */
@@ -85,9 +88,8 @@ const CHECKPOINT = z.strictObject({
   checkpoint: U32,
   position: U64,
   ticks: U64,
-  /** Where the trace after this checkpoint begins: segment number and hash chain. */
-  sequence: COUNT,
-  chain: SHA256,
+  /** Where the trace after this checkpoint begins. */
+  trace: TRACE_POINT,
   state: BLOB,
   /** Pages that will be sent, zero ones too. */
   pages: PAGE_SET,
@@ -115,8 +117,7 @@ const COMMIT = z.strictObject({
   ticks: U64,
   digest: DIGEST,
   /** Where the trace goes on; the segments before precede this message. */
-  sequence: COUNT,
-  chain: SHA256,
+  trace: TRACE_POINT,
 });
 
 /** An input that reached the source after F; the target's machine gets it once it is live. */

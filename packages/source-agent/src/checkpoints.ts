@@ -2,6 +2,7 @@
  * The checkpoints of one migration: which are begun, what of them the target has, and what is
  * still to be read and sent. Reads are answered in any order; each is accounted for by its kind.
  */
+import { assert } from "@dejavm/base";
 import { type ControlMessageOf, encodePageSet, type Message } from "@dejavm/protocol";
 import { type CheckpointReport, MAX_CHUNKS_PER_READ, MAX_PAGES_PER_READ } from "@dejavm/vm";
 import { chunkKey } from "./chunk-key.ts";
@@ -216,13 +217,15 @@ export class Checkpoints {
 }
 
 /** Bytes of a bulk message on the wire, nearly. */
-export function messageBytes(message: PreparedBatch["messages"][number]): number {
+function messageBytes(message: PreparedBatch["messages"][number]): number {
   if ("data" in message) return message.data.length + 16;
-  return 16 + ("refs" in message ? message.refs.length * 36 : message.pages.length * 4);
+  if ("refs" in message) return 16 + message.refs.length * 36;
+  return 16 + ("pages" in message ? message.pages.length * 4 : message.chunks.length * 8);
 }
 
 function announce(report: BegunReport): readonly Message[] {
   const { id, position, ticks, state, pages, trace } = report;
+  assert(trace !== undefined, "a machine that moves is recorded");
   const chunks = report.chunks.map(({ disk, chunk }): [number, number] => [disk, chunk]);
   const first = chunks.slice(0, CHUNKS_PER_MESSAGE);
   const messages: Message[] = [
@@ -231,8 +234,7 @@ function announce(report: BegunReport): readonly Message[] {
       checkpoint: id,
       position,
       ticks,
-      sequence: trace?.sequence ?? 0,
-      chain: trace?.chain ?? new Uint8Array(32),
+      trace,
       state,
       pages: encodePageSet(pages),
       chunks: first,

@@ -77,6 +77,9 @@ const SLOWEST_SHARE = 0.05;
 /** A throttle is released once the lag is this small and the target is faster by a quarter. */
 const RELEASE_RATIO = 1.25;
 
+/** Before a rate was measured: so little was sent that any link would do. */
+const USUAL_BYTES_PER_MS = 1000;
+
 /** What the controller remembers between decisions. */
 interface Trend {
   readonly at: number;
@@ -122,7 +125,7 @@ export class Controller {
     const lag = lagMs(s, s.lagPositions);
     const ratio = s.sourceSpeed / s.replaySpeed;
     const replayMs = ratio < 1 ? (lag * ratio) / (1 - ratio) + lag : Number.POSITIVE_INFINITY;
-    const incrementMs = s.incrementBytes / Math.max(s.bytesPerMs, 1e-3) + (s.rttMs ?? 0);
+    const incrementMs = copyMsOf(s);
     // While the increment travels, the source goes on: that is the lag afterwards.
     const lagAfterMs = incrementMs * ratio;
     const figures =
@@ -170,7 +173,7 @@ export class Controller {
 
   #endOtherwise(s: Situation, figures: string): Decision {
     const { maxDowntimeMs, ifNotConverging } = this.#options;
-    const copyMs = s.incrementBytes / Math.max(s.bytesPerMs, 1e-3) + (s.rttMs ?? 0);
+    const copyMs = copyMsOf(s);
     if (copyMs <= maxDowntimeMs) {
       return { kind: "end-by-copy", why: `copying the rest pauses ${ms(copyMs)}: ${figures}` };
     }
@@ -200,6 +203,12 @@ export class Controller {
 function lagMs(s: Situation, positions: number): number {
   if (positions <= 0) return 0;
   return s.replaySpeed === 0 ? Number.POSITIVE_INFINITY : positions / s.replaySpeed;
+}
+
+/** Time that the pages of an increment need on the link, and the target's answer. */
+function copyMsOf(s: Situation): number {
+  const bytesPerMs = s.bytesPerMs === 0 ? USUAL_BYTES_PER_MS : s.bytesPerMs;
+  return s.incrementBytes / bytesPerMs + (s.rttMs ?? 0);
 }
 
 function ms(value: number): string {

@@ -1,4 +1,4 @@
-/** What a migration tells afterwards: plain data, made by the source's session, kept by the store. */
+/** What a migration tells afterwards: plain data, made by the session, kept by the store. */
 
 /** Where the pause went, in milliseconds. */
 export interface DowntimeSplit {

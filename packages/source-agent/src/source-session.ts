@@ -20,6 +20,7 @@ import {
   type Frozen,
   type LinkView,
   type Reason,
+  reasonOf,
   SOURCE_TRANSITIONS,
   type SourceAction,
   type SourceEvent,
@@ -175,7 +176,7 @@ export class SourceSession {
     if (state.kind !== "freezing") return;
     const { position, ticks, digest, trace } = report;
     assert(trace !== undefined, "a machine that moves is recorded");
-    const frozen: Frozen = { position, ticks, digest, ...trace, at: now };
+    const frozen: Frozen = { position, ticks, digest, trace, at: now };
     this.#late.push(...report.waiting.flatMap(lateInputOf));
     if (state.by === "trace") return this.#commit(frozen, now);
     this.#enter({ kind: "copying", frozen, since: now });
@@ -191,11 +192,11 @@ export class SourceSession {
 
   #commit(frozen: Frozen, now: number): void {
     this.#enter({ kind: "committed", frozen, since: now });
-    const { position, ticks, digest, sequence, chain } = frozen;
+    const { position, ticks, digest, trace } = frozen;
     this.#log.digestAtCutover = digest;
     this.#actions.push({ kind: "hold-link" });
     const epoch = this.#offeredEpoch;
-    this.#send({ kind: "commit", epoch, position, ticks, digest, sequence, chain });
+    this.#send({ kind: "commit", epoch, position, ticks, digest, trace });
     for (const message of this.#late.splice(0)) this.#send(message);
   }
 
@@ -641,10 +642,6 @@ export class SourceSession {
 
 function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
-}
-
-function reasonOf(reason: ControlMessageOf<"cancel">["reason"]): Reason {
-  return { code: reason.code, message: reason.message, hint: reason.hint };
 }
 
 function stayed(phase: SourcePhase, { code, message, hint }: Reason): MigrationOutcome {

@@ -1,6 +1,7 @@
 /** The vocabulary of `SourceSession`: what it is told, what it wants done, its states. */
 import type { BulkMessage, ControlMessageOf, LinkMeasures, Message } from "@dejavm/protocol";
-import type { SegmentReport, VmReport, VmRequest } from "@dejavm/vm";
+import type { TracePoint } from "@dejavm/trace";
+import type { VmReport, VmRequest } from "@dejavm/vm";
 import type { ControllerOptions } from "./controller.ts";
 import type { MigrationOutcome, MigrationReport } from "./migration-report.ts";
 
@@ -9,6 +10,15 @@ export interface Reason {
   readonly code: string;
   readonly message: string;
   readonly hint: string | undefined;
+}
+
+/** The reason that an error or a message gives. */
+export function reasonOf(error: {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}): Reason {
+  return { code: error.code, message: error.message, hint: error.hint };
 }
 
 /** What is to be moved, and how. */
@@ -121,15 +131,14 @@ export interface Frozen {
   readonly position: bigint;
   readonly ticks: bigint;
   readonly digest: string;
-  readonly sequence: number;
-  readonly chain: Uint8Array;
+  readonly trace: TracePoint;
   readonly at: number;
 }
 
 /** How a migration is to end. */
 export type EndingBy = "trace" | "copy";
 
-/** Where the session is. Only `committed`, `asking` and `handing-over` are beyond the commitment. */
+/** Where it is. Only `committed`, `asking` and `handing-over` are beyond the commitment. */
 export type SourceState =
   /** The offer is sent, the target has not said whether it takes it. */
   | { readonly kind: "negotiating"; readonly since: number }
@@ -175,6 +184,3 @@ export const SOURCE_TRANSITIONS: Readonly<
   retracting: ["ended"],
   ended: [],
 };
-
-/** A sealed segment, as the machine's thread reports it. */
-export type Segment = SegmentReport;

@@ -139,7 +139,8 @@ export class TransferPlan {
   /** What lies beside a missing page is likely to be missed next. */
   #addNeighbours(layer: Layer, items: number[], count: number): void {
     const most = Math.min(count, items.length + NEIGHBOURS);
-    for (const item of [...items]) {
+    const wanted = items.length;
+    for (const item of items.slice(0, wanted)) {
       for (let near = item + 1; near <= item + NEIGHBOURS && items.length < most; near++) {
         if (take(layer, near, false)) items.push(near);
       }

@@ -18,6 +18,7 @@ import { MAX_FED_BYTES, type VmReport, type VmRequest } from "@dejavm/vm";
 import { Arrivals } from "./arrivals.ts";
 import {
   type Reason,
+  reasonOf,
   TARGET_TRANSITIONS,
   type TargetAction,
   type TargetEvent,
@@ -43,7 +44,7 @@ export class TargetSession {
   #state: TargetState = { kind: "waiting" };
   #made = false;
   /** Segments that wait to be fed. */
-  #unfed: Uint8Array[] = [];
+  readonly #unfed: Uint8Array[] = [];
   #fedBytes = 0;
   #nextSequence: number | undefined;
   #storedSequence = 0;
@@ -57,6 +58,7 @@ export class TargetSession {
   #replayed = { position: 0n, ticks: 0n, cpuMs: 0, waitingMs: 0 };
   #matched = { count: 0, position: 0n };
   #guestWallNs = 0n;
+  #chain: Uint8Array = new Uint8Array(0);
   #reachedFrontierAt: number | undefined;
   #toldAt = Number.NEGATIVE_INFINITY;
   #changed = false;
@@ -93,8 +95,7 @@ export class TargetSession {
       this.#handle(event, now, wallNs);
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
-      const { code, message, hint } = error;
-      this.#unable({ code, message, hint }, true);
+      this.#unable(reasonOf(error), true);
     }
   }
 
@@ -175,7 +176,7 @@ export class TargetSession {
         return;
       case "cancel":
         if (this.mayOwn) return;
-        return this.#unable(message.reason as Reason, false);
+        return this.#unable(reasonOf(message.reason), false);
       case "moved":
         if (this.#state.kind !== "live") return this.#outOfPlace(message);
         return this.#end({ kind: "live", epoch: this.#state.epoch });
@@ -200,8 +201,8 @@ export class TargetSession {
     const pages = decodePageSet(message.pages, state.offer.pageCount);
     this.#arrivals.announce(message, pages);
     if (message.checkpoint === 0) {
-      this.#nextSequence = message.sequence;
-      this.#storedSequence = message.sequence;
+      this.#nextSequence = message.trace.sequence;
+      this.#storedSequence = message.trace.sequence;
       this.#frontier = message.position;
       this.#actions.push({ kind: "make", checkpoint: message });
       const zeroPages = others(pages, state.offer.pageCount);
@@ -241,7 +242,7 @@ export class TargetSession {
     const state = this.#state;
     if (state.kind !== "receiving") return this.#outOfPlace(commit);
     const { epoch } = state.offer;
-    if (commit.epoch !== epoch + 1 || commit.sequence !== this.#nextSequence) {
+    if (commit.epoch !== epoch + 1 || commit.trace.sequence !== this.#nextSequence) {
       return this.#outOfPlace(commit);
     }
     this.#enter({ kind: "reaching", offer: state.offer, commit, arrivedAt: now });
@@ -327,17 +328,21 @@ export class TargetSession {
   #atFrontier(report: Extract<VmReport, { kind: "at-frontier" }>, now: number): void {
     this.#replayed = { ...this.#replayed, position: report.position, ticks: report.ticks };
     this.#guestWallNs = report.guestWallNs;
+    this.#chain = report.trace.chain;
     this.#reachedFrontierAt = now;
     this.#changed = true;
     this.#tell(now);
   }
 
   #diverged(report: Extract<VmReport, { kind: "diverged" }>): void {
-    const { position, wantDigest, foundDigest } = report;
+    const { reason, place } = report.divergence;
+    const what = JSON.stringify(reason, (_, value: unknown) =>
+      typeof value === "bigint" ? value.toString() : value,
+    );
     this.#unable(
       {
         code: "E_DIVERGED",
-        message: `replay differs at position ${position}: ${foundDigest}, want ${wantDigest}`,
+        message: `replay differs at position ${place.position}: ${what}`,
         hint: "report it with both agents' logs; the machine runs on at the source",
       },
       true,
@@ -428,6 +433,9 @@ export class TargetSession {
     const state = this.#state;
     if (state.kind !== "reaching" || report.id !== this.#replayTo) return;
     assert(report.digest === state.commit.digest, "reached means equal");
+    if (!equal(this.#chain, state.commit.trace.chain)) {
+      throw new CodedError("E_TRACE_CORRUPT", "the trace's hash chain at F is another one");
+    }
     const { offer, commit, arrivedAt } = state;
     this.#enter({ kind: "securing", offer, commit, arrivedAt, reachedAt: now });
     this.#secure(now);
@@ -447,13 +455,12 @@ export class TargetSession {
     const state = this.#state;
     if (state.kind !== "recording") return;
     this.#enter({ ...state, kind: "going-live", recordedAt: now });
-    const { sequence, chain } = state.commit;
     this.#request({
       kind: "go-live",
       id: this.#nextRequest(),
       behindTicks: Number((wallNs - this.#guestWallNs) / 100n),
       entropySeed: this.#options.entropySeed,
-      record: { sequence, chain },
+      record: state.commit.trace,
       frozen: false,
     });
   }
@@ -597,6 +604,10 @@ export class TargetSession {
   #nextRequest(): number {
     return ++this.#requests;
   }
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 /** The pages below `count` that are not in the ascending list. */

@@ -9,6 +9,15 @@ export interface Reason {
   readonly hint: string | undefined;
 }
 
+/** The reason that an error or a message gives. */
+export function reasonOf(error: {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}): Reason {
+  return { code: error.code, message: error.message, hint: error.hint };
+}
+
 /** What this host has and may take. */
 export type Verdict =
   | {

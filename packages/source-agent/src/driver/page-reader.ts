@@ -112,7 +112,7 @@ export class PageReader {
   }
 
   async #chunks(report: Extract<VmReport, { kind: "chunks" }>): Promise<Omit<PreparedBatch, "id">> {
-    const { id: checkpoint, chunks, bytes } = report;
+    const { id: checkpoint, chunks, bytes, zeroChunks } = report;
     const refs: (ChunkName & { sha256: Uint8Array })[] = [];
     const whole: { name: ChunkName; content: Uint8Array }[] = [];
     for (const [i, name] of chunks.entries()) {
@@ -122,6 +122,9 @@ export class PageReader {
       else whole.push({ name, content });
     }
     const messages: BulkMessage[] = [];
+    if (zeroChunks.length > 0) {
+      messages.push({ kind: "zero-chunks", checkpoint, chunks: zeroChunks });
+    }
     if (refs.length > 0) messages.push({ kind: "chunk-refs", checkpoint, refs });
     if (whole.length > 0) {
       const raw = join(whole.map(({ content }) => content));

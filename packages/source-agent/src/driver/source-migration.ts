@@ -14,13 +14,14 @@ import {
 import type { VmReport, VmRequest } from "@dejavm/vm";
 import type { MigrationReport } from "../migration-report.ts";
 import { SourceSession } from "../source-session.ts";
-import type {
-  OwnershipWish,
-  Reason,
-  SourceAction,
-  SourceEvent,
-  SourceOptions,
-  SourceProgress,
+import {
+  type OwnershipWish,
+  type Reason,
+  reasonOf,
+  type SourceAction,
+  type SourceEvent,
+  type SourceOptions,
+  type SourceProgress,
 } from "../source-types.ts";
 import { type KnownContents, PageReader } from "./page-reader.ts";
 
@@ -203,13 +204,12 @@ class Migration implements SourceMigration {
       await this.#options.record(wish);
       this.#handle({ kind: "recorded", wish });
     } catch (error) {
-      const { code, message, hint } =
-        error instanceof CodedError
-          ? error
-          : { code: "E_STORE_IO", message: String(error), hint: undefined };
+      const reason = reasonOf(
+        error instanceof CodedError ? error : { code: "E_STORE_IO", message: String(error) },
+      );
       // A full disk may have room again; asking at once would only burn CPU.
       setTimeout(() => {
-        this.#handle({ kind: "record-failed", wish, reason: { code, message, hint } });
+        this.#handle({ kind: "record-failed", wish, reason });
       }, 200);
     }
   }

@@ -48,6 +48,12 @@ export class Acceptor {
     };
   }
 
+  /** Whoever was cut off at the end may still want to hear the last message. */
+  async #forgetAfter(migration: TargetMigration, link: string): Promise<void> {
+    await migration.done;
+    setTimeout(() => this.#links.delete(link), HELLO_MS).unref();
+  }
+
   /** A migration under way decides; else what is recorded. */
   #ownerOf(question: ControlMessageOf<"ask-owner">): ReturnType<OwnerOf> {
     const { lineage, epoch } = question;
@@ -78,10 +84,7 @@ export class Acceptor {
     }
     const migration = new TargetMigration(this.#host, hello.link, (q) => this.#ownerOf(q));
     this.#links.set(hello.link, migration);
-    void migration.done.then(() => {
-      // Whoever was cut off at the end may still want to hear the last message.
-      setTimeout(() => this.#links.delete(hello.link), HELLO_MS).unref();
-    });
+    void this.#forgetAfter(migration, hello.link);
     return migration.attach(socket, hello);
   }
 }

@@ -16,7 +16,14 @@ import { DEFAULT_LINK_TIMES, LinkDriver, PROTOCOL_VERSIONS } from "@dejavm/proto
 import { readSegmentHeader } from "@dejavm/trace";
 import type { ChunkBatch, PageBatch, VmReport, VmRequest } from "@dejavm/vm";
 import { TargetSession } from "../target-session.ts";
-import type { Reason, TargetAction, TargetEvent, TargetOutcome, Verdict } from "../target-types.ts";
+import {
+  type Reason,
+  reasonOf,
+  type TargetAction,
+  type TargetEvent,
+  type TargetOutcome,
+  type Verdict,
+} from "../target-types.ts";
 import { TargetStore } from "./target-store.ts";
 import { type Contents, type ReadBase, unpack, unpackedOf } from "./unpacker.ts";
 
@@ -210,8 +217,8 @@ export class TargetMigration {
 
   #failed(error: unknown): void {
     if (!(error instanceof CodedError)) throw error;
-    const { code, message, hint } = error;
-    queueMicrotask(() => this.#handle({ kind: "unable", reason: { code, message, hint } }));
+    const reason = reasonOf(error);
+    queueMicrotask(() => this.#handle({ kind: "unable", reason }));
   }
 
   #act(action: TargetAction): void {
@@ -301,13 +308,14 @@ export class TargetMigration {
     if (announcement === undefined) return;
     const pages: PageBatch[] = kept.map((contents) => contents.pages);
     const chunks: ChunkBatch[] = kept.map((contents) => contents.chunks);
-    const { position, state, sequence, chain } = announcement;
+    const { position, ticks, state, trace } = announcement;
     this.#request({
       kind: "jump",
       id,
       position,
       state,
-      trace: { sequence, chain },
+      ticks,
+      trace,
       pages: pages.filter((batch) => batch.pages.length > 0),
       zeroPages: Uint32Array.from(kept.flatMap((contents) => contents.zeroPages)),
       chunks: chunks.filter((batch) => batch.chunks.length > 0),
@@ -325,11 +333,10 @@ export class TargetMigration {
       this.#store?.recordLive(epoch);
       this.#soon({ kind: "recorded" });
     } catch (error) {
-      const { code, message, hint } =
-        error instanceof CodedError
-          ? error
-          : { code: "E_STORE_IO", message: String(error), hint: undefined };
-      this.#soon({ kind: "record-failed", reason: { code, message, hint } });
+      const reason = reasonOf(
+        error instanceof CodedError ? error : { code: "E_STORE_IO", message: String(error) },
+      );
+      this.#soon({ kind: "record-failed", reason });
     }
   }
 

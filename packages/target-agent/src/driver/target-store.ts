@@ -4,7 +4,7 @@ import type { CheckpointWriter, LineageId, LineageWriter, LogStore } from "@deja
 import { position, ticks } from "@dejavm/machine";
 import type { ControlMessageOf } from "@dejavm/protocol";
 import { readSegmentHeader } from "@dejavm/trace";
-import type { ChunkBatch } from "@dejavm/vm";
+import type { ChunkBatch, ChunkName } from "@dejavm/vm";
 
 const CHUNK_BYTES = 65_536;
 
@@ -48,7 +48,7 @@ export class TargetStore {
     const writer = this.#writer.beginCheckpoint({
       position: position(message.position),
       ticks: ticks(message.ticks),
-      sequence: message.sequence,
+      sequence: message.trace.sequence,
       memoryPages: this.#offer.pageCount,
       state: message.state,
       ...(before && { parent: before.id }),
@@ -69,6 +69,10 @@ export class TargetStore {
       return { ...name, bytes: bytes.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES) };
     });
     this.#open(checkpoint)?.putChunks(changes);
+  }
+
+  putZeroChunks(checkpoint: number, chunks: readonly ChunkName[]): void {
+    this.#open(checkpoint)?.putChunks(chunks.map((name) => ({ ...name, bytes: undefined })));
   }
 
   /** Contents by sha256; undefined: not here. */

@@ -19,6 +19,7 @@ export interface Contents {
   readonly pages: PageBatch;
   readonly zeroPages: readonly number[];
   readonly chunks: ChunkBatch;
+  readonly zeroChunks: readonly ChunkName[];
   readonly unknownPages: readonly number[];
   readonly unknownChunks: readonly ChunkName[];
 }
@@ -38,6 +39,9 @@ export async function unpack(
     store.putPages(message.checkpoint, [...pages.pages], pages.bytes);
   }
   if (zeroPages.length > 0) store.putZeroPages(message.checkpoint, zeroPages);
+  if (contents.zeroChunks.length > 0) {
+    store.putZeroChunks(message.checkpoint, contents.zeroChunks);
+  }
   if (chunks.chunks.length > 0) store.putChunks(message.checkpoint, chunks);
   return contents;
 }
@@ -49,7 +53,7 @@ export function unpackedOf(id: number, checkpoint: number, contents: Contents): 
     id,
     checkpoint,
     pages: [...pages.pages, ...zeroPages],
-    chunks: chunks.chunks,
+    chunks: [...chunks.chunks, ...contents.zeroChunks],
     unknownPages,
     unknownChunks,
   };
@@ -59,6 +63,7 @@ const NOTHING: Contents = {
   pages: { pages: new Uint32Array(0), bytes: new Uint8Array(0) },
   zeroPages: [],
   chunks: { chunks: [], bytes: new Uint8Array(0) },
+  zeroChunks: [],
   unknownPages: [],
   unknownChunks: [],
 };
@@ -84,6 +89,8 @@ async function contentsOf(
       const bytes = await inflate(codec, data, chunks.length * CHUNK_BYTES);
       return { ...NOTHING, chunks: { chunks, bytes } };
     }
+    case "zero-chunks":
+      return { ...NOTHING, zeroChunks: message.chunks };
     case "chunk-refs": {
       const found = message.refs.map((ref) => ({ ref, bytes: store.content(ref.sha256) }));
       const here = found.filter(({ bytes }) => bytes?.length === CHUNK_BYTES);
