@@ -216,8 +216,9 @@ export class TargetMigration {
   }
 
   #failed(error: unknown): void {
-    if (!(error instanceof CodedError)) throw error;
-    const reason = reasonOf(error);
+    const reason = reasonOf(
+      error instanceof CodedError ? error : { code: "E_INTERNAL", message: String(error) },
+    );
     queueMicrotask(() => this.#handle({ kind: "unable", reason }));
   }
 

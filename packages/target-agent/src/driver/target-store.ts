@@ -48,7 +48,11 @@ export class TargetStore {
     const writer = this.#writer.beginCheckpoint({
       position: position(message.position),
       ticks: ticks(message.ticks),
-      sequence: message.trace.sequence,
+      trace: {
+        ...message.trace,
+        position: position(message.trace.position),
+        ticks: ticks(message.trace.ticks),
+      },
       memoryPages: this.#offer.pageCount,
       state: message.state,
       ...(before && { parent: before.id }),
