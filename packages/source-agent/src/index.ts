@@ -7,6 +7,13 @@ export {
   type IfNotConverging,
   type Situation,
 } from "./controller.ts";
+export {
+  type DoubtAction,
+  type DoubtEvent,
+  DoubtSession,
+  type DoubtState,
+  type FoundOffer,
+} from "./doubt-session.ts";
 export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
   type SourceMigration,

@@ -55,7 +55,11 @@ export class Debian {
       record: { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) },
     });
     const debian = new Debian(image, config, machine);
-    await until(() => machine.said.includes(PROMPT), 90_000, () => machine.said);
+    await until(
+      () => machine.said.includes(PROMPT),
+      90_000,
+      () => machine.said,
+    );
     return debian;
   }
 }
