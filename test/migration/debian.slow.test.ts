@@ -1,5 +1,5 @@
 /** Debian moves between two real threads while it works. */
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
+import { beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { Debian, debianImage, until } from "./support/debian.ts";
 import { migrate, Target } from "./support/hosts.ts";
 
@@ -42,10 +42,8 @@ test.each(Object.keys(WORKLOADS) as (keyof typeof WORKLOADS)[])(
         fingerprint: new Uint8Array(0),
         description: new Uint8Array(0),
       },
-      onProgress: (p) => process.env.SHOW && console.log(JSON.stringify(p)),
     });
     const report = await migration.done;
-    console.log(JSON.stringify({ ...report, course: [] }, null, 1));
     expect(report.outcome).toEqual({ kind: "moved", epoch: 2 });
     const taken = await target.taken.promise;
     onTestFinished(() => void taken.machine.terminate());

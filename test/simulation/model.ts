@@ -41,6 +41,17 @@ export function copyModel(state: ModelState): ModelState {
   return { ...state, pages: [...state.pages], inputs: [...state.inputs] };
 }
 
+/** Everything but the pages, as a checkpoint's state carries it. */
+export function stateBytes({ pages: _, ...rest }: ModelState): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(rest));
+}
+
+/** What `stateBytes` made, with these pages. */
+export function modelOf(bytes: Uint8Array, pages: number[]): ModelState {
+  const rest = JSON.parse(new TextDecoder().decode(bytes)) as Omit<ModelState, "pages">;
+  return { ...rest, pages };
+}
+
 /** The pages that the next step reads and writes. */
 export function nextPages(position: number): readonly [number, number] {
   const x = mix(position >> 4, 0x9e3779b9);

@@ -13,7 +13,14 @@ import {
 } from "@dejavm/source-agent";
 import { ownerByRecords, type TargetAction, TargetSession } from "@dejavm/target-agent";
 import type { PageBatch, VmRequest } from "@dejavm/vm";
-import { copyModel, MODEL_PAGES, type ModelOutput, type ModelState, newModel } from "./model.ts";
+import {
+  copyModel,
+  MODEL_PAGES,
+  type ModelOutput,
+  type ModelState,
+  modelOf,
+  newModel,
+} from "./model.ts";
 import { SimLink, type SimNetwork } from "./sim-network.ts";
 import { chainOf, type SimPoint, type SimSegment, segmentOf } from "./sim-trace.ts";
 import { SimVm, wordBytes, wordOf } from "./sim-vm.ts";
@@ -576,8 +583,8 @@ export class SimHost {
 
   #make(incoming: Incoming, message: ControlMessageOf<"checkpoint">): void {
     this.#after(10, () => {
-      const rest: Omit<ModelState, "pages"> = JSON.parse(new TextDecoder().decode(message.state));
-      const state = { ...rest, pages: Array.from({ length: MODEL_PAGES }, () => 0) };
+      const zeros = Array.from({ length: MODEL_PAGES }, () => 0);
+      const state = modelOf(message.state, zeros);
       const { trace } = message;
       const machine: SimVm = new SimVm(
         {
@@ -709,8 +716,7 @@ function storedCheckpoint(incoming: Incoming, checkpoint: number) {
   for (const [id, { message, pages: arrived }] of incoming.received) {
     if (id > checkpoint) break;
     for (const [page, value] of arrived) pages[page] = value;
-    const rest: Omit<ModelState, "pages"> = JSON.parse(new TextDecoder().decode(message.state));
-    state = { ...rest, pages };
+    state = modelOf(message.state, pages);
     point = { sequence: message.trace.sequence, chain: chainOf(message.trace.chain) };
   }
   if (state === undefined || point === undefined) throw new Error("an unknown checkpoint");

@@ -40,8 +40,7 @@ export function segmentBytes(segment: SimSegment): Uint8Array {
 
 /** Read again; our own bytes only. */
 export function segmentOf(bytes: Uint8Array): SimSegment {
-  const segment: SimSegment = JSON.parse(new TextDecoder().decode(bytes));
-  return segment;
+  return JSON.parse(new TextDecoder().decode(bytes)) as SimSegment;
 }
 
 /** A chain value as the protocol carries it. */

@@ -9,7 +9,9 @@ import {
   give,
   type ModelOutput,
   type ModelState,
+  modelOf,
   nextPages,
+  stateBytes,
   step,
 } from "./model.ts";
 import {
@@ -52,7 +54,7 @@ export class SimVm {
   /** Outputs, and the segment that must be stored before they leave. */
   readonly #say: (outputs: readonly ModelOutput[]) => void;
   readonly #speed: number;
-  #wrongAt: number | undefined;
+  readonly #wrongAt: number | undefined;
   #share = 1;
   #debt = 0;
   // recording
@@ -73,7 +75,7 @@ export class SimVm {
   readonly #absent = new Set<number>();
   #units: SimSegment[] = [];
   #done = 0;
-  #asked = new Set<number>();
+  readonly #asked = new Set<number>();
   #waiting = false;
   #waitingMs = 0;
   #replayTo: Extract<VmRequest, { kind: "replay-to" }> | undefined;
@@ -204,6 +206,15 @@ export class SimVm {
       lastPosition: BigInt(segment.lastPosition),
       bytes: segmentBytes(segment),
       chain: chainBytes(segment.chain),
+      header: {
+        sequence: segment.sequence,
+        unitCount: 1,
+        from: this.#where,
+        to: this.#where,
+        plainBytes: 0,
+        compressed: false,
+        chain: chainBytes(segment.chain),
+      },
     });
     const outputs = this.#outputs;
     this.#outputs = [];
@@ -231,11 +242,10 @@ export class SimVm {
     this.#open.set(id, { state: copyModel(this.state) });
     this.#dirty.set(id, new Set());
     if (request.recordFirstTouch) this.#touching.set(id, new Set());
-    const { pages: _, ...rest } = this.state;
     this.#report({
       kind: "checkpoint-begun",
       id,
-      state: new TextEncoder().encode(JSON.stringify(rest)),
+      state: stateBytes(this.state),
       guestWallNs: 0n,
       trace: this.#tracePoint(),
       since: changed === undefined ? undefined : since,
@@ -319,8 +329,7 @@ export class SimVm {
   #jump(request: Extract<VmRequest, { kind: "jump" }>): void {
     const applied = this.state.position <= Number(request.position);
     if (applied) {
-      const rest: Omit<ModelState, "pages"> = JSON.parse(new TextDecoder().decode(request.state));
-      this.state = { ...copyModel({ ...rest, pages: [] }), pages: this.state.pages };
+      this.state = modelOf(request.state, this.state.pages);
       for (const { pages, bytes } of request.pages) {
         for (const [i, page] of pages.entries()) {
           this.#absent.delete(page);

@@ -25,7 +25,7 @@ const HEALED_MS = 60_000;
 const INPUT_MS = 23;
 
 /** Something that must never happen did. */
-export class Violation extends Error {
+class Violation extends Error {
   override readonly name = "Violation";
 }
 
@@ -45,7 +45,7 @@ export class Simulation {
   #nextInput = 1;
   #moves = 0;
   #now = 0;
-  #crashAt: { readonly name: string; readonly count: number } | undefined;
+  readonly #crashAt: { readonly name: string; readonly count: number } | undefined;
   #failPoints = 0;
   #restarts: { readonly at: number; readonly host: SimHost }[] = [];
 
@@ -195,8 +195,6 @@ export class Simulation {
     const { outcome } = report;
     if (outcome.kind === "moved") this.#moves++;
     this.#outcomes.push(outcome.kind === "moved" ? "moved" : `${outcome.phase} ${outcome.code}`);
-    if (process.env.SHOW)
-      console.log(this.#seed, this.#now, JSON.stringify(report.outcome), this.#faults.join("; "));
   }
 
   #restart(): void {

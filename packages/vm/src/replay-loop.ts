@@ -152,12 +152,21 @@ export class ReplayLoop implements MachineLoop {
     if (this.#state.kind === "over") return { kind: "ended" };
     this.#account(now);
     if (this.#state.kind !== "running") return { kind: "until", at: undefined };
+    this.#switchOn();
     const step = this.#replayer.advance(STEP_POSITIONS);
     this.#collectBlocks();
     this.#showOutputs();
     this.#act(step);
     if (now >= this.#nextReport || this.#state.kind !== "running") this.#reportReplayed(now);
     return this.#state.kind === "running" ? { kind: "now" } : { kind: "until", at: undefined };
+  }
+
+  /** A computer that is off does nothing: where the trace goes on it was switched on again. */
+  #switchOn(): void {
+    const { machine } = this.#options;
+    if (machine.isOff && machine.canBoot && this.#replayer.target !== undefined) {
+      machine.switchOn();
+    }
   }
 
   /** Time in which it stands still is counted. */
@@ -187,7 +196,6 @@ export class ReplayLoop implements MachineLoop {
         break;
       }
       case "ended":
-        this.#state = { kind: "at-frontier" };
         report({ kind: "replay-ended", reason: step.end, position, ticks });
         break;
       case "diverged":
@@ -345,6 +353,7 @@ export class ReplayLoop implements MachineLoop {
       this.#refuse(request.id, `go live: ${lacks} are absent`);
     } else {
       this.#state = { kind: "over" };
+      if (machine.isOff && machine.canBoot) machine.switchOn();
       this.#options.goLive(request, this.#base);
     }
   }
