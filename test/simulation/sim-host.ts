@@ -97,6 +97,17 @@ export class SimHost {
     this.#runHere(state, point);
   }
 
+  /** For who looks at a failure. */
+  describe(): string {
+    const targets = [...this.#targets.values()].map(({ session, link, machine }) => {
+      return { state: session.state.kind, over: link.isOver, mode: machine?.mode };
+    });
+    const { isUp, store } = this;
+    const source = { state: this.source?.state.kind, up: this.#sourceLink?.link.isUp };
+    const ownership = store.ownership.map(({ state, epoch }) => `${state} ${epoch}`);
+    return JSON.stringify({ isUp, mode: this.vm?.mode, source, targets, ownership });
+  }
+
   crash(): void {
     this.isUp = false;
     this.#life++;
@@ -275,6 +286,8 @@ export class SimHost {
   // ---- source
 
   #sourceLinkTo(): SimLink {
+    const { source } = this;
+    const doubt = this.#doubt;
     return new SimLink({
       network: this.#world.network,
       host: this.name,
@@ -284,17 +297,16 @@ export class SimHost {
       giveUpAfterMs: 6000,
       handlers: {
         onMessage: (message) => {
-          const { now } = this.#world.network;
-          this.source?.handle({ kind: "message", message }, now);
-          this.#doubt?.handle({ kind: "message", message });
+          source?.handle({ kind: "message", message }, this.#now);
+          doubt?.handle({ kind: "message", message });
         },
-        onUp: () => this.source?.handle({ kind: "link-up" }, this.#world.network.now),
-        onDown: () => this.source?.handle({ kind: "link-down" }, this.#world.network.now),
+        onUp: () => source?.handle({ kind: "link-up" }, this.#now),
+        onDown: () => source?.handle({ kind: "link-down" }, this.#now),
         onLost: (code, message) => {
           const reason = { code, message, hint: undefined };
-          this.source?.handle({ kind: "link-lost", reason }, this.#world.network.now);
+          source?.handle({ kind: "link-lost", reason }, this.#now);
           // Asking again at once would be asking without end within a moment.
-          this.#after(200, () => this.#doubt?.handle({ kind: "link-lost", reason }));
+          this.#after(200, () => doubt?.handle({ kind: "link-lost", reason }));
         },
       },
     });

@@ -211,7 +211,11 @@ export class Simulation {
 
   #checkEnd(): void {
     const live = this.#hosts.filter((host) => host.isLive);
-    if (live.length !== 1) throw new Violation(`${live.length} live machines in the end`);
+    if (live.length !== 1) {
+      const [a, b] = this.#hosts.map((host) => host.describe());
+      const faults = this.#faults.join("; ");
+      throw new Violation(`${live.length} live machines in the end: ${faults}\n${a}\n${b}`);
+    }
     const inputs = new Set(live[0]?.vm?.state.inputs);
     const lost = this.#acknowledged.filter((input) => !inputs.has(input));
     if (lost.length > 0) throw new Violation(`acknowledged inputs lost: ${lost.join(" ")}`);

@@ -412,7 +412,12 @@ export class SourceSession {
       bytesPerMs: link.bytesPerMs,
       pendingBytes: this.#checkpoints.pendingBytes,
       incrementBytes: this.#checkpoints.incrementBytes(now),
-      isComplete: !asked && target.completeCheckpoint === newest && this.#base === newest,
+      // What the target claims counts only once everything has left.
+      isComplete:
+        !asked &&
+        this.#checkpoints.isSent &&
+        target.completeCheckpoint === newest &&
+        this.#base === newest,
       isDurable: target.durableCheckpoint === newest,
       digestsMatched: target.digestsMatched,
     };
