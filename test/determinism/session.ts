@@ -103,7 +103,7 @@ interface Planned {
   readonly event: InputEvent;
 }
 
-/** What comes to the guest, by its own time: commands, frames, a clock that is never quite right. */
+/** What comes to the guest, by its own time: commands, frames, a clock that is never right. */
 function plan(seconds: number, random: Prng): Planned[] {
   const planned: Planned[] = [];
   const add = (atSeconds: number, event: InputEvent): void => {
