@@ -16,6 +16,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { assert } from "@dejavm/base";
 import Database from "better-sqlite3";
 import { storeError } from "../store-errors.ts";
 import { failPoint } from "./fail-point.ts";
@@ -47,6 +48,8 @@ export class StoreDatabase {
   readonly #sqlite: Database.Database;
   readonly #presence: FileLock | undefined;
   readonly #walFd: number | undefined;
+  readonly #commit: Database.Transaction<(body: () => void) => void>;
+  readonly #statements = new Map<string, Database.Statement>();
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
   /** Once a sync has failed, nobody knows what is durable. */
@@ -78,6 +81,7 @@ export class StoreDatabase {
       throw translateError(error, `cannot open ${path}`);
     }
     this.#sqlite = sqlite;
+    this.#commit = sqlite.transaction((body: () => void) => body());
     this.#presence = presence;
   }
 
@@ -103,10 +107,27 @@ export class StoreDatabase {
   /** Runs `body` as one commit; when it throws nothing has happened. */
   writing<Result>(what: string, body: (sqlite: Database.Database) => Result): Result {
     const { sqlite } = this;
+    let result: { readonly value: Result } | undefined;
     if (this.mode === "read") {
       throw storeError("E_STORE_UNWRITABLE", `${what}: the store was opened for reading`);
     }
-    return translating(what, () => sqlite.transaction(() => body(sqlite)).immediate());
+    translating(what, () =>
+      this.#commit.immediate(() => {
+        result = { value: body(sqlite) };
+      }),
+    );
+    assert(result !== undefined, "a commit has run its body");
+    return result.value;
+  }
+
+  /** A statement that is prepared once, for what is done often. */
+  statement(sql: string): Database.Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.sqlite.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
   }
 
   /** Everything committed before the call is durable when it resolves. Calls share an fsync. */
