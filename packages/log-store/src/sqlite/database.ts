@@ -33,6 +33,9 @@ const PAGE_SIZE = 8192;
 const DEFAULT_WAL_PAGES = 2048;
 /** How long a commit waits for another process's: those last for milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000;
+/** How long a process waits for others to renew the store, or to leave it so that it can. */
+const PRESENCE_TIMEOUT_MS = 3000;
+const PRESENCE_RETRY_MS = 20;
 /** Memory for database pages, in KiB; the index of contents wants to stay in it. */
 const CACHE_KIB = 32 * 1024;
 
@@ -55,25 +58,32 @@ export class StoreDatabase {
   /** Once a sync has failed, nobody knows what is durable. */
   #syncFailure: Error | undefined;
 
-  /** Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE, E_STORE_BUSY, E_STORE_UNKNOWN. */
+  /**
+   * Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE, E_STORE_BUSY, E_STORE_UNKNOWN, and
+   * for reading OldFormError.
+   */
   constructor(directory: string, mode: OpenMode, walPages = DEFAULT_WAL_PAGES) {
     this.directory = directory;
     this.mode = mode;
     const path = join(directory, DATABASE_NAME);
     if (mode === "write") prepareDirectory(directory);
     else checkExists(path);
-    const presence = mode === "write" ? takePresence(directory, "shared") : undefined;
+    let presence = mode === "write" ? takePresence(directory, "shared") : undefined;
     let sqlite: Database.Database | undefined;
     try {
       if (mode === "write") createPrivateFile(path);
       sqlite = translating(`cannot open ${path}`, () => openDatabase(path, mode));
       const version = checkForm(sqlite, path);
       if (mode === "write") {
-        if (version < SCHEMA_VERSION) migrateAlone(sqlite, directory, presence);
+        if (version < SCHEMA_VERSION) {
+          presence?.release();
+          migrateAlone(sqlite, directory);
+          presence = takePresence(directory, "shared");
+        }
         this.tornTail = findTornTail(sqlite, `${path}-wal`);
         this.#walFd = openWal(sqlite, path, walPages);
       } else if (version < SCHEMA_VERSION) {
-        throw oldFormError(path, version);
+        throw new OldFormError(path);
       }
     } catch (error) {
       sqlite?.close();
@@ -201,15 +211,25 @@ function checkExists(path: string): void {
   });
 }
 
-/** Everybody who writes is present; a change of the form needs to be alone. */
+/**
+ * Everybody who writes is present; a change of the form needs to be alone. Waits a moment: several
+ * processes may find the same new or old store.
+ */
 function takePresence(directory: string, kind: "shared" | "exclusive"): FileLock {
   const path = join(directory, "store.lock");
-  const lock = tryFileLock(path, kind);
-  if (lock !== undefined) return lock;
+  for (const end = performance.now() + PRESENCE_TIMEOUT_MS; ; sleep(PRESENCE_RETRY_MS)) {
+    const lock = tryFileLock(path, kind);
+    if (lock !== undefined) return lock;
+    if (performance.now() > end) break;
+  }
   const what = kind === "shared" ? "is brought to a newer form" : "is in use in its older form";
   throw storeError("E_STORE_BUSY", `the store at ${directory} ${what}${lockHolder(path)}`, {
     hint: kind === "shared" ? "try again" : "stop what uses it and try again",
   });
+}
+
+function sleep(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
 function openDatabase(path: string, mode: OpenMode): Database.Database {
@@ -239,18 +259,10 @@ function checkForm(sqlite: Database.Database, path: string): number {
   return version;
 }
 
-function oldFormError(path: string, version: number): Error {
-  return storeError("E_STORE_BUSY", `${path} has the older form ${version}`, {
-    hint: "run any command that writes to the store, such as 'dejavm log gc', to renew it",
-  });
-}
+/** A database that has to be renewed before it can be read. */
+export class OldFormError extends Error {}
 
-function migrateAlone(
-  sqlite: Database.Database,
-  directory: string,
-  presence: FileLock | undefined,
-): void {
-  presence?.release();
+function migrateAlone(sqlite: Database.Database, directory: string): void {
   const alone = takePresence(directory, "exclusive");
   try {
     migrate(sqlite, SCHEMA_VERSION);
