@@ -21,6 +21,7 @@ const config: KnipConfig = {
       entry: [
         "differential/main.ts",
         "machine/checkpoint-pause.ts",
+        "simulation/main.ts",
         "determinism/scenario-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
