@@ -14,8 +14,9 @@ import {
 import { divergenceText } from "@dejavm/trace";
 import type { EngineName } from "@dejavm/vm";
 import { exitStatus } from "../exit-status.ts";
-import { findIn, type LogOptions, storeDirectory } from "../log/store-commands.ts";
+import { findIn, type LogOptions } from "../log/store-commands.ts";
 import { BROKEN_OFF, longWork } from "../long-work.ts";
+import { openStore, storeDirectory } from "../store.ts";
 import { parseMoment } from "./moment.ts";
 
 /** Options of `dejavm replay`. */
@@ -37,7 +38,7 @@ export interface ForkCommandOptions extends LogOptions {
 export async function replay(name: string, options: ReplayCommandOptions): Promise<number> {
   const { until = "end", engine, json = false } = options;
   const showConsole = options.console === true;
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   try {
     const lineage = findIn(store, name);
     const done = await runReplay({
@@ -64,7 +65,7 @@ export async function replay(name: string, options: ReplayCommandOptions): Promi
 /** `dejavm fork`: the exit status. */
 export async function fork(name: string, options: ForkCommandOptions): Promise<number> {
   const { at, engine, json = false } = options;
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
     const from = findIn(store, name);
     const done = await runReplay({

@@ -10,8 +10,9 @@ import { openSegment, type TraceRecord, unitsOf } from "@dejavm/trace";
 import { type EngineName, fileError } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
-import { findIn, type LogOptions, storeDirectory } from "../log/store-commands.ts";
+import { findIn, type LogOptions } from "../log/store-commands.ts";
 import { BROKEN_OFF } from "../long-work.ts";
+import { storeDirectory } from "../store.ts";
 import { goalOf, refuseDivergence, runReplay } from "./replay-command.ts";
 
 /** Options of `log console` and `log pcap`. */
@@ -23,7 +24,7 @@ export interface ReadOptions extends LogOptions {
 
 /** `log events`: the exit status. Throws E_TRACE_CORRUPT at what is damaged. */
 export async function events(name: string, options: LogOptions): Promise<number> {
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   try {
     const { id } = findIn(store, name);
     for (const { bytes } of store.readTrace(id, 0)) {
@@ -133,7 +134,7 @@ async function withOutput(
   if (!toStdout && options.force !== true && existsSync(file)) {
     throw usageError(`cannot write ${file}: it is there already`, "give --force or another name");
   }
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   let fd: number | undefined;
   try {
     const lineage = findIn(store, name);
