@@ -61,3 +61,19 @@ export async function benchMigrate(options: MigrateBenchCommand): Promise<number
   process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
   return exitStatus.ok;
 }
+
+/** Gives the exit status. Throws E_IMAGE_* and what building an image throws. */
+export async function benchRecord(options: {
+  readonly pairs?: string;
+  readonly workload: readonly string[];
+  readonly json?: boolean;
+}): Promise<number> {
+  const { recordTable, runRecordBench } = await import("@dejavm/bench");
+  const { pairs = "11", workload: workloads, json } = options;
+  const counted = Number(parseCount(pairs, "--pairs"));
+  const result = await runRecordBench({ pairs: counted, workloads }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : recordTable(result));
+  return exitStatus.ok;
+}

@@ -210,6 +210,18 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm bench network --row download --json");
   configure(network);
+  const record = bench
+    .command("record")
+    .description("What recording costs, how traces grow, how fast they are replayed")
+    .option("--pairs <n>", "pairs of runs of each workload; the median counts (default: 11)")
+    .addOption(repeatable("--workload <name>", "only idle, cpu or network, repeatable"))
+    .option("--json", "report on stdout")
+    .action(async (options: { pairs?: string; workload: string[]; json?: boolean }) => {
+      const { benchRecord } = await import("./bench-command.ts");
+      setStatus(await benchRecord(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench record --workload cpu --pairs 3");
+  configure(record);
   const migrate = bench
     .command("migrate")
     .description("Move a guest under load through the WAN rig, and watch its clients")
