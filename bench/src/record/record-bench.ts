@@ -28,7 +28,7 @@ export interface RecordedWorkload {
   /** CPU time recorded / not recorded, for the same work. */
   readonly overheadRatio: number;
   readonly pairs: number;
-  /** Stored bytes of trace per second of the guest's time. */
+  /** Stored bytes of trace per second of live execution. */
   readonly traceBytesPerSecond: number;
   readonly bytesPerKiloInstruction: number;
   /** Stored bytes of trace per byte of frames that the guest received. */
@@ -139,7 +139,7 @@ function summary(name: string, pairs: readonly Pair[]): RecordedWorkload {
     name,
     pairs: pairs.length,
     overheadRatio: of(({ plain, recorded }) => recorded.cpuSeconds / plain.cpuSeconds),
-    traceBytesPerSecond: of(({ recorded }, { traceBytes }) => traceBytes / recorded.guestSeconds),
+    traceBytesPerSecond: of(({ recorded }, { traceBytes }) => traceBytes / recorded.wallSeconds),
     bytesPerKiloInstruction: of(
       ({ recorded }, { traceBytes }) => traceBytes / (recorded.positions / 1000),
     ),
@@ -147,9 +147,7 @@ function summary(name: string, pairs: readonly Pair[]): RecordedWorkload {
       name === "network"
         ? of(({ recorded }, { traceBytes }) => traceBytes / recorded.receivedBytes)
         : null,
-    replaySpeed: of((_, { replayedGuestSeconds, replaySeconds }) => {
-      return replayedGuestSeconds / replaySeconds;
-    }),
+    replaySpeed: of(({ recorded }, { replaySeconds }) => recorded.wallSeconds / replaySeconds),
     replayCpuRatio: of(({ recorded }, { replayCpuSeconds }) => {
       return recorded.cpuSeconds / replayCpuSeconds;
     }),

@@ -5,11 +5,12 @@
  *
  * An empty STORE: it is not recorded. With a store the run is replayed afterwards, too.
  */
+import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { parseForward } from "@dejavm/gateway";
 import { HOST_CODECS, type LineageId, openLogStore, type SqliteLogStore } from "@dejavm/log-store";
-import { type Machine, TIMEBASE_HZ } from "@dejavm/machine";
+import type { Machine } from "@dejavm/machine";
 import { Replayer, readSegmentHeader, type TracePoint, TraceReader } from "@dejavm/trace";
 import { enableBranchHints, FileBlockStore, inspectDiskFile, makeMachine } from "@dejavm/vm";
 import { GUEST_PORT, type GuestSnapshot, RunningGuest, startSpec } from "./guest.ts";
@@ -60,11 +61,10 @@ async function run(plan: RunPlan): Promise<RunFigures> {
   await work(guest, workload, port);
   const [cpu, wall] = [cpuSeconds() - cpuBefore, (performance.now() - wallBefore) / 1000];
   const received = guest.receivedBytes;
-  const { position, ticks } = await guest.vm.digest();
+  const { position } = await guest.vm.digest();
   await guest.stop();
-  const guestSeconds = Number(ticks - BigInt(snapshot.ticks)) / TIMEBASE_HZ;
   const positions = Number(position - BigInt(snapshot.position));
-  const figures = { cpuSeconds: cpu, wallSeconds: wall, guestSeconds, positions };
+  const figures = { cpuSeconds: cpu, wallSeconds: wall, positions };
   if (store === undefined || lineage === undefined || writer === undefined) {
     return { ...figures, receivedBytes: received, recording: undefined };
   }
@@ -84,11 +84,12 @@ async function work(guest: RunningGuest, workload: WorkloadName, port: number): 
       await guest.command(WORK.cpuCommand);
       break;
     case "network": {
-      guest.type(`nc -l -p ${GUEST_PORT} > /dev/null; echo re""ceived`);
-      await setTimeout(500);
+      // The gateway is another one than before: it hears of the guest first.
+      await guest.command("ping -c 1 -W 2 10.0.2.2");
+      await guest.command(`(nc -l -p ${GUEST_PORT} > /dev/null; echo re""ceived) & sleep 1`);
       const socket = connect(port, "127.0.0.1");
-      socket.end(Buffer.alloc(WORK.networkBytes, 0x5a));
-      await guest.says(/received\r\n/u);
+      socket.end(randomBytes(WORK.networkBytes));
+      await guest.says("received\r\n");
     }
   }
 }
@@ -110,7 +111,7 @@ function replay(
     replayer.feed(reader.read(segment.bytes));
     for (;;) {
       const step = replayer.advance(1_000_000n);
-      if (step.kind === "at-frontier") break;
+      if (step.kind === "at-frontier" || step.kind === "ended") break;
       if (step.kind === "digest-matched") digests++;
       else if (step.kind === "missing-block") {
         for (const block of machine.takeDirtyBlocks()) disks.write(block);
@@ -123,7 +124,6 @@ function replay(
   const replayed = {
     replayCpuSeconds: cpuSeconds() - cpuBefore,
     replaySeconds: (performance.now() - wallBefore) / 1000,
-    replayedGuestSeconds: Number(machine.ticks - BigInt(snapshot.ticks)) / TIMEBASE_HZ,
   };
   const traceBytes = segments.reduce((sum, { bytes }) => sum + bytes.length, 0);
   const pauses = checkpointPauses(machine);
