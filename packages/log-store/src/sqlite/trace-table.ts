@@ -150,6 +150,8 @@ export function traceBytes(database: StoreDatabase, lineage: number): number {
   return row?.bytes ?? 0;
 }
 
+const DAMAGED = ["E_TRACE_CORRUPT", "E_TRACE_GAP", "E_TRACE_VERSION"];
+
 /** What a merge goes by: a row without its bytes. */
 type HeaderRow = Omit<TraceRow, "chain" | "bytes">;
 
@@ -231,7 +233,7 @@ function tryMerge(merge: () => void): void {
     merge();
   } catch (error) {
     const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
-    if (coded?.code.startsWith("E_TRACE_") !== true) throw error;
+    if (coded === undefined || !DAMAGED.includes(coded.code)) throw error;
   }
 }
 
