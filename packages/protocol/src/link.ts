@@ -294,7 +294,9 @@ export class Link {
     }
     const queued = this.#bulkQueue[0];
     if (queued === undefined) return 0;
-    return "data" in queued ? queued.data.length : queued.refs.length * 40;
+    if ("data" in queued) return queued.data.length;
+    if ("refs" in queued) return queued.refs.length * 40;
+    return "pages" in queued ? queued.pages.length * 4 : queued.chunks.length * 8;
   }
 
   #openBulk(): Lane | undefined {
