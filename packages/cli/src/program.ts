@@ -50,6 +50,8 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
     .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("-d, --detach", "with --name: let the agent of this host run it")
+    .option("--state-dir <path>", "with --detach: the agent's state directory")
     .option("--durable", "with --name: nothing leaves before it survives a loss of power")
     .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
@@ -88,6 +90,11 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("--json", "report on stdout; the guest's output goes to stderr")
     .option("--verbose", "with --exec: show the guest's console on stderr")
     .action(async (image: string | undefined, options: RunOptions) => {
+      if (options.detach === true) {
+        const { runDetached } = await import("./agent/detach-command.ts");
+        await runDetached(image, options);
+        return;
+      }
       const { run } = await import("./run/run.ts");
       setStatus(await run(image, options));
     })

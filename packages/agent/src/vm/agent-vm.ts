@@ -129,10 +129,7 @@ export class AgentVm implements ControlledVm {
   }
 
   /** `start` begins a migration of this machine; only one at a time is the caller's to see to. */
-  async migrate(
-    peer: string,
-    start: () => SourceMigration,
-  ): Promise<MigrationReport> {
+  async migrate(peer: string, start: () => SourceMigration): Promise<MigrationReport> {
     this.running.setState("migrating", [`to ${peer}`]);
     const migration = start();
     this.#migration = migration;

@@ -2,7 +2,13 @@
  * A machine's network here: the gateway beside it. Frames of a machine that has just arrived wait
  * until the network is ready for it.
  */
-import { Gateway, type NetworkPolicy, parseForward, parseRule, type PortForward } from "@dejavm/gateway";
+import {
+  Gateway,
+  type NetworkPolicy,
+  type PortForward,
+  parseForward,
+  parseRule,
+} from "@dejavm/gateway";
 import type { VmDefinition } from "../control/api.ts";
 
 /** What is kept with a machine about its network, as text. */
