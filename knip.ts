@@ -17,7 +17,15 @@ const config: KnipConfig = {
       ],
     },
     // Run by hand; started as a process.
-    test: { entry: ["differential/main.ts", "machine/checkpoint-pause.ts"], project: ["**/*.ts"] },
+    test: {
+      entry: [
+        "differential/main.ts",
+        "machine/checkpoint-pause.ts",
+        "determinism/scenario-{process,worker}.ts",
+      ],
+      project: ["**/*.ts"],
+      ignoreBinaries: ["mount", "umount"],
+    },
     bench: {
       entry: ["src/machine-child.ts", "src/migrate/wan-child.ts"],
       project: ["src/**/*.ts"],
