@@ -22,6 +22,7 @@ import { AgentMetrics } from "./metrics.ts";
 import { migrationStream, storedMigrations } from "./migration/control.ts";
 import { MIGRATION_PATH } from "./migration/outgoing.ts";
 import { targetHost } from "./migration/target-host.ts";
+import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
 import { Invitations } from "./pairing/invitations.ts";
 import { PeerBook } from "./pairing/peers.ts";
 import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
@@ -43,6 +44,7 @@ export class Agent {
   readonly #store: LogStore;
   readonly #vms: VmRegistry;
   readonly #acceptor: Acceptor;
+  readonly #tunnels = new TunnelDesk();
   readonly #metrics: AgentMetrics;
   #control: ControlServer | undefined;
   #listener: PeerListener | undefined;
@@ -62,6 +64,7 @@ export class Agent {
         ...host,
         agentName: config.name,
         stateDir: config.stateDir,
+        tunnels: this.#tunnels,
         isTaken: (name) => this.#vms.isTaken(name),
         onArrived: (vm) => this.#vms.adopt(vm),
       }),
@@ -133,7 +136,9 @@ export class Agent {
         this.#metrics.peerConnections.inc({ result: "accepted" });
         this.#log.info({ peer: peer.name, path }, "a peer has connected");
         if (path === MIGRATION_PATH) this.#acceptMigration(link);
-        else link.close(CLOSE_POLICY, "there is nothing of that name");
+        else if (path.startsWith(TUNNEL_PATH)) {
+          this.#tunnels.accept(path.slice(TUNNEL_PATH.length), link);
+        } else link.close(CLOSE_POLICY, "there is nothing of that name");
       },
       onRefused: (code, message) => {
         this.#metrics.peerConnections.inc({ result: "refused" });
@@ -180,7 +185,9 @@ export class Agent {
       peerNamed: (name) => this.#peers.named(name),
       onEnded: (vm, result) => {
         this.#metrics.migrations.inc({ role: "source", result });
-        if (result === "moved") this.#vms.departed(vm.name);
+        if (result !== "moved") return;
+        this.#vms.departed(vm.name);
+        this.#tunnels.close(vm.lineage);
       },
     });
   }

@@ -8,12 +8,14 @@ import {
   type SourceProgress,
   startSourceMigration,
 } from "@dejavm/source-agent";
+import type { WebSocket } from "ws";
 import type { MigrateRequest } from "../control/api.ts";
 import { agentError } from "../errors.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Peer } from "../pairing/peers.ts";
 import { dialPeer } from "../peer/dialer.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
+import { TUNNEL_PATH } from "./tunnel-desk.ts";
 
 /** Where links of migrations are dialled. */
 export const MIGRATION_PATH = "/v1/migration";
@@ -49,7 +51,12 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
   const stored = host.store.findLineage(vm.lineage);
   const epoch = stored?.ownership?.epoch ?? 1;
   const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit } = request;
-  return vm.migrate(peer.name, () =>
+  const dialTunnel = (): Promise<WebSocket> =>
+    dialPeer(identity, peer, {
+      path: `${TUNNEL_PATH}${vm.lineage}`,
+      maxMessageBytes: MAX_FRAME_BYTES,
+    });
+  return vm.migrate(peer.name, dialTunnel, () =>
     startSourceMigration({
       session: {
         maxDowntimeMs,

@@ -26,6 +26,7 @@ import { agentError } from "../errors.ts";
 import { AgentVm, VmEvents, type VmHost } from "../vm/agent-vm.ts";
 import { configHere, networkNote } from "../vm/machine-config.ts";
 import { VmNetwork } from "../vm/vm-network.ts";
+import type { TunnelDesk } from "./tunnel-desk.ts";
 
 type Offer = ControlMessageOf<"offer">;
 type Checkpoint = ControlMessageOf<"checkpoint">;
@@ -36,6 +37,7 @@ export interface IncomingHost extends VmHost {
   readonly stateDir: string;
   /** Names of machines that are here already. */
   readonly isTaken: (name: string) => boolean;
+  readonly tunnels: TunnelDesk;
   /** A machine has come and is live. */
   readonly onArrived: (vm: AgentVm) => void;
 }
@@ -45,6 +47,8 @@ const BLOCK_BYTES = 4096;
 const MACHINE_OVERHEAD_BYTES = 96 * 2 ** 20;
 /** Numbers below are a migration's in the machine's thread: what is not known there is complete. */
 const UNKNOWN_CHECKPOINT = 2 ** 31;
+/** How long frames of a machine that has come wait for the connections that it has. */
+const FLOWS_LIMIT_MS = 3000;
 const hasher = { sha256: (bytes: Uint8Array) => hash("sha256", bytes, "buffer") };
 
 /** See the head of this file. */
@@ -53,7 +57,8 @@ export function targetHost(host: IncomingHost): TargetHost {
     store: host.store,
     agent: host.agentName,
     judge: (offer) => judge(host, offer),
-    makeMachine: (offer, checkpoint, onReport) => IncomingMachine.make(offer, checkpoint, onReport),
+    makeMachine: (offer, checkpoint, onReport) =>
+      IncomingMachine.make(host.tunnels, offer, checkpoint, onReport),
     readBase,
     tookOver: (taken) => void takeOver(host, taken),
   };
@@ -79,7 +84,8 @@ class IncomingMachine implements ReplayingMachine {
   }
 
   static async make(
-    { description }: Offer,
+    tunnels: TunnelDesk,
+    { description, lineage }: Offer,
     { checkpoint: id, state, trace }: Checkpoint,
     onReport: (report: VmReport) => void,
   ): Promise<IncomingMachine> {
@@ -89,6 +95,7 @@ class IncomingMachine implements ReplayingMachine {
     passing.onReport = onReport;
     const network = await VmNetwork.start(networkNote(config), "later");
     passing.network = network;
+    tunnels.open(lineage, network);
     const vm = await VirtualMachine.start(
       {
         source: { kind: "checkpoint", id, config: restoreConfigOf(config), state, trace },
@@ -197,6 +204,9 @@ async function takeOver(host: IncomingHost, taken: TakenMachine): Promise<void> 
   recorded.attachRecovered(vm, { id: UNKNOWN_CHECKPOINT, stored: newest.id, hasGap: false });
   passing.owner = new AgentVm(host, offer.name, { vm, recorded, config, network });
   host.onArrived(passing.owner);
+  // A connection that another host has must not be answered here.
+  await network.flowsKnown(FLOWS_LIMIT_MS);
+  passing.owner.plug();
   const notes = await network.openForwards(networkNote(config).forwards.map(parseForward));
   passing.owner.running.setState("running", notes);
   writer.setConfig(encodeVmConfig(config));

@@ -13,8 +13,10 @@ import {
   type VmConfig,
 } from "@dejavm/source-agent";
 import type { VirtualMachine, VirtualMachineEvents, VmReport } from "@dejavm/vm";
+import type { WebSocket } from "ws";
 import type { StopRequest, VmDefinition, VmSummary } from "../control/api.ts";
 import type { Log } from "../log.ts";
+import { FlowRelay } from "../migration/flow-relay.ts";
 import type { ConsoleReader } from "./console-hub.ts";
 import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
@@ -63,6 +65,8 @@ export class AgentVm implements ControlledVm {
   readonly running: RunningVm;
   readonly #host: VmHost;
   #migration: SourceMigration | undefined;
+  /** For connections that are open when the machine moves. */
+  #relay: FlowRelay | undefined;
 
   constructor(host: VmHost, name: string, parts: VmParts) {
     const { vm, recorded, config, network } = parts;
@@ -73,7 +77,6 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
-    network.plug((frame) => vm.sendFrame(frame));
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
@@ -110,6 +113,7 @@ export class AgentVm implements ControlledVm {
         onNotice: (line) => host.log.info({ vm: name }, line),
       });
       passing.owner = new AgentVm(host, name, { vm, recorded, config, network });
+      passing.owner.plug();
       return passing.owner;
     } catch (error) {
       await network.close();
@@ -117,20 +121,32 @@ export class AgentVm implements ControlledVm {
     }
   }
 
+  /** The guest's cable goes in. */
+  plug(): void {
+    this.parts.network.plug((frame) => this.parts.vm.sendFrame(frame));
+  }
+
   /** What the machine reports besides its outputs. */
   handleReport(report: VmReport): void {
     this.running.handleReport(report);
     // F: nothing of the host's reaches the guest here any more, unless it stays after all.
-    if (report.kind === "frozen" && this.#migration !== undefined) this.parts.network.unplug();
-    if (report.kind === "unfrozen") {
-      this.parts.network.plug((frame) => this.parts.vm.sendFrame(frame));
+    if (report.kind === "frozen" && this.#migration !== undefined) {
+      this.parts.network.unplug();
+      this.#relay?.frozen();
     }
+    if (report.kind === "unfrozen") this.plug();
     this.#migration?.handleReport(report);
   }
 
   /** `start` begins a migration of this machine; only one at a time is the caller's to see to. */
-  async migrate(peer: string, start: () => SourceMigration): Promise<MigrationReport> {
+  async migrate(
+    peer: string,
+    dialTunnel: () => Promise<WebSocket>,
+    start: () => SourceMigration,
+  ): Promise<MigrationReport> {
+    const { network } = this.parts;
     this.running.setState("migrating", [`to ${peer}`]);
+    this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
     const migration = start();
     this.#migration = migration;
     const report = await migration.done;
@@ -138,7 +154,10 @@ export class AgentVm implements ControlledVm {
     const json = JSON.stringify(report);
     this.parts.recorded.writer.addReport({ kind: "migration", json });
     if (report.outcome.kind === "moved") await this.#leave(peer);
-    else this.running.setState("running");
+    else {
+      this.#relay.close();
+      this.running.setState("running");
+    }
     return report;
   }
 
@@ -149,6 +168,8 @@ export class AgentVm implements ControlledVm {
   summary(): VmSummary {
     const summary = this.running.summary();
     const { state } = this.parts.recorded;
+    const flows = (this.#relay?.flowCount ?? 0) + this.parts.network.tunnelledFlows;
+    if (flows > 0) summary.notes.push(`${flows} connections relayed`);
     if (state === "recorded" || summary.state !== "running") return summary;
     const note = state === "paused" ? "stands still: the store takes no more" : "not recorded";
     return { ...summary, notes: [...summary.notes, note] };
@@ -188,6 +209,7 @@ export class AgentVm implements ControlledVm {
 
   /** The agent ends: the machine stops where it is, and can be brought back from there. */
   async suspend(): Promise<void> {
+    this.#relay?.close();
     this.parts.recorded.close();
     await this.parts.vm.terminate();
     await this.parts.network.close();
@@ -195,6 +217,7 @@ export class AgentVm implements ControlledVm {
 
   async #leave(peer: string): Promise<void> {
     this.running.setState("moved", [`lives at ${peer}`]);
+    this.#relay?.moved();
     this.parts.recorded.close();
     await this.parts.vm.terminate();
   }
