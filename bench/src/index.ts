@@ -12,5 +12,6 @@ export {
   runMigrateBench,
 } from "./migrate/migrate-bench.ts";
 export { migrateTable } from "./migrate/migrate-table.ts";
+export { RedisClient, type RedisReport } from "./migrate/redis-client.ts";
 export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

@@ -1,9 +1,10 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
 import type { MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
+import type { DemoOptions } from "./demo/migration-demo.ts";
 import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
@@ -231,12 +232,22 @@ interface BenchOptions {
 function addDemo(program: Command, setStatus: (status: number) => void): void {
   const demo = program
     .command("demo")
-    .description("Boot Debian, work in it, save it, go on from the snapshot: ends 0 if all holds")
-    .action(async () => {
-      const { demo: action } = await import("./demo.ts");
-      setStatus(await action());
+    .addArgument(
+      new Argument("[what]", "what to show").choices(["migration", "machine"]).default("migration"),
+    )
+    .description("Move a Debian under load between two agents over a WAN: ends 0 if all holds")
+    .option("--profile <name>", "the WAN: see `dejavm wan`", "intercontinental")
+    .option("--keep", "leave it running until Ctrl-C")
+    .action(async (what: "migration" | "machine", options: DemoOptions) => {
+      if (what === "machine") {
+        const { demo: action } = await import("./demo/machine-demo.ts");
+        setStatus(await action());
+        return;
+      }
+      const { migrationDemo } = await import("./demo/migration-demo.ts");
+      setStatus(await migrationDemo(options));
     })
-    .addHelpText("after", "\nExample:\n  dejavm demo");
+    .addHelpText("after", "\nExamples:\n  dejavm demo\n  dejavm demo machine");
   configure(demo);
 }
 

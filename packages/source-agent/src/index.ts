@@ -1,28 +1,5 @@
 /** The public face of `@dejavm/source-agent`: recorded machines, and giving one to another host. */
 export { DEFAULT_REPLAY_LIMIT_MS } from "./checkpoint-schedule.ts";
-export { loadBoot, readBootFile } from "./driver/boot-files.ts";
-export {
-  createNamedVm,
-  findNamedVm,
-  type NamedVm,
-  type NamedVmOptions,
-  resumeNamedVm,
-} from "./driver/named-vm.ts";
-export {
-  RecordedVm,
-  type RecordedVmOptions,
-  type RecordingState,
-  type RecoveredFrom,
-} from "./driver/recorded-vm.ts";
-export type { SourceAgentErrorCode } from "./errors.ts";
-export {
-  decodeVmConfig,
-  encodeVmConfig,
-  restoreConfigOf,
-  type VmBoot,
-  type VmConfig,
-  type VmDisk,
-} from "./vm-config.ts";
 export { chunkKey, chunkOfKey } from "./chunk-key.ts";
 export {
   Controller,
@@ -31,12 +8,27 @@ export {
   type IfNotConverging,
   type Situation,
 } from "./controller.ts";
+export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export {
+  createNamedVm,
+  findNamedVm,
+  type NamedVm,
+  type NamedVmOptions,
+  resumeNamedVm,
+} from "./driver/named-vm.ts";
 export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
+export {
+  RecordedVm,
+  type RecordedVmOptions,
+  type RecordingState,
+  type RecoveredFrom,
+} from "./driver/recorded-vm.ts";
 export {
   type SourceMigration,
   type SourceMigrationOptions,
   startSourceMigration,
 } from "./driver/source-migration.ts";
+export type { SourceAgentErrorCode } from "./errors.ts";
 export type {
   BytesByKind,
   CourseSample,
@@ -58,3 +50,11 @@ export type {
   SourceProgress,
   SourceState,
 } from "./source-types.ts";
+export {
+  decodeVmConfig,
+  encodeVmConfig,
+  restoreConfigOf,
+  type VmBoot,
+  type VmConfig,
+  type VmDisk,
+} from "./vm-config.ts";

@@ -44,10 +44,38 @@ export async function migrate(name: string, options: MigrateOptions): Promise<nu
     ...(options.bandwidth === undefined ? {} : { bandwidthMbit: mbit(options.bandwidth) }),
   };
   const { client } = await findVmNamed(stateDirectory(options.stateDir), name);
+  const output = options.json === true ? undefined : process.stderr;
+  const report = await followMigration(client, name, request, output);
+  if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
+  else process.stdout.write(reportText(report));
+  const { outcome } = report;
+  if (outcome.kind === "moved") return exitStatus.ok;
+  const { code, message, phase, hint } = outcome;
+  throw new CodedError(code, `${name} goes on here: ${message} (phase: ${phase})`, {
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+/** What a migration is asked for; what is absent is as usual. */
+export interface MigrationWish {
+  readonly to: string;
+  readonly maxDowntimeMs?: number;
+  readonly minSpeed?: number;
+  readonly ifNotConverging?: "slow" | "copy" | "cancel";
+  readonly bandwidthMbit?: number;
+}
+
+/** Begins a migration and shows it on `output` until it has ended; SIGINT cancels it. */
+export async function followMigration(
+  client: ControlClient,
+  name: string,
+  wish: MigrationWish,
+  output: NodeJS.WriteStream | undefined,
+): Promise<MigrationReport> {
   const stream = client.stream(`/v1/vms/${name}/migrate`);
   await once(stream, "open");
   stream.on("error", () => undefined);
-  const line = new ProgressLine(process.stderr, options.json === true);
+  const line = new ProgressLine(output);
   let report: MigrationReport | undefined;
   let failure: CodedError | undefined;
   stream.on("message", (data: Buffer) => {
@@ -61,19 +89,12 @@ export async function migrate(name: string, options: MigrateOptions): Promise<nu
   });
   const cancel = (): void => stream.send(JSON.stringify({ cancel: true }), { binary: false });
   process.on("SIGINT", cancel);
-  stream.send(JSON.stringify(request), { binary: false });
+  stream.send(JSON.stringify(wish), { binary: false });
   await once(stream, "close");
   process.off("SIGINT", cancel);
   line.done();
   if (report === undefined) throw failure ?? lost(name);
-  if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
-  else process.stdout.write(reportText(report));
-  const { outcome } = report;
-  if (outcome.kind === "moved") return exitStatus.ok;
-  const { code, message, phase, hint } = outcome;
-  throw new CodedError(code, `${name} goes on here: ${message} (phase: ${phase})`, {
-    ...(hint === undefined ? {} : { hint }),
-  });
+  return report;
 }
 
 /** Lists what the agent remembers, the newest first; or shows one of them. */
@@ -113,30 +134,29 @@ export async function migrations(
 
 /** One line that is written over on a terminal; else a line for each phase. */
 class ProgressLine {
-  readonly #output: NodeJS.WriteStream;
-  readonly #silent: boolean;
+  readonly #output: NodeJS.WriteStream | undefined;
   #phase = "";
   #shown = false;
 
-  constructor(output: NodeJS.WriteStream, silent: boolean) {
+  constructor(output: NodeJS.WriteStream | undefined) {
     this.#output = output;
-    this.#silent = silent;
   }
 
   show(progress: Progress): void {
-    if (this.#silent) return;
+    const output = this.#output;
+    if (output === undefined) return;
     const text = progressText(progress);
-    if (this.#output.isTTY) {
-      this.#output.write(`\r\x1b[K${text.slice(0, Math.max(20, this.#output.columns - 1))}`);
+    if (output.isTTY) {
+      output.write(`\r\x1b[K${text.slice(0, Math.max(20, output.columns - 1))}`);
       this.#shown = true;
     } else if (progress.phase !== this.#phase) {
-      this.#output.write(`${text}\n`);
+      output.write(`${text}\n`);
     }
     this.#phase = progress.phase;
   }
 
   done(): void {
-    if (this.#shown) this.#output.write("\r\x1b[K");
+    if (this.#shown) this.#output?.write("\r\x1b[K");
   }
 }
 
