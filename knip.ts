@@ -21,6 +21,7 @@ const config: KnipConfig = {
       entry: [
         "differential/main.ts",
         "machine/checkpoint-pause.ts",
+        "simulation/main.ts",
         "determinism/scenario-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
@@ -38,7 +39,7 @@ const config: KnipConfig = {
     "packages/log-store": {
       entry: ["src/test-support/torture-child.ts"],
       project: ["src/**/*.ts"],
-      ignoreBinaries: ["cc"],
+      ignoreBinaries: ["cc", "mount", "umount"],
     },
     // The worker is started by its file name.
     "packages/vm": {

@@ -1,6 +1,6 @@
 /**
  * After a move a guest has two or more edges with the same addresses: the gateway beside it, and
- * those that own flows from before. This says to which of them a frame of the guest's belongs. Pure.
+ * those that own flows from before. This says to which of them a frame of the guest's belongs.
  */
 import { formatAddress } from "./address.ts";
 import { get16 } from "./bytes.ts";

@@ -1,6 +1,6 @@
 /**
- * Messages between a flow switch and a gateway that owns flows from before a move. The carrier keeps
- * messages whole and in order; numbers are big-endian.
+ * Messages between a flow switch and a gateway that owns flows from before a move. The carrier
+ * keeps messages whole and in order; numbers are big-endian.
  *
  *     frame      | 1 | Ethernet frame, 14 .. 65,550 bytes |
  *     flows      | 2 | n times: flow |

@@ -158,7 +158,7 @@ export class Link {
   }
 
   handle(event: LinkEvent, now: number): void {
-    if (this.#over) return;
+    if (this.#over) return this.#refuse(event);
     this.#now = now;
     switch (event.kind) {
       case "connected":
@@ -182,6 +182,14 @@ export class Link {
         unreachable(event);
     }
     this.#tend(now);
+  }
+
+  /** Whoever comes to a link that is over hears so, instead of waiting. */
+  #refuse(event: LinkEvent): void {
+    if (event.kind !== "attach" && event.kind !== "connected") return;
+    const { connection } = event;
+    const reason = "the link is over";
+    this.#actions.push({ kind: "close", connection, code: CLOSE_CODE.linkUnknown, reason });
   }
 
   poll(): LinkAction | undefined {

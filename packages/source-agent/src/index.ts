@@ -8,6 +8,13 @@ export {
   type IfNotConverging,
   type Situation,
 } from "./controller.ts";
+export {
+  type DoubtAction,
+  type DoubtEvent,
+  DoubtSession,
+  type DoubtState,
+  type FoundOffer,
+} from "./doubt-session.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
 export {
   createNamedVm,

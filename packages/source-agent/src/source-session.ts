@@ -412,7 +412,12 @@ export class SourceSession {
       bytesPerMs: link.bytesPerMs,
       pendingBytes: this.#checkpoints.pendingBytes,
       incrementBytes: this.#checkpoints.incrementBytes(now),
-      isComplete: !asked && target.completeCheckpoint === newest && this.#base === newest,
+      // What the target claims counts only once everything has left.
+      isComplete:
+        !asked &&
+        this.#checkpoints.isSent &&
+        target.completeCheckpoint === newest &&
+        this.#base === newest,
       isDurable: target.durableCheckpoint === newest,
       digestsMatched: target.digestsMatched,
     };
@@ -499,7 +504,7 @@ export class SourceSession {
   /** Before the commitment: the machine runs on here, the target forgets. */
   #giveUp(reason: Reason, now: number, how: { tell?: boolean; runs?: boolean } = {}): void {
     const state = this.#state;
-    if (state.kind === "retracting") return;
+    if (state.kind === "retracting" || this.isCommitted) return;
     const { phase } = this;
     if (how.tell !== false) this.#sayCancel(phase, reason);
     switch (state.kind) {

@@ -32,6 +32,8 @@ import {
 
 /** Segments fed in one request. */
 const FEED_BATCH = 64;
+/** Bulk messages that may be ahead of their announcement: more than a link has under way. */
+const MAX_EARLY = 1024;
 /** Half of what the machine's thread may hold: the other half is on its way. */
 const FEED_BYTES = MAX_FED_BYTES / 2;
 
@@ -43,6 +45,8 @@ export class TargetSession {
   readonly #late: VmRequest[] = [];
   #state: TargetState = { kind: "waiting" };
   #made = false;
+  /** Contents that came before their checkpoint was announced. */
+  readonly #early: BulkMessage[] = [];
   /** Segments that wait to be fed. */
   readonly #unfed: Uint8Array[] = [];
   #fedBytes = 0;
@@ -209,6 +213,7 @@ export class TargetSession {
       this.#request({ kind: "supply-zero-pages", pages: zeroPages });
     }
     this.#actions.push({ kind: "open-checkpoint", checkpoint: message });
+    for (const early of this.#early.splice(0)) this.#bulk(early);
     this.#go(now);
   }
 
@@ -232,7 +237,13 @@ export class TargetSession {
     const { kind } = this.#state;
     if (kind !== "receiving" && kind !== "reaching") return this.#outOfPlace(message);
     const { newest } = this.#arrivals;
-    if (newest === undefined || message.checkpoint > newest) return this.#outOfPlace(message);
+    if (message.checkpoint > (newest ?? -1)) {
+      // Its announcement comes over another connection, and may come later.
+      const isNext = message.checkpoint === (newest ?? -1) + 1;
+      if (!isNext || this.#early.length >= MAX_EARLY) return this.#outOfPlace(message);
+      this.#early.push(message);
+      return;
+    }
     const id = this.#nextRequest();
     this.#unpacking.add(id);
     this.#actions.push({ kind: "unpack", id, message, keep: message.checkpoint > this.#base });

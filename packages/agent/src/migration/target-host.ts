@@ -93,7 +93,7 @@ class IncomingMachine implements ReplayingMachine {
     const { boot, pace, restarts } = config;
     const passing = new VmEvents();
     passing.onReport = onReport;
-    const network = await VmNetwork.start(networkNote(config), "later");
+    const network = await VmNetwork.start(config, "later");
     passing.network = network;
     tunnels.open(lineage, network);
     const vm = await VirtualMachine.start(

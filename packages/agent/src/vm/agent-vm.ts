@@ -21,7 +21,7 @@ import type { ConsoleReader } from "./console-hub.ts";
 import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
 import type { ExecSinks, RunningCommand } from "./guest-exec.ts";
-import { configFor, networkNote, powerFor } from "./machine-config.ts";
+import { configFor, powerFor } from "./machine-config.ts";
 import { RunningVm } from "./running-vm.ts";
 import { VmNetwork } from "./vm-network.ts";
 
@@ -84,7 +84,7 @@ export class AgentVm implements ControlledVm {
   static async create(host: VmHost, definition: VmDefinition): Promise<AgentVm> {
     const { name } = definition;
     const config = await configFor(definition);
-    const network = await VmNetwork.start(networkNote(config), "open");
+    const network = await VmNetwork.start(config, "open");
     return AgentVm.#start(host, name, network, (usual) =>
       createNamedVm(usual, config, powerFor(definition)),
     );
@@ -92,7 +92,7 @@ export class AgentVm implements ControlledVm {
 
   /** Brings a machine of the store back where it was. Throws E_VM_NOT_HERE and the like. */
   static async resume(host: VmHost, name: string, config: VmConfig): Promise<AgentVm> {
-    const network = await VmNetwork.start(networkNote(config), "open");
+    const network = await VmNetwork.start(config, "open");
     return AgentVm.#start(host, name, network, resumeNamedVm);
   }
 

@@ -6,12 +6,14 @@ import { fingerprint, inspectDiskFile } from "@dejavm/vm";
 import { z } from "zod";
 import type { VmDefinition } from "../control/api.ts";
 import { agentError } from "../errors.ts";
-import type { NetworkNote } from "./vm-network.ts";
 
 /** Locally administered, as QEMU's default card's neighbour. */
 const MAC = Uint8Array.of(0x52, 0x54, 0x00, 0xde, 0x0a, 0x01);
 /** The 16550 UART, as on QEMU's board; a `console=` after it overrides it. */
 const CONSOLE = "console=ttyS0";
+
+/** What is kept with a machine about its network, as text. */
+export type NetworkNote = Pick<VmDefinition, "forwards" | "netAllow" | "netDeny">;
 
 const texts = z.array(z.string()).default([]);
 /** The note that `dejavm run --name` keeps, too. */

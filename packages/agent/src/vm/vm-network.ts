@@ -11,11 +11,10 @@ import {
   SwitchedNetwork,
   type Tunnel,
 } from "@dejavm/gateway";
+import { NET_MTU } from "@dejavm/machine";
+import type { VmConfig } from "@dejavm/source-agent";
 import type { WebSocket } from "ws";
-import type { VmDefinition } from "../control/api.ts";
-
-/** What is kept with a machine about its network, as text. */
-export type NetworkNote = Pick<VmDefinition, "forwards" | "netAllow" | "netDeny">;
+import { type NetworkNote, networkNote } from "./machine-config.ts";
 
 /** Frames that wait for the network; a machine makes few before anybody answers. */
 const MAX_HELD_FRAMES = 1000;
@@ -38,10 +37,11 @@ export class VmNetwork {
   }
 
   /** Throws E_NET_*. Forwards that belong to the machine are opened, or left for `openForwards`. */
-  static async start(note: NetworkNote, forwards: "open" | "later"): Promise<VmNetwork> {
-    const policy = policyOf(note);
-    const opened = forwards === "open" ? policy : { ...policy, forwards: [] };
-    return new VmNetwork(await Gateway.start({ policy: opened }));
+  static async start(config: VmConfig, forwards: "open" | "later"): Promise<VmNetwork> {
+    const whole = policyOf(networkNote(config));
+    const policy = forwards === "open" ? whole : { ...whole, forwards: [] };
+    const gateway = await Gateway.start({ policy, mtu: NET_MTU, guestMac: config.mac });
+    return new VmNetwork(gateway);
   }
 
   /** A port that is taken here becomes another one; gives a line for each such port. */
