@@ -99,7 +99,7 @@ export class RedisClient {
     await this.#loop;
   }
 
-  /** Reads every key back, a new connection at `port`; gives how many are not what was acknowledged last. */
+  /** Reads all keys back, a new connection at `port`; gives how many are not as acknowledged. */
   async lost(
     through: "same-connection" | "new-connection",
     port = this.#options.port,

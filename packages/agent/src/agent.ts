@@ -193,12 +193,13 @@ export class Agent {
   }
 
   #acceptMigration(link: WebSocket): void {
-    let events: FrameSocketEvents | undefined;
+    // Nothing comes before the event after this one.
+    const hears: { events?: FrameSocketEvents } = {};
     const socket = frameSocketOf(link, {
-      onMessage: (bytes) => events?.onMessage(bytes),
-      onClose: (code) => events?.onClose(code),
+      onMessage: (bytes) => hears.events?.onMessage(bytes),
+      onClose: (code) => hears.events?.onClose(code),
     });
-    events = this.#acceptor.accept(socket);
+    hears.events = this.#acceptor.accept(socket);
   }
 
   #health(): object {

@@ -19,7 +19,7 @@ export class FlowRelay {
   #link: WebSocket | undefined;
   #source: TunnelSource | undefined;
   /** What came before there was somebody here to take it. */
-  #early: Uint8Array[] = [];
+  readonly #early: Uint8Array[] = [];
   #flowsAtFreeze: Uint8Array | undefined;
   #isOver = false;
   #limit: NodeJS.Timeout | undefined;

@@ -51,9 +51,8 @@ export async function migrate(name: string, options: MigrateOptions): Promise<nu
   const { outcome } = report;
   if (outcome.kind === "moved") return exitStatus.ok;
   const { code, message, phase, hint } = outcome;
-  throw new CodedError(code, `${name} goes on here: ${message} (phase: ${phase})`, {
-    ...(hint === undefined ? {} : { hint }),
-  });
+  const text = `${name} goes on here: ${message} (phase: ${phase})`;
+  throw new CodedError(code, text, hint === undefined ? {} : { hint });
 }
 
 /** What a migration is asked for; what is absent is as usual. */

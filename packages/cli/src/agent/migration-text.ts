@@ -1,6 +1,16 @@
 /** A migration's report for people. */
 import type { MigrationReport } from "@dejavm/source-agent";
 
+const PAUSE_PARTS = [
+  ["freezeMs", "freeze"],
+  ["copyMs", "copy"],
+  ["wayMs", "way"],
+  ["replayMs", "replay"],
+  ["compareMs", "compare"],
+  ["durableMs", "durable"],
+  ["resumeMs", "resume"],
+] as const;
+
 /** Lines, each with its newline. */
 export function reportText(report: MigrationReport): string {
   const { name, outcome, totalMs, downtime, bytes, pages, checkpoints, leapfrogs } = report;
@@ -10,28 +20,20 @@ export function reportText(report: MigrationReport): string {
       : `${name} stayed: ${outcome.code} ${outcome.message} (phase: ${outcome.phase})`,
   ];
   if (downtime !== undefined) {
-    const { freezeMs, copyMs, wayMs, replayMs, compareMs, durableMs, resumeMs } = downtime;
-    const parts = Object.entries({
-      freezeMs,
-      copyMs,
-      wayMs,
-      replayMs,
-      compareMs,
-      durableMs,
-      resumeMs,
-    })
+    const parts = PAUSE_PARTS.map(([part, name]) => [name, downtime[part]] as const)
       .filter(([, ms]) => ms > 0)
-      .map(([part, ms]) => `${part.replace("Ms", "")} ${ms.toFixed(1)}`);
+      .map(([name, ms]) => `${name} ${ms.toFixed(1)}`);
     lines.push(`  pause      ${downtime.totalMs.toFixed(1)} ms: ${parts.join(", ")}`);
   }
-  const kinds = Object.entries(bytes).filter(([, count]) => count > 0);
+  const kinds = Object.entries<number>({ ...bytes }).filter(([, count]) => count > 0);
   const total = kinds.reduce((sum, [, count]) => sum + count, 0);
   const split = kinds.map(([kind, count]) => `${kind} ${megabytes(count)}`).join(", ");
   lines.push(`  sent       ${megabytes(total)} MB: ${split}`);
   lines.push(
     `  pages      ${pages.sent} sent, ${pages.referenced} known there, ${pages.zero} zero, ` +
       `${pages.onDemand} on demand`,
-    `  rounds     ${checkpoints} checkpoints, ${leapfrogs} leapfrogs, ended by ${report.endedBy ?? "-"}`,
+    `  rounds     ${checkpoints} checkpoints, ${leapfrogs} leapfrogs, ` +
+      `ended by ${report.endedBy ?? "-"}`,
     `  guest      at least ${(report.lowestShare * 100).toFixed(0)} % of its speed`,
     `  link       RTT ${report.rttMs?.toFixed(1) ?? "?"} ms, ` +
       `${((report.bytesPerMs * 8) / 1000).toFixed(1)} Mbit/s, ${report.resumes} resumed`,

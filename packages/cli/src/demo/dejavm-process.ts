@@ -20,7 +20,8 @@ type Child = ChildProcess & { readonly stdout: Readable };
 const READY_TRIES = 200;
 
 function start(args: readonly string[], logPath: string): Child {
-  const [program = "", ...rest] = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  const program = process.execPath;
+  const rest = [...process.execArgv, process.argv[1] ?? ""];
   const log = openSync(logPath, "a", 0o600);
   const child = spawn(program, [...rest, ...args], { stdio: ["ignore", "pipe", log] });
   assert(child.stdout !== null, "its standard output is a pipe");

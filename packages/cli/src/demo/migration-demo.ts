@@ -30,7 +30,8 @@ const NAME = "demo";
 const MEMORY_BYTES = 256 * 2 ** 20;
 const LOAD = { keyCount: 2000, valueBytes: 1024, operationsPerSecond: 300, seed: 1 };
 const START_REDIS =
-  "redis-server --save '' --appendonly no --protected-mode no --daemonize yes --dir /tmp >/dev/null";
+  "redis-server --save '' --appendonly no --protected-mode no --daemonize yes --dir /tmp " +
+  ">/dev/null";
 /** The client works so long before and after the move. */
 const BEFORE_MS = 3000;
 const AFTER_MS = 3000;
