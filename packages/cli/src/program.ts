@@ -1,6 +1,7 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import type { BenchEngineOptions } from "./bench-command.ts";
 import type { RunOptions } from "./run/options.ts";
 
 const STATUSES = `
@@ -134,9 +135,10 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .command("engine")
     .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
     .option("--rounds <n>", "measure each program so many times; the median counts")
-    .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .option("--programs <names>", "only these, separated by commas; boot, bare, debian go, too")
+    .option("--no-icount", "leave out QEMU with exact counting")
     .option("--json", "report on stdout")
-    .action(async (options: { rounds?: string; program: string[]; json?: boolean }) => {
+    .action(async (options: BenchEngineOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
       setStatus(await benchEngine(options));
     })
