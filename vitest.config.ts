@@ -27,7 +27,7 @@ export default defineConfig({
           name: "fast",
           include: FOLDERS.map((folder) => `${folder}/**/*.test.ts`),
           exclude: [...SLOW, "**/node_modules/**", "**/dist/**"],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
         },
       },
       {

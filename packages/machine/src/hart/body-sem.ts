@@ -43,7 +43,7 @@ import { get32, get64, set32, set64, tlbOffset } from "./builder.ts";
 import type { FloatOps } from "./float/float.ts";
 import { boxF32, unboxF32 } from "./float/format.ts";
 import { DTLB_ENTRIES, DTLB_ENTRY, EXIT } from "./layout.ts";
-import type { MmuFunctions } from "./mmu.ts";
+import type { MmuFunctions } from "./mmu/functions.ts";
 
 /** Functions that instruction bodies call in both tiers. */
 export interface BodyFunctions {

@@ -23,7 +23,8 @@ import {
   WASM_PAGE_BYTES,
   X_BASE,
 } from "./layout.ts";
-import { declareMmu, defineMmu } from "./mmu.ts";
+import { declareMmu } from "./mmu/functions.ts";
+import { defineMmu } from "./mmu/mmu.ts";
 import { FUSED_PAIRS } from "./pairs.ts";
 import { CodeCache } from "./predecode.ts";
 import { declareRegion, defineRegion } from "./region.ts";

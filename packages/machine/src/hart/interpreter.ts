@@ -54,7 +54,7 @@ import { get32, get64, type HartBuilder, set32, set64, tlbOffset } from "./build
 import type { CsrRef } from "./csr.ts";
 import { MSTATUS } from "./csr.ts";
 import { AUX, EXIT, F_BASE, ITLB_ENTRIES, ITLB_ENTRY, RECORD, X_BASE } from "./layout.ts";
-import type { MmuFunctions } from "./mmu.ts";
+import type { MmuFunctions } from "./mmu/functions.ts";
 import type { RegionType } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, VARIANTS, type Variant } from "./variants.ts";

@@ -359,7 +359,7 @@ export interface MemoryMap {
   readonly pageFlags: number;
   /** u32 per RAM page: epoch of the last write. */
   readonly pageEpochs: number;
-  /** i64 per page flagged as a page table: what it maps (mmu.ts, `tableInfo`). */
+  /** i64 per page flagged as a page table: what it maps (mmu/page-table.ts, `tableInfo`). */
   readonly pageTables: number;
   /** u32 per RAM page: linear address of its record slot, 0: none. */
   readonly pageSlots: number;

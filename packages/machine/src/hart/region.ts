@@ -34,7 +34,7 @@ import { call, callIndirect, type Fn, type FuncRef, type TypeRef } from "../wasm
 import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import type { ExecuteRef } from "./interpreter.ts";
 import { AUX, EXIT, JUMP_CACHE_ENTRIES, JUMP_CACHE_ENTRY, RECORD } from "./layout.ts";
-import type { MmuFunctions } from "./mmu.ts";
+import type { MmuFunctions } from "./mmu/functions.ts";
 
 /** The type of a region: (pc, budget, depth) -> budget left, or negative to unwind. */
 export type RegionType = TypeRef<readonly ["i64", "i32", "i32"], "i32">;

@@ -52,7 +52,7 @@ import {
   SLOT_PAGE,
   STALE_CODE,
 } from "./layout.ts";
-import type { MmuFunctions } from "./mmu.ts";
+import type { MmuFunctions } from "./mmu/functions.ts";
 import { MAX_DEPTH } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, SINGLE_OPS } from "./variants.ts";

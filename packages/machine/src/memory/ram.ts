@@ -1,7 +1,7 @@
 /**
  * Guest RAM as the machine's TypeScript side sees it: the door for device DMA, and the hooks that
  * checkpoints, migration rounds, post-copy and debuggers share. Hart accesses come through the
- * same hooks by TLB refill (hart/mmu.ts).
+ * same hooks by TLB refill (hart/mmu/).
  *
  * Dirty tracking is by epochs: each page remembers the epoch of its last write, and any number of
  * consumers each remember the epoch in which they last looked.

@@ -1,0 +1,43 @@
+/** The public face of `@dejavm/log-store`: durable traces, checkpoints and ownership records. */
+export {
+  type ContentPack,
+  compressPack,
+  HASH_BYTES,
+  MAX_PACK_BYTES,
+  MAX_PACK_ITEMS,
+  makePack,
+  sha256,
+  unpack,
+} from "./content-pack.ts";
+export { DEFAULT_RETENTION_BYTES } from "./limits.ts";
+export {
+  type CheckpointId,
+  type CheckpointInfo,
+  type CheckpointReader,
+  type CheckpointWriter,
+  type ChunkChange,
+  finish,
+  type GcReport,
+  type LineageId,
+  type LineageInfo,
+  type LineageWriter,
+  type LogStore,
+  type NewCheckpoint,
+  type NewLineage,
+  type NewOwnershipRecord,
+  type OwnershipRecord,
+  type OwnershipState,
+  type RetentionLimits,
+  type RetentionReport,
+  type StoredReport,
+  type StoreProblem,
+  type StoreProgress,
+  type TraceEnd,
+  type TracePlace,
+  type TraceSegment,
+  type VerifyReport,
+} from "./log-store.ts";
+export { MemoryLogStore, type MemoryLogStoreOptions } from "./memory-log-store.ts";
+export { MemoryStorage } from "./memory-storage.ts";
+export { lineageId } from "./rules.ts";
+export type { StoreErrorCode } from "./store-errors.ts";

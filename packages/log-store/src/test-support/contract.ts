@@ -1,0 +1,425 @@
+/** What every `LogStore` does: one suite, run on each implementation. */
+import { CodedError, Prng } from "@dejavm/base";
+import { CHUNK_BYTES, PAGE_BYTES, position, ticks } from "@dejavm/machine";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { makePack, sha256 } from "../content-pack.ts";
+import {
+  type CheckpointWriter,
+  finish,
+  type LineageWriter,
+  type LogStore,
+  type NewCheckpoint,
+  type TraceSegment,
+} from "../log-store.ts";
+
+/** A place that stores can be opened on, several at once and one after the other. */
+export interface StorePlace {
+  readonly open: () => LogStore;
+  /** What the death of all processes that have it open does. */
+  readonly crash: () => void;
+  readonly remove: () => void;
+}
+
+/** A lineage's beginning, for tests that do not care. */
+const PLAIN = {
+  config: Uint8Array.of(1, 2, 3),
+  fingerprint: Uint8Array.of(4, 5),
+} as const;
+
+/** A segment with recognisable content. */
+function segment(sequence: number, size = 100): TraceSegment {
+  const prng = new Prng(sequence);
+  const place = (units: number) => ({
+    position: position(BigInt(units) * 1000n),
+    ticks: ticks(BigInt(units) * 7n),
+  });
+  return {
+    header: {
+      sequence,
+      unitCount: 1,
+      from: place(sequence),
+      to: place(sequence + 1),
+      chain: prng.fill(new Uint8Array(32)),
+    },
+    bytes: prng.fill(new Uint8Array(size)),
+  };
+}
+
+/** A checkpoint's beginning, for tests that do not care. */
+function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewCheckpoint {
+  return {
+    position: position(BigInt(sequence) * 1000n),
+    ticks: ticks(BigInt(sequence)),
+    sequence,
+    memoryPages: 1024,
+    state: Uint8Array.of(sequence & 0xff, 7),
+    ...(parent === undefined ? {} : { parent }),
+  };
+}
+
+/** Pages that differ by `seed`, one after the other. */
+function pageBytes(count: number, seed: number): Uint8Array {
+  return new Prng(seed).fill(new Uint8Array(count * PAGE_BYTES));
+}
+
+function codeOf(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
+    if (coded === undefined) throw error;
+    return coded.code;
+  }
+  return "no error";
+}
+
+/** Registers the suite for one implementation. */
+export function registerLogStoreContract(name: string, makePlace: () => StorePlace): void {
+  let place: StorePlace;
+  let store: LogStore;
+  let writer: LineageWriter;
+
+  beforeEach(() => {
+    place = makePlace();
+    store = place.open();
+    writer = store.openLineage(store.createLineage({ name: "web", ...PLAIN }).id);
+  });
+  afterEach(() => {
+    store.close();
+    place.remove();
+  });
+
+  const reopen = (): void => {
+    store.close();
+    store = place.open();
+  };
+
+  describe(`${name}: lineages`, () => {
+    it("[LS1] lists what was created, in order of names, also after opening it again", () => {
+      const forkedFrom = { lineage: writer.lineage, position: position(1n << 60n) };
+      const made = store.createLineage({ name: "api", ...PLAIN, forkedFrom });
+      reopen();
+      expect(store.lineages().map((each) => each.name)).toEqual(["api", "web"]);
+      expect(store.findLineage("api")).toEqual(made);
+      expect(store.findLineage(made.id)).toEqual(made);
+      expect(made).toMatchObject({ ...PLAIN, forkedFrom, ownership: undefined });
+      expect(store.findLineage("nobody")).toBeUndefined();
+    });
+
+    it("[LS1] refuses names and ids that are taken or that cannot be", () => {
+      const again = (what: object) =>
+        codeOf(() => store.createLineage({ ...PLAIN, name: "x", ...what }));
+      expect(again({ name: "web" })).toBe("E_STORE_NAME_TAKEN");
+      expect(again({ id: writer.lineage })).toBe("E_STORE_EXISTS");
+      expect(again({ name: "../web" })).toBe("E_STORE_NAME");
+      expect(again({ name: "" })).toBe("E_STORE_NAME");
+      expect(again({ id: "short" })).toBe("E_STORE_NAME");
+      expect(again({ config: new Uint8Array((1 << 20) + 1) })).toBe("E_STORE_LIMIT");
+      expect(store.lineages()).toHaveLength(1);
+    });
+
+    it("[LS2] has one writer at a time, who is free again after release, close and death", () => {
+      const id = writer.lineage;
+      const other = place.open();
+      expect(codeOf(() => other.openLineage(id))).toBe("E_STORE_BUSY");
+      expect(codeOf(() => store.openLineage(id))).toBe("E_STORE_BUSY");
+      expect(codeOf(() => other.removeLineage(id))).toBe("E_STORE_BUSY");
+      writer.release();
+      other.openLineage(id);
+      expect(codeOf(() => writer.append([segment(0)]))).toBe("E_STORE_CLOSED");
+      other.close();
+      store.openLineage(id);
+      place.crash();
+      store = place.open();
+      store.openLineage(id).append([segment(0)]);
+    });
+
+    it("[LS1] removes a lineage with all that is its own", () => {
+      writer.append([segment(0)]);
+      writer.release();
+      store.removeLineage(writer.lineage);
+      expect(store.lineages()).toEqual([]);
+      expect(codeOf(() => store.traceEnd(writer.lineage))).toBe("E_STORE_UNKNOWN");
+      expect(codeOf(() => store.openLineage(writer.lineage))).toBe("E_STORE_UNKNOWN");
+      store.createLineage({ name: "web", id: writer.lineage, ...PLAIN });
+      expect(store.traceEnd(writer.lineage)).toBeUndefined();
+    });
+
+    it("[LS3] keeps every transition of ownership; the epoch never falls", () => {
+      const record = { epoch: 1, state: "live", peer: "", detail: "" } as const;
+      writer.recordOwnership(record);
+      writer.recordOwnership({ ...record, epoch: 2, state: "offering", peer: "wss://b:1" });
+      expect(codeOf(() => writer.recordOwnership(record))).toBe("E_STORE_EPOCH");
+      writer.recordOwnership({ ...record, epoch: 2, state: "moved", detail: '{"why":1}' });
+      reopen();
+      const history = store.ownershipHistory(writer.lineage);
+      expect(history.map(({ state, epoch }) => `${state} ${epoch}`)).toEqual([
+        "live 1",
+        "offering 2",
+        "moved 2",
+      ]);
+      expect(store.findLineage("web")?.ownership).toEqual(history[2]);
+    });
+
+    it("[LS1] keeps reports and a changed configuration", () => {
+      writer.addReport({ kind: "migration", json: '{"downtimeMs":12}' });
+      writer.setConfig(Uint8Array.of(9));
+      reopen();
+      expect(store.reports(writer.lineage)).toMatchObject([{ json: '{"downtimeMs":12}' }]);
+      expect(store.findLineage("web")?.config).toEqual(Uint8Array.of(9));
+    });
+  });
+
+  describe(`${name}: trace`, () => {
+    it("[LS4] gives back what was appended, from any segment on, across compaction", () => {
+      const segments = Array.from({ length: 300 }, (_, i) => segment(i + 5, 1 + ((i * 37) % 900)));
+      for (let i = 0; i < segments.length; i += 3) {
+        writer.append(segments.slice(i, i + 3));
+        if (i % 60 === 0) writer.compact();
+      }
+      expect(writer.traceEnd).toMatchObject({ sequence: 305, ...segments[299]?.header.to });
+      reopen();
+      for (const from of [0, 5, 6, 64, 65, 150, 303, 304, 305]) {
+        const want = segments.slice(Math.max(0, from - 5));
+        expect([...store.readTrace(writer.lineage, from)]).toEqual(want);
+      }
+      expect(store.traceEnd(writer.lineage)?.chain).toEqual(segments[299]?.header.chain);
+    });
+
+    it("[LS4] appends in order only; a gap must be declared", () => {
+      writer.append([segment(0), segment(1)]);
+      const append = (...numbers: number[]) =>
+        codeOf(() => writer.append(numbers.map((number) => segment(number))));
+      expect(append(1)).toBe("E_STORE_SEQUENCE");
+      expect(append(3)).toBe("E_STORE_SEQUENCE");
+      expect(append(2, 4)).toBe("E_STORE_SEQUENCE");
+      expect(writer.traceEnd?.sequence).toBe(2);
+      writer.append([segment(7), segment(8)], { afterGap: true });
+      expect(codeOf(() => writer.append([segment(3)], { afterGap: true }))).toBe(
+        "E_STORE_SEQUENCE",
+      );
+      expect([...store.readTrace(writer.lineage, 1)].map(({ header }) => header.sequence)).toEqual([
+        1, 7, 8,
+      ]);
+    });
+
+    it("[LS4] takes segments and positions up to their limits", () => {
+      const upTo = (place: bigint, size = 1): TraceSegment => {
+        const { header, bytes } = segment(0, size);
+        return { header: { ...header, to: { ...header.to, position: position(place) } }, bytes };
+      };
+      const large = upTo((1n << 63n) - 1n, 4 << 20);
+      expect(codeOf(() => writer.append([segment(0, (4 << 20) + 1)]))).toBe("E_STORE_LIMIT");
+      expect(codeOf(() => writer.append([upTo(1n << 63n)]))).toBe("E_STORE_LIMIT");
+      writer.append([large]);
+      writer.compact();
+      const [read] = store.readTrace(writer.lineage, 0);
+      expect(Buffer.compare(read?.bytes ?? Buffer.alloc(0), large.bytes)).toBe(0);
+      expect(read?.header).toEqual(large.header);
+    });
+
+    it("[LS5] lets others read while it is written", () => {
+      const other = place.open();
+      const reading = other.readTrace(writer.lineage, 0)[Symbol.iterator]();
+      writer.append([segment(0)]);
+      expect(reading.next().value).toEqual(segment(0));
+      writer.append([segment(1)]);
+      writer.compact();
+      writer.append([segment(2)]);
+      expect(reading.next().value).toEqual(segment(1));
+      expect(reading.next().value).toEqual(segment(2));
+      expect(reading.next().done).toBe(true);
+      other.close();
+    });
+  });
+
+  describe(`${name}: checkpoints`, () => {
+    const pages = Uint32Array.of(3, 500, 7, 1023);
+
+    it("[LS6] gives back pages in any order, zero ones too, and chunks", () => {
+      const bytes = pageBytes(4, 1);
+      bytes.fill(0, PAGE_BYTES, 2 * PAGE_BYTES);
+      const chunk = new Prng(2).fill(new Uint8Array(CHUNK_BYTES));
+      const open = writer.beginCheckpoint(checkpointAt(4));
+      open.putPages(pages, bytes);
+      open.putChunks([
+        { disk: 1, chunk: 9, bytes: chunk },
+        { disk: 0, chunk: 70_000, bytes: undefined },
+      ]);
+      expect(store.checkpoints(writer.lineage)).toEqual([]);
+      expect(codeOf(() => store.openCheckpoint(open.id))).toBe("E_STORE_UNKNOWN");
+      const info = open.commit();
+      reopen();
+      expect(store.checkpoints(writer.lineage)).toEqual([info]);
+      const reader = store.openCheckpoint(info.id);
+      expect(reader.info).toEqual(info);
+      expect(reader.state).toEqual(checkpointAt(4).state);
+      expect(reader.pages).toEqual(Uint32Array.of(3, 7, 1023));
+      const page = (i: number) => bytes.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES);
+      expect(reader.readPages(Uint32Array.of(7, 500, 3, 0))).toEqual(
+        new Uint8Array(Buffer.concat([page(2), page(1), page(0), new Uint8Array(PAGE_BYTES)])),
+      );
+      const hashes = Buffer.concat([sha256(page(3)), new Uint8Array(32)]);
+      expect(reader.pageHashes(Uint32Array.of(1023, 500))).toEqual(new Uint8Array(hashes));
+      expect(reader.chunks).toEqual([
+        { disk: 0, chunk: 70_000 },
+        { disk: 1, chunk: 9 },
+      ]);
+      expect(reader.readChunk(1, 9)).toEqual(chunk);
+      expect(reader.readChunk(0, 70_000)).toEqual(new Uint8Array(CHUNK_BYTES));
+      expect(reader.readChunk(0, 1)).toBeUndefined();
+    });
+
+    it("[LS6] stores what changed since the parent, and knows what that is", () => {
+      const full = writer.beginCheckpoint(checkpointAt(0));
+      full.putPages(pages, pageBytes(4, 1));
+      const base = full.commit();
+      const next = writer.beginCheckpoint(checkpointAt(1, base.id));
+      next.putPages(Uint32Array.of(500, 8), pageBytes(2, 2));
+      next.putZeroPages(Uint32Array.of(3));
+      const info = next.commit();
+      expect(info).toMatchObject({ parent: base.id, changes: 3 });
+      const reader = store.openCheckpoint(info.id);
+      expect(reader.pages).toEqual(Uint32Array.of(7, 8, 500, 1023));
+      expect(reader.readPages(Uint32Array.of(500))).toEqual(pageBytes(2, 2).slice(0, PAGE_BYTES));
+      expect(reader.readPages(Uint32Array.of(3))).toEqual(new Uint8Array(PAGE_BYTES));
+      expect(reader.pagesChangedSince(base.id)).toEqual(Uint32Array.of(3, 8, 500));
+      expect(store.openCheckpoint(base.id).pagesChangedSince(info.id)).toEqual(
+        Uint32Array.of(3, 8, 500),
+      );
+      expect(store.openCheckpoint(base.id).readPages(pages)).toEqual(pageBytes(4, 1));
+    });
+
+    it("[LS6] stores equal contents once, whoever has them", () => {
+      const first = writer.beginCheckpoint(checkpointAt(0));
+      first.putPages(pages, pageBytes(4, 1));
+      first.commit();
+      const alone = store.lineageBytes(writer.lineage);
+      const fork = store.openLineage(store.createLineage({ name: "fork", ...PLAIN }).id);
+      const second = fork.beginCheckpoint(checkpointAt(0));
+      second.putPages(Uint32Array.of(10, 11, 12, 13), pageBytes(4, 1));
+      second.commit();
+      expect(finish(store.verify()).contents).toBe(4);
+      expect(store.lineageBytes(writer.lineage)).toBe(alone);
+    });
+
+    it("[LS6] takes packs of other threads and references to what it has", () => {
+      const bytes = pageBytes(4, 1);
+      const pack = makePack(PAGE_BYTES, bytes);
+      const open = writer.beginCheckpoint(checkpointAt(0));
+      open.putPackedPages(pages, pack);
+      const unknown = sha256(Uint8Array.of(1));
+      const hashes = new Uint8Array(Buffer.concat([pack.hashes.subarray(32, 64), unknown]));
+      expect(open.referPages(Uint32Array.of(20, 21), hashes)).toEqual(Uint32Array.of(21));
+      const reader = store.openCheckpoint(open.commit().id);
+      expect(reader.readPages(pages)).toEqual(bytes);
+      expect(reader.readPages(Uint32Array.of(20))).toEqual(bytes.slice(PAGE_BYTES, 2 * PAGE_BYTES));
+      expect(store.hasContents(hashes)).toEqual([true, false]);
+      expect(store.readContent(hashes.subarray(0, 32))).toEqual(
+        bytes.slice(PAGE_BYTES, 2 * PAGE_BYTES),
+      );
+      expect(store.readContent(unknown)).toBeUndefined();
+    });
+
+    it("[LS6] folds an open parent into the increment that overtakes it", () => {
+      const open = writer.beginCheckpoint(checkpointAt(0));
+      open.putPages(Uint32Array.of(1, 2), pageBytes(2, 1));
+      const staged = writer.beginCheckpoint(checkpointAt(1, open.id));
+      staged.putPages(Uint32Array.of(2, 3), pageBytes(2, 2));
+      const info = staged.commit();
+      expect(info.parent).toBeUndefined();
+      expect(codeOf(() => open.commit())).toBe("E_STORE_CHECKPOINT");
+      expect(store.checkpoints(writer.lineage)).toEqual([info]);
+      const want = Buffer.concat([pageBytes(2, 1).subarray(0, PAGE_BYTES), pageBytes(2, 2)]);
+      const read = store.openCheckpoint(info.id).readPages(Uint32Array.of(1, 2, 3));
+      expect(read).toEqual(new Uint8Array(want));
+    });
+
+    it("[LS6] forgets what was not committed: abandoned, released, died", () => {
+      writer.beginCheckpoint(checkpointAt(0)).abandon();
+      writer.beginCheckpoint(checkpointAt(0)).putPages(pages, pageBytes(4, 1));
+      writer.release();
+      writer = store.openLineage(writer.lineage);
+      writer.beginCheckpoint(checkpointAt(0)).putPages(pages, pageBytes(4, 2));
+      place.crash();
+      store = place.open();
+      writer = store.openLineage(writer.lineage);
+      expect(store.checkpoints(writer.lineage)).toEqual([]);
+      expect(finish(store.gc()).contentsRemoved).toBe(8);
+      expect(finish(store.verify())).toMatchObject({ problems: [], contents: 0 });
+    });
+
+    it("[LS6] refuses pages outside RAM, wrong sizes and unknown parents", () => {
+      const open = writer.beginCheckpoint(checkpointAt(0));
+      const put = (numbers: number[], size: number) =>
+        codeOf(() => open.putPages(Uint32Array.from(numbers), new Uint8Array(size)));
+      expect(put([1024], PAGE_BYTES)).toBe("E_STORE_CHECKPOINT");
+      expect(put([1], PAGE_BYTES - 1)).toBe("E_STORE_CHECKPOINT");
+      expect(put([1023], PAGE_BYTES)).toBe("no error");
+      const small = { disk: 0, chunk: 0, bytes: new Uint8Array(1) };
+      expect(codeOf(() => open.putChunks([small]))).toBe("E_STORE_CHECKPOINT");
+      open.commit();
+      expect(put([1], PAGE_BYTES)).toBe("E_STORE_CHECKPOINT");
+      const stranger = (open.id + 100) as typeof open.id;
+      expect(codeOf(() => writer.beginCheckpoint(checkpointAt(1, stranger)))).toBe(
+        "E_STORE_UNKNOWN",
+      );
+    });
+  });
+
+  describe(`${name}: retention`, () => {
+    it("[LS7] thins out, then drops the oldest with its trace; the newest stays", () => {
+      let parent: CheckpointWriter["id"] | undefined;
+      for (let i = 0; i < 30; i++) {
+        const open = writer.beginCheckpoint(checkpointAt(i * 10, parent));
+        open.putPages(Uint32Array.of(i, 1000), pageBytes(2, i + 1));
+        parent = open.commit().id;
+        writer.append(Array.from({ length: 10 }, (_, k) => segment(i * 10 + k)));
+      }
+      const all = store.lineageBytes(writer.lineage);
+      expect(writer.retain({ maxBytes: all })).toMatchObject({ checkpointsRemoved: 0 });
+      const report = writer.retain({ maxBytes: all / 2 });
+      expect(report.bytes).toBeLessThanOrEqual(all / 2);
+      const kept = store.checkpoints(writer.lineage);
+      expect(kept.length).toBe(30 - report.checkpointsRemoved);
+      const pages = Uint32Array.from({ length: 30 }, (_, i) => i);
+      for (const { id } of kept) store.openCheckpoint(id).readPages(pages);
+      expect(writer.retain({ maxBytes: 0 }).bytes).toBeGreaterThan(0);
+      const [last, ...others] = store.checkpoints(writer.lineage);
+      expect(others).toEqual([]);
+      expect(last).toMatchObject({ sequence: 290, id: parent });
+      const trace = [...store.readTrace(writer.lineage, 0)].map(({ header }) => header.sequence);
+      expect(trace).toEqual([290, 291, 292, 293, 294, 295, 296, 297, 298, 299]);
+      finish(store.gc());
+      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointWriter["id"]));
+      expect(reader.readPages(Uint32Array.of(0))).toEqual(pageBytes(1, 1));
+      expect(finish(store.verify())).toMatchObject({ problems: [], contents: 31 });
+    });
+
+    it("[LS7] never frees what an open checkpoint has put", () => {
+      const first = writer.beginCheckpoint(checkpointAt(0));
+      first.putPages(Uint32Array.of(1), pageBytes(1, 1));
+      first.commit();
+      const open = writer.beginCheckpoint(checkpointAt(1));
+      open.putPages(Uint32Array.of(5), pageBytes(1, 1));
+      open.putPages(Uint32Array.of(6), pageBytes(1, 2));
+      writer.retain({ maxBytes: 0 });
+      finish(store.gc());
+      const { id } = open.commit();
+      writer.retain({ maxBytes: 0 });
+      finish(store.gc());
+      expect(store.openCheckpoint(id).readPages(Uint32Array.of(5))).toEqual(pageBytes(1, 1));
+    });
+  });
+
+  it(`${name}: [LS8] syncs, grouped and blocking, and refuses everything once closed`, async () => {
+    writer.append([segment(0)]);
+    await Promise.all([store.sync(), store.sync()]);
+    store.syncNow();
+    store.close();
+    expect(codeOf(() => store.lineages())).toBe("E_STORE_CLOSED");
+    expect(codeOf(() => writer.append([segment(1)]))).toBe("E_STORE_CLOSED");
+    store = place.open();
+    expect(store.traceEnd(writer.lineage)?.sequence).toBe(1);
+  });
+}
