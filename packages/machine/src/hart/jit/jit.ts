@@ -37,6 +37,12 @@ export const NO_JIT: JitPolicy = {
 /** Everything that runs is translated at once. */
 export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, batch: 1 };
 
+/**
+ * A block inside some region is run by that region, and seldom worth one of its own: it takes so
+ * many times the threshold.
+ */
+const COVERED_FACTOR = 8;
+
 /** Pauses of the hart after which a small batch is translated all the same. */
 const MAX_WAIT = 8;
 
@@ -58,7 +64,16 @@ export interface JitStatistics {
 
 interface Candidate {
   readonly slot: number;
+  /** Of the record at which the region begins. */
   readonly index: number;
+  /** Lies inside a region, and got hot in spite of that. */
+  readonly covered: boolean;
+}
+
+/** A candidate and the blocks of its region. */
+interface Found {
+  readonly candidate: Candidate;
+  readonly blocks: ReadonlyMap<number, Block>;
 }
 
 /** What the translator needs of the hart. */
@@ -87,6 +102,8 @@ export class Jit {
   #queue: Candidate[] = [];
   /** Table indices of the regions of each slot. */
   readonly #installed = new Map<number, { readonly at: number; readonly index: number }[]>();
+  /** For each slot the indices of records at which blocks of its regions begin. */
+  readonly #covered = new Map<number, Set<number>>();
   readonly #freeIndices: number[] = [];
   #nextIndex = 1;
   /** Pauses that a batch too small has waited for. */
@@ -129,8 +146,10 @@ export class Jit {
     if (page === undefined) this.#heat.set(slot, (page = new Map<number, number>()));
     const heat = (page.get(index) ?? 0) + 1;
     page.set(index, heat);
-    if (heat !== this.#policy.threshold) return;
-    this.#queue.push({ slot, index });
+    const { threshold } = this.#policy;
+    const covered = this.#covered.get(slot)?.has(index) === true;
+    if (heat !== (covered ? threshold * COVERED_FACTOR : threshold)) return;
+    this.#queue.push({ slot, index, covered });
     if (this.#queue.length >= this.#policy.batch) host.requestPause();
   }
 
@@ -141,6 +160,7 @@ export class Jit {
     const installed = this.#installed.get(slot);
     if (installed === undefined) return;
     this.#installed.delete(slot);
+    this.#covered.delete(slot);
     for (const { index } of installed) {
       this.table.set(index, null);
       this.#freeIndices.push(index);
@@ -170,15 +190,7 @@ export class Jit {
     if (!this.#isDue()) return;
     const queue = this.#queue;
     this.#queue = [];
-    const u16 = new Uint16Array(host.memory.buffer);
-    const found: { candidate: Candidate; blocks: Map<number, Block> }[] = [];
-    for (const candidate of queue) {
-      const { slot, index } = candidate;
-      const wasRun = (offset: number): boolean =>
-        u16[(slot + offset * (RECORD.bytes / 2) + RECORD.op) >>> 1] !== OP.undecoded;
-      const blocks = findRegion(this.#codeOf(host, slot), index * 2, wasRun);
-      if (blocks !== undefined) found.push({ candidate, blocks });
-    }
+    const found = this.#choose(host, queue);
     if (found.length === 0) return;
     const indices = found.map(() => this.#freeIndices.pop() ?? this.#nextIndex++);
     if (this.#nextIndex >= MAX_REGIONS || this.#codeBytes > MAX_CODE_BYTES) {
@@ -201,6 +213,31 @@ export class Jit {
     this.#statistics.modules++;
   }
 
+  /**
+   * The regions of the candidates. The blocks of a loop or a function get hot at about the same
+   * time; those that lie within a larger region chosen here are left out.
+   */
+  #choose(host: JitHost, queue: readonly Candidate[]): Found[] {
+    const u16 = new Uint16Array(host.memory.buffer);
+    const found: Found[] = [];
+    for (const candidate of queue) {
+      const { slot, index } = candidate;
+      const wasRun = (offset: number): boolean =>
+        u16[(slot + offset * (RECORD.bytes / 2) + RECORD.op) >>> 1] !== OP.undecoded;
+      const blocks = findRegion(this.#codeOf(host, slot), index * 2, wasRun);
+      if (blocks !== undefined) found.push({ candidate, blocks });
+    }
+    return found
+      .sort((a, b) => b.blocks.size - a.blocks.size)
+      .filter(({ candidate: { slot, index, covered }, blocks }) => {
+        const indices = this.#covered.get(slot) ?? new Set();
+        this.#covered.set(slot, indices);
+        if (!covered && indices.has(index)) return false;
+        for (const offset of blocks.keys()) indices.add(offset / 2);
+        return true;
+      });
+  }
+
   /** Whether to translate now rather than to collect more. */
   #isDue(): boolean {
     if (this.#prng !== undefined) return this.#prng.oneIn(4);
@@ -218,7 +255,7 @@ export class Jit {
   /** One module with all regions of the batch; the budgets that they want, or failure. */
   #build(
     host: JitHost,
-    found: readonly { candidate: Candidate; blocks: Map<number, Block> }[],
+    found: readonly Found[],
     indices: readonly number[],
   ): number[] | undefined {
     const needs: number[] = [];
