@@ -274,6 +274,8 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     regions.invoke,
     regions.resume,
     regions.chain,
+    regions.leave,
+    regions.leaveShort,
     trap.refreshMode,
     trap.refreshFloat,
     trap.rebaseTime,

@@ -15,6 +15,7 @@ import {
   eq,
   eqz,
   extendS,
+  extendU,
   type I32,
   type I64,
   i32,
@@ -27,6 +28,7 @@ import {
   nez,
   or,
   shl,
+  shrU,
   sub,
   wrap,
 } from "../wasm/expr.ts";
@@ -53,7 +55,17 @@ export interface RegionFunctions {
   readonly resume: FuncRef<readonly ["i32", "i32", "i64"], "i32">;
   /** (pc, budget, depth) -> budget left: jumps out of a region to another, or just returns. */
   readonly chain: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
+  /**
+   * (virtual address of the page, LEAVE_AT, budget) -> negative: unwinds with `exit` set. A call
+   * rather than a common place in the region: where many branches meet, V8 merges all variables.
+   */
+  readonly leave: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
+  /** The same with `exit` set to EXIT.short. */
+  readonly leaveShort: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
 }
+
+/** LEAVE_AT: offset within the page, and instructions paid for that have not happened, from bit 16. */
+export const LEAVE_AT = { unpaidShift: 16, offsetMask: 0xffff } as const;
 
 /** Declares the functions of this file, so that others can call them. */
 export function declareRegion(b: HartBuilder): RegionFunctions {
@@ -62,6 +74,8 @@ export function declareRegion(b: HartBuilder): RegionFunctions {
     invoke: m.declare("invoke", ["i64", "i32", "i32", "i64"], "i32"),
     resume: m.declare("resume", ["i32", "i32", "i64"], "i32"),
     chain: m.declare("chain", ["i64", "i32", "i32"], "i32"),
+    leave: m.declare("leave", ["i64", "i32", "i32"], "i32"),
+    leaveShort: m.declare("leave_short", ["i64", "i32", "i32"], "i32"),
   };
 }
 
@@ -155,5 +169,15 @@ export function defineRegion(functions: RegionFunctions, c: RegionContext): void
     f.if(nez(region), () => f.returnCallIndirect(c.region, region, pc, budget, depth));
     set64(f, "pc", pc);
     f.return(budget);
+  });
+
+  m.define(functions.leave, (f, base, at, budget) => {
+    set64(f, "pc", add(base, extendU(and(at, i32(LEAVE_AT.offsetMask)))));
+    set32(f, "budgetLeft", add(budget, shrU(at, i32(LEAVE_AT.unpaidShift))));
+    f.return(i32(-1));
+  });
+  m.define(functions.leaveShort, (f, base, at, budget) => {
+    set32(f, "exit", i32(EXIT.short));
+    f.returnCall(functions.leave, base, at, budget);
   });
 }

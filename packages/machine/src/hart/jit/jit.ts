@@ -253,11 +253,7 @@ export class Jit {
   }
 
   /** One module with all regions of the batch; the budgets that they want, or failure. */
-  #build(
-    host: JitHost,
-    found: readonly Found[],
-    indices: readonly number[],
-  ): number[] | undefined {
+  #build(host: JitHost, found: readonly Found[], indices: readonly number[]): number[] | undefined {
     const needs: number[] = [];
     const pages = host.map.totalBytes / WASM_PAGE_BYTES;
     const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
@@ -274,6 +270,8 @@ export class Jit {
         invoke: m.import("invoke", ["i64", "i32", "i32", "i64"], "i32"),
         resume: m.import("resume", ["i32", "i32", "i64"], "i32"),
         chain: m.import("chain", ["i64", "i32", "i32"], "i32"),
+        leave: m.import("leave", ["i64", "i32", "i32"], "i32"),
+        leaveShort: m.import("leave_short", ["i64", "i32", "i32"], "i32"),
       },
       region: m.type(["i64", "i32", "i32"], "i32"),
       fp: importFloat(m, host.floatState),
@@ -287,15 +285,7 @@ export class Jit {
       });
     }
     for (const [i, ref] of refs.entries()) m.putInTable(indices[i], ref);
-    const bytes = m.finish();
-    try {
-      instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
-    } catch {
-      // The engine has no memory for code: the interpreter goes on with these blocks.
-      return undefined;
-    }
-    this.#codeBytes += bytes.length;
-    return needs;
+    return { bytes: m.finish(), needs };
   }
 
   #install(

@@ -6,10 +6,8 @@
  */
 import {
   add,
-  and,
   both,
   eq,
-  extendU,
   gtS,
   type I32,
   type I64,
@@ -19,14 +17,13 @@ import {
   load64,
   ltS,
   ne,
-  shrU,
   sub,
 } from "../../wasm/expr.ts";
 import { call, callIndirect, type Fn, type Label, type Local } from "../../wasm/module.ts";
 import type { BodyFunctions } from "../body-sem.ts";
-import { get32, get64, set32, set64 } from "../builder.ts";
-import { EXIT, JUMP_CACHE_ENTRY } from "../layout.ts";
-import { jumpCacheEntry, type RegionFunctions, type RegionType } from "../region.ts";
+import { get32, get64, set64 } from "../builder.ts";
+import { JUMP_CACHE_ENTRY } from "../layout.ts";
+import { jumpCacheEntry, LEAVE_AT, type RegionFunctions, type RegionType } from "../region.ts";
 import { liveAtEntry, type RegisterSets, registersOf } from "./liveness.ts";
 import { FloatKnowledge, type RegionControl, type RegionFrame, RegionSem } from "./region-sem.ts";
 import { Registers } from "./registers.ts";
@@ -39,9 +36,6 @@ export interface TranslationFunctions extends BodyFunctions {
   readonly regions: RegionFunctions;
   readonly region: RegionType;
 }
-
-/** Offset within a page, and instructions of the block that have not happened, in one word. */
-const PAY_SHIFT = 16;
 
 /** Fills a region's function; gives the budget that it wants at its entry. */
 export function translateRegion(
@@ -73,10 +67,7 @@ class Translator {
   readonly #budget: Local<"i32">;
   readonly #depth: Local<"i32">;
   readonly #jumpCache: Local<"i32">;
-  /** Where and with how much to give back the region faults. */
-  readonly #at: Local<"i32">;
   readonly #labels = new Map<GraphNode, Labels>();
-  #fault: Label = { depth: 0 };
 
   constructor(
     f: Fn,
@@ -95,7 +86,6 @@ class Translator {
     this.#jumpCache = f.let(get32("jumpCache"));
     this.#budget = budget;
     this.#depth = depth;
-    this.#at = f.local("i32");
     this.#frame = {
       f,
       registers: new Registers(f, usedRegisters(this.#graph)),
@@ -106,17 +96,10 @@ class Translator {
   }
 
   emit(): number {
-    const f = this.#f;
-    f.block((fault) => {
-      this.#fault = fault;
-      if (!this.#graph.entry.isLoop) this.#checkBudget(this.#graph.entry);
-      this.#frame.registers.load(this.#live[0]);
-      this.#tree(this.#graph.entry);
-      f.unreachable();
-    });
-    set64(f, "pc", add(this.#frame.base, extendU(and(this.#at, i32((1 << PAY_SHIFT) - 1)))));
-    set32(f, "budgetLeft", add(this.#budget, shrU(this.#at, i32(PAY_SHIFT))));
-    f.return(i32(-1));
+    if (!this.#graph.entry.isLoop) this.#checkBudget(this.#graph.entry);
+    this.#frame.registers.load(this.#live[0]);
+    this.#tree(this.#graph.entry);
+    this.#f.unreachable();
     return this.#need[0];
   }
 
@@ -164,8 +147,8 @@ class Translator {
       return;
     }
     const labels = this.#labels.get(to);
-    if (to.order <= node.order) f.br(labels?.loop ?? this.#fault);
-    else if (to.isMerge) f.br(labels?.merge ?? this.#fault);
+    const label = to.order <= node.order ? labels?.loop : labels?.merge;
+    if (label !== undefined) f.br(label);
     else this.#tree(to);
   }
 
@@ -198,10 +181,7 @@ class Translator {
   #checkBudget(node: GraphNode): void {
     this.#f.if(
       ltS(this.#budget, i32(this.#need[node.order])),
-      () => {
-        set32(this.#f, "exit", i32(EXIT.short));
-        this.#leaveAt(node.block.offset, 0);
-      },
+      () => this.#leave(this.#functions.regions.leaveShort, node.block.offset),
       undefined,
       "unlikely",
     );
@@ -212,7 +192,7 @@ class Translator {
     const { end } = node.block;
     const { registers } = this.#frame;
     return {
-      fault: () => this.#leaveAt(at.offset, unpaid),
+      fault: () => this.#leave(this.#functions.regions.leave, at.offset, unpaid),
       branch: (condition) => {
         if (end.kind !== "branch") return;
         registers.flush();
@@ -237,10 +217,10 @@ class Translator {
 
   // ---- ways out
 
-  /** Unwinds with `exit` set, at `offset`, `unpaid` instructions of the block not executed. */
-  #leaveAt(offset: number, unpaid: number): void {
-    this.#f.set(this.#at, i32(offset | (unpaid << PAY_SHIFT)));
-    this.#f.br(this.#fault);
+  /** Unwinds at `offset`, `unpaid` instructions of the block not executed. */
+  #leave(how: RegionFunctions["leave"], offset: number, unpaid = 0): void {
+    const at = i32(offset | (unpaid << LEAVE_AT.unpaidShift));
+    this.#f.returnCall(how, this.#frame.base, at, this.#budget);
   }
 
   #return(target: I64): void {
