@@ -252,8 +252,24 @@ export class Jit {
     return new Uint16Array(memory.buffer, map.ram + page * PAGE_BYTES, PAGE_BYTES / 2);
   }
 
-  /** One module with all regions of the batch; the budgets that they want, or failure. */
+  /** Instantiates one module with all regions; gives the budgets that they want, or undefined. */
   #build(host: JitHost, found: readonly Found[], indices: readonly number[]): number[] | undefined {
+    const { bytes, needs } = this.#emit(host, found, indices);
+    try {
+      instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
+    } catch {
+      // The engine has no memory for code: the interpreter goes on with these blocks.
+      return undefined;
+    }
+    this.#codeBytes += bytes.length;
+    return needs;
+  }
+
+  #emit(
+    host: JitHost,
+    found: readonly Found[],
+    indices: readonly number[],
+  ): { bytes: Uint8Array<ArrayBuffer>; needs: number[] } {
     const needs: number[] = [];
     const pages = host.map.totalBytes / WASM_PAGE_BYTES;
     const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
