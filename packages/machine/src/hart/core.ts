@@ -51,6 +51,7 @@ export interface HartHost {
 interface HartExports {
   run(budget: number): number;
   flush_tlb(): void;
+  select_context(): void;
   drop_write_tags(page: number): void;
   drop_all_write_tags(): void;
   drop_fetch_tags(slot: number): void;
@@ -194,7 +195,8 @@ export class HartCore {
   /** After state fields were set from outside: brings everything derived from them up to date. */
   refresh(): void {
     this.exports.flush_tlb();
-    this.exports.refresh_mode();
+    this.set32("contextCount", 0);
+    this.exports.select_context();
     this.exports.refresh_float();
   }
 
@@ -252,7 +254,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   const fp = defineFloat(m, FLOAT_STATE);
   const csrFunctions: CsrFunctions = { ...trap, flushTlb: mmu.flushTlb };
   defineMmu(b, mmu);
-  defineTrap(b, trap, fp);
+  defineTrap(b, trap, { fp, flushTlb: mmu.flushTlb });
   defineCsr(b, csrFunctions, csr);
   defineFloatEnter(b, floatEnter, trap.refreshFloat);
   defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter, region }, FUSED_PAIRS);
@@ -276,7 +278,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     regions.chain,
     regions.leave,
     regions.leaveShort,
-    trap.refreshMode,
+    trap.selectContext,
     trap.refreshFloat,
     trap.rebaseTime,
   ]) {
