@@ -147,8 +147,14 @@ export abstract class BodySem implements Sem {
     return this.f.let(add(this.#dataTlb, tlbOffset(wrap(address), DTLB_ENTRIES, DTLB_ENTRY.shift)));
   }
 
-  /** Hit where tag and alignment agree: the low bits that must be 0 stay in the comparison. */
+  /** Hit where the last byte lies in the entry's page: misaligned accesses within a page do, too. */
   #hits(address: I64, entry: I32, tag: number, log2: number): I32 {
+    const last = log2 === 0 ? address : add(address, i64((1 << log2) - 1));
+    return eq(load64(entry, tag), and(last, i64(-4096)));
+  }
+
+  /** Hit where tag and alignment agree: the low bits that must be 0 stay in the comparison. */
+  #hitsAligned(address: I64, entry: I32, tag: number, log2: number): I32 {
     return eq(load64(entry, tag), and(address, i64(-4096 | ((1 << log2) - 1))));
   }
 
@@ -193,7 +199,7 @@ export abstract class BodySem implements Sem {
     const entry = this.#entry(at);
     const value = f.local("i64");
     f.if(
-      this.#hits(at, entry, DTLB_ENTRY.writeTag, log2),
+      this.#hitsAligned(at, entry, DTLB_ENTRY.writeTag, log2),
       () => f.set(value, load(add(wrap(at), load32(entry, DTLB_ENTRY.addend)))),
       () => {
         f.set(value, extend(call(this.#functions.mmu.loadForUpdateSlow, at, i32(log2))));
