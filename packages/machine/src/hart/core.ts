@@ -278,6 +278,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     regions.chain,
     regions.leave,
     regions.leaveShort,
+    regions.miss,
     trap.selectContext,
     trap.refreshFloat,
     trap.rebaseTime,

@@ -9,7 +9,15 @@ import { ModuleBuilder } from "../../wasm/module.ts";
 import { createTable, instantiate, type WasmTable } from "../../wasm/runtime.ts";
 import { importFloat } from "../float/float.ts";
 import type { FloatState } from "../float/state.ts";
-import { AUX, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE, WASM_PAGE_BYTES } from "../layout.ts";
+import {
+  AUX,
+  FIELD,
+  type MemoryMap,
+  RECORD,
+  SLOT_BYTES,
+  SLOT_PAGE,
+  WASM_PAGE_BYTES,
+} from "../layout.ts";
 import { OP } from "../variants.ts";
 import { type Block, findRegion } from "./shape.ts";
 import { translateRegion } from "./translate.ts";
@@ -68,6 +76,8 @@ interface Candidate {
   readonly index: number;
   /** Lies inside a region, and got hot in spite of that. */
   readonly covered: boolean;
+  /** Code of U-mode, where the TLB hardly ever misses. */
+  readonly isUser: boolean;
 }
 
 /** A candidate and the blocks of its region. */
@@ -149,7 +159,8 @@ export class Jit {
     const { threshold } = this.#policy;
     const covered = this.#covered.get(slot)?.has(index) === true;
     if (heat !== (covered ? threshold * COVERED_FACTOR : threshold)) return;
-    this.#queue.push({ slot, index, covered });
+    const isUser = new Int32Array(host.memory.buffer)[FIELD.mode.offset >>> 2] === 0;
+    this.#queue.push({ slot, index, covered, isUser });
     if (this.#queue.length >= this.#policy.batch) host.requestPause();
   }
 
@@ -287,6 +298,7 @@ export class Jit {
         resume: m.import("resume", ["i32", "i32", "i64"], "i32"),
         chain: m.import("chain", ["i64", "i32", "i32"], "i32"),
         leave: m.import("leave", ["i64", "i32", "i32"], "i32"),
+        miss: m.import("miss", ["i64", "i32", "i32", "i32"], "i32"),
         leaveShort: m.import("leave_short", ["i64", "i32", "i32"], "i32"),
       },
       region: m.type(["i64", "i32", "i32"], "i32"),
@@ -297,7 +309,9 @@ export class Jit {
     );
     for (const [i, { candidate, blocks }] of found.entries()) {
       m.define(refs[i], (f, ...params) => {
-        needs[i] = translateRegion(f, params, { blocks, entry: candidate.index * 2, functions });
+        const entry = candidate.index * 2;
+        const leavesOnMiss = candidate.isUser;
+        needs[i] = translateRegion(f, params, { blocks, entry, functions, leavesOnMiss });
       });
     }
     for (const [i, ref] of refs.entries()) m.putInTable(indices[i], ref);

@@ -98,7 +98,10 @@ export function successors(end: BlockEnd): readonly number[] {
   }
 }
 
-const inPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES;
+/** Whether an offset in bytes from the page's start lies in the page. */
+export function isInPage(offset: number): boolean {
+  return offset >= 0 && offset < PAGE_BYTES;
+}
 
 /**
  * The blocks reachable from `entry`, by offset; undefined where not even the first instruction can
@@ -128,14 +131,14 @@ function findLeaders(
   for (const leader of leaders) {
     let offset = leader;
     for (;;) {
-      const decoded = inPage(offset) ? decodeAt(code, offset) : undefined;
+      const decoded = isInPage(offset) ? decodeAt(code, offset) : undefined;
       if (decoded === undefined) break;
       instructions++;
       const end = endOf(decoded);
       offset += decoded.length;
       if (end !== undefined) {
         if (instructions > MAX_REGION_INSTRUCTIONS) break;
-        for (const next of successors(end)) if (inPage(next) && wasRun(next)) leaders.add(next);
+        for (const next of successors(end)) if (isInPage(next) && wasRun(next)) leaders.add(next);
         break;
       }
       if (leaders.has(offset)) break;
@@ -152,7 +155,7 @@ function readBlock(code: Uint16Array, start: number, leaders: ReadonlySet<number
     if (offset !== start && leaders.has(offset)) {
       return { offset: start, instructions, end: { kind: "fall", next: offset } };
     }
-    const decoded = inPage(offset) ? decodeAt(code, offset) : undefined;
+    const decoded = isInPage(offset) ? decodeAt(code, offset) : undefined;
     if (decoded === undefined || instructions.length >= MAX_REGION_INSTRUCTIONS) {
       return { offset: start, instructions, end: { kind: "leave", at: offset } };
     }

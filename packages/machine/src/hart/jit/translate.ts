@@ -28,7 +28,7 @@ import { liveAtEntry, type RegisterSets, registersOf } from "./liveness.ts";
 import { FloatKnowledge, type RegionControl, type RegionFrame, RegionSem } from "./region-sem.ts";
 import { Registers } from "./registers.ts";
 import type { Block, RegionInstruction } from "./shape.ts";
-import { successors } from "./shape.ts";
+import { isInPage, successors } from "./shape.ts";
 import { buildGraph, type Graph, type GraphNode } from "./structure.ts";
 
 /** Functions of the hart's module that regions call. */
@@ -45,6 +45,8 @@ export function translateRegion(
     readonly blocks: ReadonlyMap<number, Block>;
     readonly entry: number;
     readonly functions: TranslationFunctions;
+    /** Whether accesses that miss the TLB leave the region: smaller code, dearer misses. */
+    readonly leavesOnMiss: boolean;
   },
 ): number {
   return new Translator(f, params, region).emit();
@@ -72,11 +74,7 @@ class Translator {
   constructor(
     f: Fn,
     [pc, budget, depth]: readonly [Local<"i64">, Local<"i32">, Local<"i32">],
-    {
-      blocks,
-      entry,
-      functions,
-    }: { blocks: ReadonlyMap<number, Block>; entry: number; functions: TranslationFunctions },
+    { blocks, entry, functions, leavesOnMiss }: Parameters<typeof translateRegion>[2],
   ) {
     this.#f = f;
     this.#functions = functions;
@@ -92,6 +90,7 @@ class Translator {
       base: f.let(sub(pc, i64(entry))),
       dataTlb: f.let(get32("dataTlb")),
       functions,
+      leavesOnMiss,
     };
   }
 
@@ -143,7 +142,10 @@ class Translator {
     const f = this.#f;
     const to = this.#graph.target(node, offset);
     if (to === undefined) {
-      this.#chain(add(this.#frame.base, i64(offset)));
+      const target = add(this.#frame.base, i64(offset));
+      // What lies in the page and is not part of the region has hardly been run.
+      if (isInPage(offset)) this.#chainSeldom(target);
+      else this.#chain(target);
       return;
     }
     const labels = this.#labels.get(to);
@@ -193,6 +195,7 @@ class Translator {
     const { registers } = this.#frame;
     return {
       fault: () => this.#leave(this.#functions.regions.leave, at.offset, unpaid),
+      missed: () => this.#miss(at.offset, unpaid),
       branch: (condition) => {
         if (end.kind !== "branch") return;
         registers.flush();
@@ -223,6 +226,13 @@ class Translator {
     this.#f.returnCall(how, this.#frame.base, at, this.#budget);
   }
 
+  /** The interpreter does the instruction at `offset`; then other regions follow. */
+  #miss(offset: number, unpaid: number): void {
+    const at = i32(offset | (unpaid << LEAVE_AT.unpaidShift));
+    const { miss } = this.#functions.regions;
+    this.#f.returnCall(miss, this.#frame.base, at, this.#budget, this.#depth);
+  }
+
   #return(target: I64): void {
     set64(this.#f, "pc", target);
     this.#f.return(this.#budget);
@@ -243,6 +253,10 @@ class Translator {
       f.returnCallIndirect(this.#functions.region, region, target, this.#budget, this.#depth),
     );
     f.returnCall(this.#functions.regions.chain, target, this.#budget, this.#depth);
+  }
+
+  #chainSeldom(target: I64): void {
+    this.#f.returnCall(this.#functions.regions.chain, target, this.#budget, this.#depth);
   }
 
   /** To code that is not translated, which may lie in the next page. */
