@@ -36,6 +36,7 @@ const config: KnipConfig = {
     "packages/machine/src/wasm/*.ts": ["exports", "types"],
     // So do a device's register and message constants, which follow its specification.
     "packages/machine/src/**/wire.ts": ["exports", "types"],
+    "packages/gateway/src/**/wire.ts": ["exports", "types"],
   },
 };
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
+import type { BootConfig } from "@dejavm/machine";
 import { inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { dejavm } from "../support/dejavm.ts";
@@ -92,6 +93,12 @@ describe("live machine", () => {
     if (typeof image === "string") throw new Error(image);
     const { disk, kernel, initrd, manifest } = image;
     const disks = [inspectDiskFile(disk)];
+    const linux: BootConfig = {
+      kind: "linux",
+      kernel: new Uint8Array(readFileSync(kernel)),
+      initrd: new Uint8Array(readFileSync(initrd)),
+      commandLine: `${manifest.commandLine} console=ttyS0`,
+    };
     let shown = "";
     let prompts = 0;
     const vm = await VirtualMachine.start(
@@ -100,12 +107,7 @@ describe("live machine", () => {
           kind: "create",
           config: {
             memoryBytes: 128 * 2 ** 20,
-            boot: {
-              kind: "linux",
-              kernel: new Uint8Array(readFileSync(kernel)),
-              initrd: new Uint8Array(readFileSync(initrd)),
-              commandLine: `${manifest.commandLine} console=ttyS0`,
-            },
+            boot: linux,
             disks: disks.map(({ sizeBytes }) => ({ sizeBytes, readOnly: false, serial: "root" })),
             net: undefined,
             entropySeed: new Uint8Array(32),
@@ -116,7 +118,7 @@ describe("live machine", () => {
         pace: "none",
         limit: undefined,
         digestAtEnd: false,
-        restartOnReset: true,
+        restart: linux,
       },
       {
         onConsole: (_port, bytes) => {

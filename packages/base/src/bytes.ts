@@ -3,6 +3,8 @@
  * reports through the error that its maker chose, so every decoder fails in its own words.
  */
 
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
 /** Appends little-endian values to a buffer that grows as needed. */
 export class ByteWriter {
   #bytes: Uint8Array;
@@ -40,6 +42,17 @@ export class ByteWriter {
     const at = this.#reserve(8);
     this.#view.setBigUint64(at, BigInt.asUintN(64, value), true);
     return this;
+  }
+
+  /** 7 bits a byte, lowest first, the top bit set on all but the last; `value` is 0 .. 2^64-1. */
+  uvarint(value: bigint | number): this {
+    let rest = value;
+    if (typeof rest === "bigint") {
+      for (; rest > MAX_SAFE; rest >>= 7n) this.u8(Number(rest & 0x7fn) | 0x80);
+      rest = Number(rest);
+    }
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) this.u8((rest % 0x80) | 0x80);
+    return this.u8(rest);
   }
 
   f64(value: number): this {
@@ -111,6 +124,32 @@ export class ByteReader {
 
   u64(): bigint {
     return this.#view.getBigUint64(this.#take(8), true);
+  }
+
+  /**
+   * What `uvarint` wrote. An encoding that is longer than needed, or above 2^64-1, is an error:
+   * one value has one encoding.
+   */
+  uvarint(): bigint {
+    const start = this.#offset;
+    let low = 0;
+    for (let i = 0; i < 7; i++) {
+      const byte = this.u8();
+      low += (byte & 0x7f) * 2 ** (7 * i);
+      if (byte < 0x80) return BigInt(this.#minimal(byte, i, low, start));
+    }
+    let value = BigInt(low);
+    for (let i = 7; ; i++) {
+      const byte = this.u8();
+      value |= BigInt(byte & 0x7f) << BigInt(7 * i);
+      if (i === 9 && byte > 1) throw this.#onTruncated(`varint at offset ${start} is too big`);
+      if (byte < 0x80) return this.#minimal(byte, i, value, start);
+    }
+  }
+
+  #minimal<T>(last: number, index: number, value: T, start: number): T {
+    if (last !== 0 || index === 0) return value;
+    throw this.#onTruncated(`varint at offset ${start} is longer than needed`);
   }
 
   f64(): number {

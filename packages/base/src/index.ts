@@ -2,5 +2,6 @@
 export { AssertionError, assert, unreachable } from "./assert.ts";
 export type { Brand } from "./brand.ts";
 export { ByteReader, ByteWriter, type TruncationError } from "./bytes.ts";
+export { crc32 } from "./crc32.ts";
 export { CodedError, type CodedErrorOptions } from "./errors.ts";
 export { Prng, type PrngState } from "./prng.ts";

@@ -50,7 +50,13 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("--firmware <file>", "M-mode firmware (ELF or flat) instead of the built-in SBI")
     .option("--elf <file>", "run a bare-metal program; its exit status is ours")
     .option("--exec <command>", "run a shell command in the guest; its exit status is ours")
-    .option("--net <address>", "network helper: stream:PATH, QEMU's framing on a Unix socket")
+    .option("--net <how>", "user (the default of images), none, or a helper at stream:PATH")
+    .addOption(
+      repeatable("-p, --publish <forward>", "[HOSTIP:]HOSTPORT:GUESTPORT[/udp], repeatable"),
+    )
+    .addOption(repeatable("--net-allow <rule>", "let the guest reach ADDRESS[:PORT], repeatable"))
+    .addOption(repeatable("--net-deny <rule>", "forbid it; comes before what is allowed"))
+    .option("--pcap <file>", "capture the guest's frames in a file")
     .option("--max-instructions <n>", "stop after so many instructions and traps, status 3")
     .option("--save <file>", "save a snapshot when we end the machine, or on Ctrl-A s")
     .option("--from <file>", "go on from a snapshot")
@@ -81,6 +87,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
 Examples:
   dejavm run --memory 1G
   dejavm run --exec 'redis-server --version'
+  dejavm run -p 6379:6379 --exec 'redis-server --protected-mode no'
   dejavm run --kernel Image --initrd initrd.gz --append 'console=ttyS0'
   dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
   dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with

@@ -6,8 +6,7 @@
  * Within a frame 7E is 7D 5E and 7D is 7D 5D, so a 7E always ends what came before: a reader that
  * begins anywhere, or reads garbage, is in step again at the next frame.
  */
-import { ByteReader, ByteWriter, CodedError, unreachable } from "@dejavm/base";
-import { crc32 } from "./crc32.ts";
+import { ByteReader, ByteWriter, CodedError, crc32, unreachable } from "@dejavm/base";
 
 /** The version that this host speaks; an agent of another version is not used. */
 export const EXEC_PROTOCOL_VERSION = 1;

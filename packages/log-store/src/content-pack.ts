@@ -73,12 +73,12 @@ export function unpack({ itemBytes, hashes, codec, data }: ContentPack): Uint8Ar
 }
 
 /** zstd at the store's level. */
-function compress(bytes: Uint8Array): Uint8Array {
+export function compress(bytes: Uint8Array): Uint8Array {
   return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
 }
 
 /** Undoes `compress`; never makes more than `maxBytes`. Throws E_STORE_CORRUPT. */
-function decompress(bytes: Uint8Array, maxBytes: number): Uint8Array {
+export function decompress(bytes: Uint8Array, maxBytes: number): Uint8Array {
   try {
     return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, maxBytes) });
   } catch (cause) {

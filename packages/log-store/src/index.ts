@@ -32,12 +32,14 @@ export {
   type StoredReport,
   type StoreProblem,
   type StoreProgress,
-  type TraceEnd,
-  type TracePlace,
-  type TraceSegment,
   type VerifyReport,
 } from "./log-store.ts";
 export { MemoryLogStore, type MemoryLogStoreOptions } from "./memory-log-store.ts";
 export { MemoryStorage } from "./memory-storage.ts";
 export { lineageId } from "./rules.ts";
+export {
+  type LogStoreOptions,
+  openLogStore,
+  type SqliteLogStore,
+} from "./sqlite/sqlite-log-store.ts";
 export type { StoreErrorCode } from "./store-errors.ts";

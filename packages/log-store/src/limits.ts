@@ -1,7 +1,5 @@
 /** Limits of the store, each with its unit and reason. */
 
-/** One trace segment: the live loop seals at 64 KiB, one console paste or frame may top it up. */
-export const MAX_SEGMENT_BYTES = 4 << 20;
 /** A chain value: 32 bytes of sha256 today, room for a longer hash. */
 export const MAX_CHAIN_BYTES = 64;
 /** Configuration and fingerprint of a lineage: paths, disks, policies. */

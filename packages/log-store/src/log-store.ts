@@ -8,34 +8,13 @@
  */
 import type { Brand } from "@dejavm/base";
 import type { Position, Ticks } from "@dejavm/machine";
+import type { Segment, TracePoint } from "@dejavm/trace";
 import type { ContentPack } from "./content-pack.ts";
 
 /** One virtual machine's life, the same on every host that it lives on: 8 to 64 of A-Za-z0-9_-. */
 export type LineageId = Brand<string, "LineageId">;
 /** A checkpoint within one store; grows with each checkpoint that is begun. */
 export type CheckpointId = Brand<number, "CheckpointId">;
-
-/** A place in a trace: position and virtual time. */
-export interface TracePlace {
-  readonly position: Position;
-  readonly ticks: Ticks;
-}
-
-/** A run of trace records as `packages/trace` seals them: one unit or, merged, several. */
-export interface TraceSegment {
-  readonly header: {
-    /** Number of the first unit. Gapless within a lineage; the first may be any from 0. */
-    readonly sequence: number;
-    readonly unitCount: number;
-    /** What the first record counts from, and the place of the last one. */
-    readonly from: TracePlace;
-    readonly to: TracePlace;
-    /** The hash chain over the record bytes after the last unit, at most 64 bytes. */
-    readonly chain: Uint8Array;
-  };
-  /** The encoded segment with its framing, at most MAX_SEGMENT_BYTES. */
-  readonly bytes: Uint8Array;
-}
 
 /** What is known about a lineage from its beginning. */
 export interface NewLineage {
@@ -95,20 +74,12 @@ export interface StoredReport {
   readonly atMs: number;
 }
 
-/** The end of a lineage's trace: what the next segment must begin with. */
-export interface TraceEnd extends TracePlace {
-  /** Number of the next unit. */
-  readonly sequence: number;
-  /** The hash chain so far. */
-  readonly chain: Uint8Array;
-}
-
 /** A checkpoint's place and extent, known when it begins. */
 export interface NewCheckpoint {
   readonly position: Position;
   readonly ticks: Ticks;
-  /** Number of the first unit to replay after the checkpoint. */
-  readonly sequence: number;
+  /** Where the trace goes on after the checkpoint: what a replay from it begins with. */
+  readonly trace: TracePoint;
   /**
    * What it is incremental on: a committed checkpoint of any lineage, or an open one of this
    * writer. Absent: it is complete by itself.
@@ -206,15 +177,17 @@ export interface RetentionReport {
 export interface LineageWriter {
   readonly lineage: LineageId;
   /** Undefined: the trace is empty. */
-  readonly traceEnd: TraceEnd | undefined;
+  readonly traceEnd: TracePoint | undefined;
   /**
    * Appends in one commit. Throws E_STORE_SEQUENCE unless the first segment follows the trace's
    * end; with `afterGap` it may lie anywhere behind it (recording begins anew at a checkpoint).
    */
-  append(segments: readonly TraceSegment[], options?: { readonly afterGap?: boolean }): void;
+  append(segments: readonly Segment[], options?: { readonly afterGap?: boolean }): void;
   /** Durable on return. Throws E_STORE_EPOCH if the epoch falls. */
   recordOwnership(record: NewOwnershipRecord): void;
   addReport(report: Omit<StoredReport, "atMs">): void;
+  /** Throws E_STORE_NAME, E_STORE_NAME_TAKEN. */
+  setName(name: string): void;
   /** Replaces the description, such as when ports or disks were added. */
   setConfig(config: Uint8Array): void;
   beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter;
@@ -278,12 +251,12 @@ export interface LogStore {
   ownershipHistory(lineage: LineageId): readonly OwnershipRecord[];
   reports(lineage: LineageId): readonly StoredReport[];
   /** Undefined: the trace is empty. */
-  traceEnd(lineage: LineageId): TraceEnd | undefined;
+  traceEnd(lineage: LineageId): TracePoint | undefined;
   /**
    * Segments in order from the one with unit `fromSequence` on (it may begin earlier), also those
    * that are appended meanwhile.
    */
-  readTrace(lineage: LineageId, fromSequence: number): Iterable<TraceSegment>;
+  readTrace(lineage: LineageId, fromSequence: number): Iterable<Segment>;
   /** Committed checkpoints, oldest first. */
   checkpoints(lineage: LineageId): readonly CheckpointInfo[];
   /** Throws E_STORE_UNKNOWN. */

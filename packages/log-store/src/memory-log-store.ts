@@ -1,4 +1,5 @@
 /** The store in memory: for tests and simulations, and what the other one is compared with. */
+import type { Segment, TracePoint } from "@dejavm/trace";
 import { HASH_BYTES, hexHash, sha256 } from "./content-pack.ts";
 import type {
   CheckpointId,
@@ -13,8 +14,6 @@ import type {
   OwnershipRecord,
   StoredReport,
   StoreProgress,
-  TraceEnd,
-  TraceSegment,
   VerifyReport,
 } from "./log-store.ts";
 import {
@@ -113,11 +112,11 @@ export class MemoryLogStore implements LogStore {
     return [...this.#lineage(lineage).reports];
   }
 
-  traceEnd(lineage: LineageId): TraceEnd | undefined {
+  traceEnd(lineage: LineageId): TracePoint | undefined {
     return memoryTraceEnd(this.#lineage(lineage));
   }
 
-  *readTrace(lineage: LineageId, fromSequence: number): Iterable<TraceSegment> {
+  *readTrace(lineage: LineageId, fromSequence: number): Iterable<Segment> {
     let next = fromSequence;
     for (;;) {
       const { segments } = this.#lineage(lineage);

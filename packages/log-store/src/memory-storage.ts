@@ -1,5 +1,6 @@
 /** What a store in memory keeps. */
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
+import type { Segment, TracePoint } from "@dejavm/trace";
 import type {
   CheckpointId,
   CheckpointInfo,
@@ -7,8 +8,6 @@ import type {
   LineageInfo,
   OwnershipRecord,
   StoredReport,
-  TraceEnd,
-  TraceSegment,
 } from "./log-store.ts";
 import { isChunkPlace } from "./places.ts";
 import { unknownCheckpointError } from "./store-errors.ts";
@@ -24,7 +23,7 @@ export interface MemoryCheckpoint {
 /** A lineage in memory. */
 export interface MemoryLineage {
   info: LineageInfo;
-  readonly segments: TraceSegment[];
+  readonly segments: Segment[];
   readonly ownership: OwnershipRecord[];
   readonly reports: StoredReport[];
   readonly checkpoints: MemoryCheckpoint[];
@@ -45,7 +44,7 @@ export class MemoryStorage {
 }
 
 /** Where a lineage's trace ends. */
-export function memoryTraceEnd({ segments }: MemoryLineage): TraceEnd | undefined {
+export function memoryTraceEnd({ segments }: MemoryLineage): TracePoint | undefined {
   const last = segments.at(-1);
   if (last === undefined) return undefined;
   const { sequence, unitCount, to, chain } = last.header;

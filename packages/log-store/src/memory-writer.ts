@@ -1,6 +1,7 @@
 /** Writer and readers of the store in memory. */
 import { assert } from "@dejavm/base";
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
+import type { Segment, TracePoint } from "@dejavm/trace";
 import { type ContentPack, HASH_BYTES, hexHash, sha256, unpack } from "./content-pack.ts";
 import { MAX_CONFIG_BYTES } from "./limits.ts";
 import type {
@@ -16,8 +17,6 @@ import type {
   RetentionLimits,
   RetentionReport,
   StoredReport,
-  TraceEnd,
-  TraceSegment,
 } from "./log-store.ts";
 import {
   findCheckpoint,
@@ -32,13 +31,14 @@ import { nextVictim } from "./retention.ts";
 import {
   checkAppend,
   checkChunk,
+  checkName,
   checkNewCheckpoint,
   checkOwnership,
   checkPages,
   checkReport,
   checkSize,
 } from "./rules.ts";
-import { storeError } from "./store-errors.ts";
+import { nameTakenError, storeError } from "./store-errors.ts";
 
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 const ZERO_CHUNK = Buffer.alloc(CHUNK_BYTES);
@@ -65,11 +65,11 @@ export class MemoryLineageWriter implements LineageWriter {
     return this.#parts.lineage.info.id;
   }
 
-  get traceEnd(): TraceEnd | undefined {
+  get traceEnd(): TracePoint | undefined {
     return memoryTraceEnd(this.#parts.lineage);
   }
 
-  append(segments: readonly TraceSegment[], options: { readonly afterGap?: boolean } = {}): void {
+  append(segments: readonly Segment[], options: { readonly afterGap?: boolean } = {}): void {
     this.#checkHeld();
     checkAppend(this.traceEnd, segments, options.afterGap === true);
     this.#parts.lineage.segments.push(...structuredClone(segments));
@@ -96,6 +96,17 @@ export class MemoryLineageWriter implements LineageWriter {
     checkSize("configuration", config.length, MAX_CONFIG_BYTES);
     const { lineage } = this.#parts;
     lineage.info = { ...lineage.info, config: config.slice() };
+  }
+
+  setName(name: string): void {
+    this.#checkHeld();
+    checkName(name);
+    const { storage, lineage } = this.#parts;
+    const taken = [...storage.lineages.values()].some(
+      (other) => other !== lineage && other.info.name === name,
+    );
+    if (taken) throw nameTakenError(name);
+    lineage.info = { ...lineage.info, name };
   }
 
   beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter {
@@ -130,7 +141,7 @@ export class MemoryLineageWriter implements LineageWriter {
     const { checkpoints, segments } = lineage;
     const before = { checkpoints: checkpoints.length, segments: segments.length };
     for (;;) {
-      const oldest = checkpoints[0]?.info.sequence ?? 0;
+      const oldest = checkpoints[0]?.info.trace.sequence ?? 0;
       const kept = segments.findIndex(({ header }) => header.sequence + header.unitCount > oldest);
       segments.splice(0, kept === -1 ? segments.length : kept);
       const bytes = memoryLineageBytes(lineage);

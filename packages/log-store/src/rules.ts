@@ -1,6 +1,7 @@
 /** What every implementation of the store demands before it writes. */
 import { randomBytes } from "node:crypto";
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
+import { MAX_SEGMENT_BYTES, type Segment, type TracePoint } from "@dejavm/trace";
 import {
   MAX_CHAIN_BYTES,
   MAX_CHUNKS,
@@ -10,7 +11,6 @@ import {
   MAX_PAGES,
   MAX_PEER_CHARACTERS,
   MAX_REPORT_CHARACTERS,
-  MAX_SEGMENT_BYTES,
   MAX_STATE_BYTES,
 } from "./limits.ts";
 import type {
@@ -21,8 +21,6 @@ import type {
   NewOwnershipRecord,
   OwnershipRecord,
   StoredReport,
-  TraceEnd,
-  TraceSegment,
 } from "./log-store.ts";
 import { storeError } from "./store-errors.ts";
 
@@ -46,7 +44,7 @@ export function checkNewLineage({ id, name, config, fingerprint }: NewLineage): 
 }
 
 /** Throws E_STORE_NAME unless `name` can be a lineage's. */
-function checkName(name: string): void {
+export function checkName(name: string): void {
   if (NAME.test(name)) return;
   throw storeError("E_STORE_NAME", `cannot name a machine ${JSON.stringify(name)}`, {
     hint: "use letters, digits and . _ -, at most 64, a letter or digit first",
@@ -66,8 +64,8 @@ export function newLineageId(): LineageId {
 
 /** Throws E_STORE_SEQUENCE or E_STORE_LIMIT unless `segments` can follow `end`. */
 export function checkAppend(
-  end: TraceEnd | undefined,
-  segments: readonly TraceSegment[],
+  end: TracePoint | undefined,
+  segments: readonly Segment[],
   afterGap: boolean,
 ): void {
   let expected = end?.sequence;
@@ -120,9 +118,9 @@ export function checkReport({ kind, json }: Omit<StoredReport, "atMs">): void {
 
 /** Throws E_STORE_LIMIT. */
 export function checkNewCheckpoint(checkpoint: NewCheckpoint): void {
-  const { position, ticks, memoryPages, state } = checkpoint;
-  checkCount(position);
-  checkCount(ticks);
+  const { position, ticks, trace, memoryPages, state } = checkpoint;
+  for (const count of [position, ticks, trace.position, trace.ticks]) checkCount(count);
+  checkSize("a chain value", trace.chain.length, MAX_CHAIN_BYTES);
   checkSize("RAM in pages", memoryPages, MAX_PAGES);
   checkSize("a state", state.length, MAX_STATE_BYTES);
 }

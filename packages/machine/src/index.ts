@@ -28,6 +28,7 @@ export {
   type EngineStatistics,
   Machine,
   type MachineOptions,
+  type OverlayChunkName,
   type PositionedOutput,
   type RestoreConfig,
   SEMANTICS,
@@ -39,6 +40,7 @@ export {
   type InputResult,
   type MachineConfig,
   type NetConfig,
+  type Place,
   type Position,
   position,
   type StopReason,
@@ -50,6 +52,7 @@ export type { BeforeWrite, Epoch, Ram, WatchRange } from "./memory/ram.ts";
 export { FieldReader, fields } from "./snapshot/fields.ts";
 export type { SnapshotCodecs, SnapshotHeader, SnapshotItem } from "./snapshot/format.ts";
 export { type ByteSource, SnapshotReader } from "./snapshot/read.ts";
+export { decodeState, encodeState, MAX_STATE_BYTES } from "./snapshot/state-codec.ts";
 export {
   type ChunkEntry,
   type PageEntry,

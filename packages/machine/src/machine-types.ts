@@ -9,6 +9,16 @@ export type Position = Brand<bigint, "Position">;
 /** Virtual time in ticks of 100 ns since power-on. */
 export type Ticks = Brand<bigint, "Ticks">;
 
+/**
+ * A place in an execution. The position says it all, except where the hart waits: then virtual
+ * time passes and the position stands still.
+ */
+export interface Place {
+  readonly position: Position;
+  /** Virtual time, where the hart waits or has waited at this position; else undefined. */
+  readonly idleTicks: Ticks | undefined;
+}
+
 /** A position; `value` is 0 .. 2^64-1. */
 export function position(value: bigint): Position {
   return value as Position;

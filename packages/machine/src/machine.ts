@@ -7,7 +7,14 @@ import { AssertionError, assert, unreachable } from "@dejavm/base";
 import { Board } from "./board/board.ts";
 import { type BootPlan, planBoot } from "./board/boot.ts";
 import { handleSbi, type SbiResult } from "./board/sbi.ts";
-import type { ConsolePort, Missing, MissingBlock, Output, State } from "./device/device.ts";
+import {
+  type ConsolePort,
+  type Missing,
+  type MissingBlock,
+  type Output,
+  PAGE_BYTES,
+  type State,
+} from "./device/device.ts";
 import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
@@ -15,9 +22,11 @@ import { restoreHart, saveHart } from "./hart/hart-state.ts";
 import { DEFAULT_POLICY, type JitPolicy, type JitStatistics } from "./hart/jit/jit.ts";
 import { EXIT } from "./hart/layout.ts";
 import {
+  type BootConfig,
   type InputEvent,
   type InputResult,
   type MachineConfig,
+  type Place,
   type Position,
   position,
   type StopReason,
@@ -68,6 +77,16 @@ export type RestoreConfig = Omit<MachineConfig, "boot">;
 export interface MachineOptions {
   /** When code is translated; default: DEFAULT_POLICY. */
   readonly jit?: JitPolicy;
+  /**
+   * What the computer boots after a reset that the guest asks for. Without it `run` comes back
+   * with `reset`, and the machine stays as it is.
+   */
+  readonly restart?: BootConfig;
+}
+
+/** A chunk of a disk that differs from the base; `zero`: it was discarded and has no content. */
+export interface OverlayChunkName extends MissingBlock {
+  readonly zero: boolean;
 }
 
 /** What the engine did so far. */
@@ -84,6 +103,16 @@ export interface EngineStatistics extends JitStatistics {
   readonly traps: bigint;
 }
 
+/** Fields of the hart that a reset leaves alone: they are the trace's, not the guest's. */
+const LASTING_FIELDS = [
+  "position",
+  "traps",
+  "timeRate",
+  "timeTicks",
+  "timeFraction",
+  "timePosition",
+] as const;
+
 type PowerState =
   | { readonly kind: "on" }
   | { readonly kind: "power-off"; readonly status: number }
@@ -94,27 +123,45 @@ export class Machine {
   readonly #core: HartCore;
   readonly #ram: Ram;
   readonly #digest: RamDigest;
-  readonly #board: Board;
+  readonly #config: RestoreConfig;
+  readonly #restart: BootConfig | undefined;
+  /** The hart's state at power-on. */
+  readonly #freshHart: State;
+  #board: Board;
+  #restarts = 0;
   #outputs: PositionedOutput[] = [];
   #missing: Missing | undefined;
   #power: PowerState = { kind: "on" };
+  #breakpoints: ReadonlySet<bigint> = new Set();
+  /** Where the machine stopped at a breakpoint: running again goes past it. */
+  #stoppedAt: Position | undefined;
 
   private constructor(config: RestoreConfig, plan: BootPlan | undefined, options: MachineOptions) {
     this.#core = new HartCore(
       config.memoryBytes,
       {
         firstWrite: (page) => this.#ram.firstWrite(page),
+        firstTouch: (page) => this.#ram.firstTouch(page),
         mmioRead: (address, size) => this.#mmioRead(address, size),
         mmioWrite: (address, size) => this.#mmioWrite(address, size),
         watch: (address, size, write) => this.#ram.noteAccess(address, size, write),
         htif: () => this.#pollHtif(),
         dropStaleCode: () => this.#ram.dropStaleCode(),
+        atBreakpoint: () => this.#breakpoints.has(this.pc) && this.#stoppedAt !== this.position,
       },
       options.jit ?? DEFAULT_POLICY,
     );
     this.#ram = new Ram(this.#core);
     this.#digest = new RamDigest(this.#core, this.#ram);
-    this.#board = new Board({
+    this.#config = config;
+    this.#restart = options.restart;
+    this.#board = this.#makeBoard(config, plan, undefined);
+    this.#core.set64("timeRate", DEFAULT_RATE);
+    this.#freshHart = saveHart(this.#core);
+  }
+
+  #makeBoard(config: RestoreConfig, plan: BootPlan | undefined, before: Board | undefined): Board {
+    return new Board({
       config,
       rom: plan?.rom ?? new Uint8Array(0),
       htif: plan?.htif,
@@ -122,8 +169,8 @@ export class Machine {
       memory: this.#ram,
       sink: (output) => void this.#outputs.push({ position: this.position, output }),
       power: (request) => this.#powerRequest(request),
+      ...(before === undefined ? {} : { before }),
     });
-    this.#core.set64("timeRate", DEFAULT_RATE);
   }
 
   /** Throws E_CONFIG_INVALID, E_KERNEL_*, E_ELF_*, E_INITRD_TOO_BIG, E_FIRMWARE_TOO_BIG. */
@@ -156,6 +203,29 @@ export class Machine {
     core.refresh();
   }
 
+  /**
+   * The guest asked for a reset: the same computer is switched on again, between two positions.
+   * Position and virtual time go on, disks and the network cable stay, the next seed comes from
+   * the generator; everything else is as at power-on. No input, so replay does the same.
+   */
+  #powerCycle(boot: BootConfig): void {
+    const core = this.#core;
+    this.#board.flushOutputs();
+    const config = { ...this.#config, ...this.#board.nextPowerOn() };
+    const plan = planBoot({ ...config, boot });
+    const going = Object.fromEntries(LASTING_FIELDS.map((name) => [name, core.get64(name)]));
+    this.#ram.clear();
+    this.#board = this.#makeBoard(config, plan, this.#board);
+    restoreHart(core, fields({ ...this.#freshHart, ...going }, "machine.hart"));
+    this.#missing = undefined;
+    this.#power = { kind: "on" };
+    core.set32("stopRequest", 0);
+    core.set64("idlePosition", NEVER);
+    this.#powerOn(plan);
+    this.#board.afterRestore();
+    this.#restarts++;
+  }
+
   #startHtif(): void {
     const { tohost } = this.#board;
     this.#core.set32("htif", tohost === undefined ? 0 : 1);
@@ -186,9 +256,27 @@ export class Machine {
     return this.#core.get64("position") - this.#core.get64("traps");
   }
 
+  /** How often this object has switched the computer on again. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** Wall time that the guest's clock shows, nanoseconds since 1970. */
+  get wallTimeNs(): bigint {
+    return this.#board.wallTimeNs;
+  }
+
   /** Virtual time now, in ticks of 100 ns since power-on. */
   get ticks(): Ticks {
     return ticks(this.#board.ticks);
+  }
+
+  /** Where the execution stands; `run` to the position, then `passIdle`, comes back to it. */
+  get place(): Place {
+    const { position, ticks } = this;
+    const core = this.#core;
+    const idle = core.get32("waiting") === 1 || core.get64("idlePosition") === position;
+    return { position, idleTicks: idle ? ticks : undefined };
   }
 
   /** Where the hart will execute next, unsigned. */
@@ -204,6 +292,9 @@ export class Machine {
     const core = this.#core;
     core.set64("skipLimit", skipIdleUntil);
     for (;;) {
+      if (this.#power.kind === "reset" && this.#restart !== undefined) {
+        this.#powerCycle(this.#restart);
+      }
       const stop = this.#powerStop() ?? this.#retryHtif() ?? this.#watchStop();
       if (stop !== undefined) return this.#stopped(stop);
       const left = until - this.position;
@@ -215,6 +306,33 @@ export class Machine {
       const reason = this.#exitReason(code);
       if (reason !== undefined) return this.#stopped(reason);
     }
+  }
+
+  /**
+   * Virtual time goes on to `until` while the hart waits, and nothing executes. Ends early, at its
+   * time, with what wakes the hart; a hart that does not wait stays as it is.
+   */
+  passIdle(until: Ticks): void {
+    const core = this.#core;
+    this.#settle();
+    while (core.get32("waiting") === 1 && this.ticks < until) {
+      const wake = BigInt.asUintN(64, core.exports.wake_time());
+      this.#board.setTime(wake < until ? wake : until);
+      this.#settle();
+    }
+  }
+
+  /**
+   * Does what the next `run` would do first, at the present place: a device's alarm rings, the
+   * hart wakes. A state then tells nothing of how often it was looked at.
+   */
+  #settle(): void {
+    const core = this.#core;
+    this.#board.updateDeadline();
+    if (this.ticks >= core.get64("deviceTimer")) this.#board.tick();
+    if (core.get32("waiting") === 0) return;
+    const awake = core.exports.pending(this.position) & core.get64("mie");
+    if (awake !== 0n) core.set32("waiting", 0);
   }
 
   #stopped(reason: StopReason): StopReason {
@@ -249,6 +367,7 @@ export class Machine {
         core.set32("stopRequest", 0);
         return this.#missing === undefined ? undefined : this.#takeMissing();
       case EXIT.breakpoint:
+        this.#stoppedAt = this.position;
         return { kind: "breakpoint", pc: this.pc };
       default:
         throw new AssertionError(`generated code returned ${code}`);
@@ -368,6 +487,7 @@ export class Machine {
     if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     if (event.kind === "clock") this.#setClock(event);
+    this.#settle();
     this.#board.flushOutputs();
     return { kind: "accepted" };
   }
@@ -427,8 +547,17 @@ export class Machine {
     return found ? this.#core.get64("walkAddress") : undefined;
   }
 
-  /** Gives an absent page its content. */
-  supplyPage(page: number, bytes: Uint8Array): void {
+  /** How many pages are absent. */
+  get absentPages(): number {
+    return this.#ram.absentCount;
+  }
+
+  isAbsentPage(page: number): boolean {
+    return this.#ram.isAbsent(page);
+  }
+
+  /** Gives an absent page its content; undefined: zeros. */
+  supplyPage(page: number, bytes: Uint8Array | undefined): void {
     this.#ram.supply(page, bytes);
   }
 
@@ -478,6 +607,20 @@ export class Machine {
     this.#ram.watch(ranges);
   }
 
+  /**
+   * The machine stops with `breakpoint` in front of an instruction that begins at one of these
+   * virtual addresses, unsigned; running again executes it. They replace those set before. What
+   * the guest sees is the same with breakpoints and without.
+   */
+  setBreakpoints(addresses: readonly bigint[]): void {
+    for (const at of addresses) {
+      assert(at >= 0n && at < 1n << 64n && at % 2n === 0n, `no instruction begins at ${at}`);
+    }
+    this.#breakpoints = new Set(addresses);
+    this.#core.set32("breakpoints", addresses.length > 0 ? 1 : 0);
+    this.#core.code.setBreakpoints(addresses.map((at) => Number(at % BigInt(PAGE_BYTES))));
+  }
+
   /** Gives a disk chunk its content; the caller has taken the dirty blocks before. */
   supplyBlock(block: MissingBlock, bytes: Uint8Array): void {
     this.#board.disk(block.disk).supply(block.chunk, bytes);
@@ -490,19 +633,20 @@ export class Machine {
     );
   }
 
-  /**
-   * The disks are as `before`, a machine of the same configuration, left them: a computer that is
-   * switched on again. Contents stay with the owner, who has taken the dirty blocks of `before`.
-   */
-  adoptDisks(before: Machine): void {
-    assert(before.#board.disks.length === this.#board.disks.length, "the same disks");
-    for (const disk of this.#board.disks) disk.restore(before.#board.disk(disk.index).save());
+  /** Every chunk that differs from the disks' bases, ascending by disk and chunk. */
+  overlayChunks(): readonly OverlayChunkName[] {
+    return this.#board.disks.flatMap((disk) =>
+      Array.from(disk.overlay(), ({ chunk, hash }) => {
+        return { disk: disk.index, chunk, zero: hash === undefined };
+      }),
+    );
   }
 
   // ---- state
 
   /** Everything but RAM pages and the contents of disk chunks. */
   save(): State {
+    this.#settle();
     return {
       version: STATE_VERSION,
       hart: saveHart(this.#core),
@@ -514,21 +658,45 @@ export class Machine {
 
   /** Takes saved state, on a fresh or a used machine; see the static `restore`. */
   restore(state: State): void {
+    this.#ram.forgetAll();
+    this.#digest.reset();
+    this.#restoreAllButRam(state);
+  }
+
+  /**
+   * Leaps to the saved state of a later moment, of which RAM is brought about by `pages`: those
+   * that differ, undefined for zeros. Pages not named keep content or absence. Chunks of disks are
+   * asked for anew.
+   */
+  leap(state: State, pages: Iterable<readonly [number, Uint8Array | undefined]>): void {
+    for (const [page, bytes] of pages) this.#ram.replace(page, bytes);
+    this.#restoreAllButRam(state);
+  }
+
+  #restoreAllButRam(state: State): void {
     const reader = fields(state, "machine");
     reader.integer("version", { min: STATE_VERSION, max: STATE_VERSION });
     const power = reader.oneOf("power", ["on", "power-off", "reset"]);
     const status = reader.integer("status", { min: 0, max: power === "power-off" ? 2 ** 48 : 0 });
-    this.#ram.forgetAll();
-    this.#digest.reset();
     this.#outputs = [];
     this.#missing = undefined;
+    this.#stoppedAt = undefined;
     this.#board.restore(reader.record("board"));
     restoreHart(this.#core, reader.record("hart"));
     reader.end();
     this.#board.afterRestore();
     this.#power = power === "power-off" ? { kind: power, status } : { kind: power };
     this.#core.set32("stopRequest", 0);
+    this.#core.set64("idlePosition", NEVER);
     this.#startHtif();
+  }
+
+  /**
+   * Does part of what the next digest must do, over at most `maxPages` pages. True: what is left
+   * is only what is written from the first such call on.
+   */
+  prepareDigest(maxPages: number): boolean {
+    return this.#digest.prepare(maxPages);
   }
 
   /** Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past. */

@@ -1,6 +1,6 @@
 /** Failures of the host's files and sockets as coded errors, and errors as data. */
 import { CodedError } from "@dejavm/base";
-import type { ErrorReport } from "./messages.ts";
+import type { ErrorReport } from "./reports.ts";
 
 /** Codes of this package; docs/errors.md has their causes and remedies. */
 export type SourceAgentErrorCode =
@@ -13,7 +13,9 @@ export type SourceAgentErrorCode =
   | "E_FILE_IO"
   | "E_NET_ADDRESS"
   | "E_SNAPSHOT_DISK"
-  | "E_STOPPED";
+  | "E_STOPPED"
+  | "E_VM_MODE"
+  | "E_VM_REQUEST";
 
 /** What a failed system call has: `code` is `ENOENT` and the like. */
 interface SystemError extends Error {

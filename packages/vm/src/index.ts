@@ -4,7 +4,6 @@ export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
 export { enableBranchHints } from "./driver/engine-flags.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
 export type { EngineName, MachineSource, StartSpec } from "./driver/machine-maker.ts";
-export { NetStream, type NetStreamEvents, parseNetAddress } from "./driver/net-stream.ts";
 export { inspectSnapshot } from "./driver/snapshot-file.ts";
 export {
   type DigestReport,
@@ -15,4 +14,32 @@ export {
   type VirtualMachineEvents,
 } from "./driver/virtual-machine.ts";
 export { fileError } from "./host-errors.ts";
-export type { EndReason, EndReport, Keyboard, Whereabouts } from "./messages.ts";
+export type {
+  CheckpointReport,
+  ControlReport,
+  EndReason,
+  EndReport,
+  ErrorReport,
+  LiveReport,
+  ReplayReport,
+  SegmentReport,
+  VmReport,
+  Whereabouts,
+} from "./reports.ts";
+export {
+  type CheckpointRequest,
+  type ChunkBatch,
+  type ChunkName,
+  type ControlRequest,
+  type Keyboard,
+  type LiveRequest,
+  MAX_CHUNKS_PER_READ,
+  MAX_FED_BYTES,
+  MAX_PAGES_PER_READ,
+  MAX_WAITING_READS,
+  type PageBatch,
+  type ReplayRequest,
+  type SaveTarget,
+  type VmMode,
+  type VmRequest,
+} from "./requests.ts";

@@ -1,23 +1,27 @@
 /**
- * The execution loop of one machine: runs it in slices as the pacer says, gives it its inputs,
- * supplies disk chunks, hands out what it says. Sans-IO but for the two things handed in, the
- * block store and the snapshot writer: `handle` takes requests in, `advance` does one step and says
- * when the next is due. Host time is an argument, in ticks of 100 ns.
+ * The execution loop of one live machine: runs it in slices as the pacer says, gives it its
+ * inputs, records them, supplies disk chunks, hands out what it says, serves who reads
+ * checkpoints. Sans-IO but for what is handed in: `handle` takes requests in, `advance` does one
+ * step and says when the next is due. Host time is an argument, in ticks of 100 ns.
  */
-import { assert, unreachable } from "@dejavm/base";
+import { assert, CodedError, unreachable } from "@dejavm/base";
 import {
   type ConsolePort,
   type InputEvent,
   type InputResult,
   type MissingBlock,
   type Position,
-  position,
   type StopReason,
   type Ticks,
 } from "@dejavm/machine";
-import type { EndReason, LoopReport, LoopRequest } from "./messages.ts";
+import type { TraceHasher, TracePoint } from "@dejavm/trace";
+import { CheckpointDesk } from "./checkpoint-desk.ts";
+import { type SourceAgentErrorCode, toReport } from "./host-errors.ts";
 import type { Observation, Pacer } from "./pacer.ts";
-import type { BlockStore, RunnableMachine } from "./runnable-machine.ts";
+import { Recording } from "./recording.ts";
+import type { EndReason, VmReport } from "./reports.ts";
+import type { LiveRequest, VmRequest } from "./requests.ts";
+import type { BlockStore, CheckpointBase, RunnableMachine } from "./runnable-machine.ts";
 
 /** Output bytes on their way to their readers; above this the machine waits for them. */
 export const MAX_UNREAD_OUTPUT_BYTES = 1024 * 1024;
@@ -27,6 +31,9 @@ export const MAX_WAITING_FRAMES = 1024;
 const SLICES_PER_COLLECTION = 32;
 /** One console input event; keeps events small enough to be recorded and replayed evenly. */
 const MAX_CONSOLE_EVENT_BYTES = 4096;
+/** Smallest share of the time that a throttled guest gets. */
+const MIN_SHARE = 0.01;
+const TICKS_PER_MS = 10_000;
 
 /** When `advance` wants to be called again. Every request is a reason to call it at once. */
 export type LoopWait =
@@ -35,89 +42,133 @@ export type LoopWait =
   | { readonly kind: "until"; readonly at: number | undefined }
   | { readonly kind: "ended" };
 
+/** What one loop of a machine is to its driver. */
+export interface MachineLoop {
+  handle(request: VmRequest): void;
+  advance(now: number): LoopWait;
+}
+
 /** What the loop works with. */
 export interface LoopOptions {
   readonly machine: RunnableMachine;
   readonly pacer: Pacer;
   readonly store: BlockStore;
-  /** Execution never passes this position; positions before a restart count. */
+  /** Execution never passes this position. */
   readonly limit: Position | undefined;
-  /**
-   * Switches the machine on again after it asked for a reset: gives the new one and its pacer.
-   * Undefined: a reset is the end.
-   */
-  readonly restart:
-    | (() => { readonly machine: RunnableMachine; readonly pacer: Pacer })
-    | undefined;
   /** Whether the report at the end has the digest. */
   readonly digestAtEnd: boolean;
-  readonly report: (report: LoopReport) => void;
-  /** Answers requests that read the whole machine; gives whether it could. */
-  readonly answer: (request: Extract<LoopRequest, { id: number }>) => boolean;
-}
-
-interface ConsoleQueue {
-  readonly parts: Uint8Array[];
+  /** Where the trace goes on; undefined: unrecorded. */
+  readonly record: TracePoint | undefined;
+  /** The checkpoint that the machine came from: later ones can be relative to it. */
+  readonly base: CheckpointBase | undefined;
+  /** Given before any other input. */
+  readonly inputs: readonly InputEvent[];
+  readonly hasher: TraceHasher;
+  /** Host time now. */
+  readonly clock: () => number;
+  /** CPU time of this thread, in ms. */
+  readonly cpuMs: () => number;
+  readonly report: (report: VmReport) => void;
+  /** Writes a snapshot file; gives whether it could. */
+  readonly save: (request: Extract<LiveRequest, { kind: "save" }>) => boolean;
 }
 
 /** See the head of this file. */
-export class ExecutionLoop {
+export class ExecutionLoop implements MachineLoop {
   readonly #options: LoopOptions;
-  readonly #consoles = new Map<ConsolePort, ConsoleQueue>();
-  readonly #events: InputEvent[] = [];
-  #machine: RunnableMachine;
-  #pacer: Pacer;
-  #limit: Position | undefined;
-  #restarts = 0;
-  /** Positions of the machines before the last restart. */
-  #positionsBefore = 0n;
-  /** What a restarted machine is to be told again. */
-  #link: InputEvent | undefined;
+  readonly #machine: RunnableMachine;
+  readonly #desk: CheckpointDesk;
+  readonly #consoles = new Map<ConsolePort, Uint8Array[]>();
+  #events: InputEvent[] = [];
+  #recording: Recording | undefined;
   #waitingFrames = 0;
   #unreadBytes = 0;
   #idle: Observation["idle"];
   #slices = 0;
+  #share = 1;
+  /** A throttled guest may not run before. */
+  #restUntil = 0;
+  #progress: { readonly interval: number; next: number } | undefined;
+  #runTicks = 0;
   #atLimit = false;
+  #frozen = false;
   #ended = false;
 
   constructor(options: LoopOptions) {
     this.#options = options;
     this.#machine = options.machine;
-    this.#pacer = options.pacer;
-    this.#limit = options.limit;
+    this.#desk = new CheckpointDesk(options);
+    this.#events = [...options.inputs];
+    if (options.record !== undefined) this.#recording = this.#startRecording(options.record);
   }
 
-  /** Takes a request; `advance` acts on it. */
-  handle(request: LoopRequest): void {
+  /** Takes a request; `advance` acts on those that take time. */
+  handle(request: VmRequest): void {
     if (this.#ended) return;
     switch (request.kind) {
       case "console":
-        this.#console(request.port).parts.push(request.bytes);
-        break;
       case "frame":
-        if (this.#waitingFrames >= MAX_WAITING_FRAMES) break;
-        this.#waitingFrames++;
-        this.#events.push(request);
-        break;
       case "link":
-        this.#link = request;
-        this.#events.push(request);
-        break;
       case "power-button":
-        this.#events.push(request);
+        this.#take(request);
         break;
       case "written":
         this.#unreadBytes -= request.bytes;
         break;
       case "save":
         this.#collectBlocks();
-        if (this.#options.answer(request) && request.thenStop) this.#stop();
+        if (this.#options.save(request) && request.thenStop) this.#stop();
         break;
       case "digest":
-        this.#options.answer(request);
+        this.#reportDigest(request.id);
         break;
       case "stop":
         this.#stop();
+        break;
+      case "start-recording": {
+        const { position, ticks } = this.#machine;
+        this.#recording = this.#startRecording({ ...request.from, position, ticks });
+        break;
+      }
+      case "stop-recording":
+        this.#stopRecording();
+        break;
+      case "set-frontier-interval":
+        if (this.#recording !== undefined) this.#recording.intervalMs = request.intervalMs;
+        break;
+      case "throttle":
+        this.#share = Math.min(Math.max(request.share, MIN_SHARE), 1);
+        break;
+      case "report-progress":
+        this.#setProgress(request.intervalMs);
+        break;
+      case "freeze":
+        this.#freeze(request.id);
+        break;
+      case "unfreeze":
+        this.#unfreeze(request.id);
+        break;
+      case "checkpoint":
+        this.#collectBlocks();
+        this.#desk.begin(request, this.#recording?.point());
+        break;
+      case "read-pages":
+      case "read-chunks":
+        this.#desk.read(request);
+        break;
+      case "close-checkpoint":
+        this.#desk.close(request.id);
+        break;
+      case "jump":
+      case "replay-to":
+      case "go-live":
+        this.#refuse(request.id, request.kind);
+        break;
+      case "supply-pages":
+      case "supply-zero-pages":
+      case "supply-rest-zero":
+      case "supply-chunks":
+      case "feed":
         break;
       default:
         unreachable(request);
@@ -127,14 +178,26 @@ export class ExecutionLoop {
   /** Gives waiting inputs, then runs one slice at most. */
   advance(now: number): LoopWait {
     if (this.#ended) return { kind: "ended" };
-    if (this.#atLimit || this.#unreadBytes > MAX_UNREAD_OUTPUT_BYTES) {
+    this.#desk.serve();
+    this.#reportProgress(now);
+    const wait = this.#step(now);
+    if (wait.kind !== "until") return wait;
+    if (this.#desk.hasReads) return { kind: "now" };
+    return { kind: "until", at: earliest([wait.at, this.#recording?.due, this.#progress?.next]) };
+  }
+
+  #step(now: number): LoopWait {
+    const unread = this.#unreadBytes > MAX_UNREAD_OUTPUT_BYTES;
+    if (this.#frozen || this.#atLimit || unread || this.#desk.isFull) {
       return { kind: "until", at: undefined };
     }
+    if (now < this.#restUntil) return { kind: "until", at: this.#restUntil };
     this.#giveInputs(now);
     const step = this.#pacer.next(this.#observe(now));
     switch (step.kind) {
       case "sleep":
         this.#collectBlocks();
+        this.#recording?.afterSlice();
         return { kind: "until", at: step.wakeAt };
       case "clock":
         this.#give({ kind: "clock", rate: step.rate, step: step.step }, undefined);
@@ -146,6 +209,10 @@ export class ExecutionLoop {
     }
   }
 
+  get #pacer(): Pacer {
+    return this.#options.pacer;
+  }
+
   #observe(now: number): Observation {
     const { position, ticks } = this.#machine;
     return { now, position, ticks, idle: this.#idle };
@@ -153,13 +220,18 @@ export class ExecutionLoop {
 
   #slice(wanted: Position, skipIdleUntil: Ticks): LoopWait {
     const machine = this.#machine;
-    const limit = this.#limit;
+    const { limit, clock } = this.#options;
     const until = limit !== undefined && limit < wanted ? limit : wanted;
     this.#idle = undefined;
+    const start = clock();
     const stop = machine.run(until, skipIdleUntil);
-    this.#handOut();
+    const took = clock() - start;
+    this.#runTicks += took;
+    if (this.#share < 1) this.#restUntil = start + took / this.#share;
     this.#slices++;
     if (this.#slices % SLICES_PER_COLLECTION === 0) this.#collectBlocks();
+    this.#handOut();
+    this.#recording?.afterSlice();
     return this.#stopped(stop);
   }
 
@@ -175,12 +247,6 @@ export class ExecutionLoop {
         this.#supply(stop.blocks);
         return { kind: "now" };
       case "reset":
-        if (this.#options.restart !== undefined) {
-          this.#restart(this.#options.restart);
-          return { kind: "now" };
-        }
-        this.#end(stop);
-        return { kind: "ended" };
       case "power-off":
         this.#end(stop);
         return { kind: "ended" };
@@ -195,70 +261,96 @@ export class ExecutionLoop {
     }
   }
 
-  /** What was on its way to the machine before stays on its way; what it had taken is lost. */
-  #restart(make: NonNullable<LoopOptions["restart"]>): void {
-    const { position: before } = this.#machine;
-    this.#collectBlocks();
-    ({ machine: this.#machine, pacer: this.#pacer } = make());
-    this.#restarts++;
-    this.#positionsBefore += before;
-    if (this.#limit !== undefined) this.#limit = position(this.#limit - before);
-    this.#events.unshift(...(this.#link === undefined ? [] : [this.#link]));
-    this.#checkLimit();
-  }
-
   #checkLimit(): void {
     const machine = this.#machine;
-    if (this.#limit === undefined || machine.position < this.#limit) return;
+    const { limit } = this.#options;
+    if (limit === undefined || machine.position < limit) return;
     this.#atLimit = true;
     const { position, ticks } = machine;
     this.#options.report({ kind: "at-limit", position, ticks });
   }
 
-  #giveInputs(now: number): void {
-    const at = this.#idle && this.#pacer.inputTicks(this.#observe(now));
-    let event = this.#events.shift();
-    for (; event !== undefined; event = this.#events.shift()) {
-      if (event.kind === "frame") this.#waitingFrames--;
-      this.#give(event, at);
+  // ---- inputs
+
+  #take(event: InputEvent): void {
+    if (this.#frozen) this.#options.report({ kind: "late-input", event });
+    if (event.kind === "console") {
+      const parts = this.#consoles.get(event.port) ?? [];
+      this.#consoles.set(event.port, parts);
+      parts.push(event.bytes);
+      return;
     }
-    for (const [port, queue] of this.#consoles) this.#giveConsole(port, queue, at);
+    if (event.kind === "frame") {
+      if (this.#waitingFrames >= MAX_WAITING_FRAMES) return;
+      this.#waitingFrames++;
+    }
+    this.#events.push(event);
   }
 
-  #giveConsole(port: ConsolePort, queue: ConsoleQueue, at: Ticks | undefined): void {
+  #giveInputs(now: number): void {
+    const at = this.#idle && this.#pacer.inputTicks(this.#observe(now));
+    const events = this.#events;
+    this.#events = [];
+    this.#waitingFrames = 0;
+    for (const event of events) this.#give(event, at);
+    for (const [port, parts] of this.#consoles) this.#giveConsole(port, parts, at);
+  }
+
+  #giveConsole(port: ConsolePort, parts: Uint8Array[], at: Ticks | undefined): void {
     for (;;) {
-      const first = queue.parts[0];
+      const first = parts[0];
       if (first === undefined) return;
       const room = this.#machine.consoleRoom(port);
       const count = Math.min(first.length, room, MAX_CONSOLE_EVENT_BYTES);
       if (count === 0 && first.length > 0) return;
       if (count > 0) this.#give({ kind: "console", port, bytes: first.slice(0, count) }, at);
-      if (count === first.length) queue.parts.shift();
-      else queue.parts[0] = first.subarray(count);
+      if (count === first.length) parts.shift();
+      else parts[0] = first.subarray(count);
       this.#options.report({ kind: "console-taken", port, bytes: count });
     }
   }
 
   /** `at` is for a machine that is idle, and only for the first input that finds it so. */
   #give(event: InputEvent, at: Ticks | undefined): void {
-    const idle = this.#idle !== undefined;
+    const when = this.#idle === undefined ? undefined : at;
     this.#idle = undefined;
     for (;;) {
-      const machine = this.#machine;
-      const result: InputResult =
-        idle && at !== undefined ? machine.input(event, at) : machine.input(event);
+      const result = this.#input(event, when);
       if (result.kind === "accepted") break;
-      assert(result.kind === "missing-block", "a live machine misses a page");
+      assert(result.kind === "missing-block", `an input of a live machine lacks a page`);
       this.#supply(result.blocks);
     }
     this.#handOut();
+  }
+
+  #input(event: InputEvent, at: Ticks | undefined): InputResult {
+    if (this.#recording !== undefined) return this.#recording.input(event, at);
+    return at === undefined ? this.#machine.input(event) : this.#machine.input(event, at);
+  }
+
+  // ---- outputs and disks
+
+  #handOut(): void {
+    const machine = this.#machine;
+    const outputs = machine.takeOutputs().map(({ output }) => output);
+    if (outputs.length === 0) return;
+    for (const output of outputs) {
+      if (output.kind === "console") this.#unreadBytes += output.bytes.length;
+    }
+    const after = this.#recording?.seal();
+    const { position, ticks } = machine;
+    this.#options.report({ kind: "outputs", after, outputs, position, ticks });
   }
 
   #supply(blocks: readonly MissingBlock[]): void {
     const { store } = this.#options;
     // What the machine holds may be newer than what the store has.
     this.#collectBlocks();
-    for (const block of blocks) this.#machine.supplyBlock(block, store.read(block));
+    for (const block of blocks) {
+      const bytes = store.read(block);
+      assert(bytes !== undefined, "a live machine has all of its disks");
+      this.#machine.supplyBlock(block, bytes);
+    }
   }
 
   #collectBlocks(): void {
@@ -266,13 +358,98 @@ export class ExecutionLoop {
     for (const block of this.#machine.takeDirtyBlocks()) store.write(block);
   }
 
-  #handOut(): void {
-    const { report } = this.#options;
-    for (const { output } of this.#machine.takeOutputs()) {
-      if (output.kind === "console") this.#unreadBytes += output.bytes.length;
-      report(output);
-    }
+  // ---- recording and steering
+
+  #startRecording(from: TracePoint): Recording {
+    const { machine, hasher, clock, report } = this.#options;
+    return new Recording({ machine, from, hasher, clock, report });
   }
+
+  #stopRecording(): void {
+    const trace = this.#recording?.point();
+    this.#recording = undefined;
+    if (trace === undefined) return;
+    const { position, ticks } = this.#machine;
+    this.#options.report({ kind: "recording-stopped", trace, position, ticks });
+  }
+
+  #digest(): string {
+    this.#collectBlocks();
+    return this.#recording?.digest() ?? this.#machine.digest();
+  }
+
+  #reportDigest(id: number): void {
+    const digest = this.#digest();
+    const { position, ticks } = this.#machine;
+    this.#options.report({ kind: "digest", id, digest, position, ticks });
+  }
+
+  #setProgress(intervalMs: number | undefined): void {
+    const interval = intervalMs === undefined ? undefined : intervalMs * TICKS_PER_MS;
+    this.#progress = interval === undefined ? undefined : { interval, next: 0 };
+  }
+
+  #reportProgress(now: number): void {
+    const progress = this.#progress;
+    if (progress === undefined || now < progress.next) return;
+    progress.next = now + progress.interval;
+    const { position, ticks } = this.#machine;
+    this.#options.report({
+      kind: "progress",
+      mode: this.#frozen ? "frozen" : "live",
+      position,
+      ticks,
+      cpuMs: this.#options.cpuMs(),
+      runMs: this.#runTicks / TICKS_PER_MS,
+      savedPages: this.#desk.savedPages,
+    });
+  }
+
+  #freeze(id: number): void {
+    if (this.#frozen) {
+      this.#refuse(id, "freeze");
+      return;
+    }
+    this.#frozen = true;
+    const digest = this.#digest();
+    const { position, ticks, wallTimeNs: guestWallNs } = this.#machine;
+    this.#options.report({
+      kind: "frozen",
+      id,
+      digest,
+      position,
+      ticks,
+      guestWallNs,
+      trace: this.#recording?.point(),
+      waiting: this.#waitingInputs(),
+    });
+  }
+
+  #waitingInputs(): InputEvent[] {
+    const typed = [...this.#consoles].flatMap(([port, parts]) =>
+      parts.map((bytes) => ({ kind: "console" as const, port, bytes })),
+    );
+    return [...this.#events, ...typed];
+  }
+
+  #unfreeze(id: number): void {
+    if (!this.#frozen) {
+      this.#refuse(id, "unfreeze");
+      return;
+    }
+    this.#frozen = false;
+    const { position, ticks } = this.#machine;
+    this.#options.report({ kind: "unfrozen", id, position, ticks });
+  }
+
+  #refuse(id: number, action: string): void {
+    const code: SourceAgentErrorCode = "E_VM_MODE";
+    const mode = this.#frozen ? "frozen" : "live";
+    const error = new CodedError(code, `cannot ${action} a machine that is ${mode}`);
+    this.#options.report({ kind: "refused", id, error: toReport(error) });
+  }
+
+  // ---- the end
 
   #stop(): void {
     this.#end(this.#atLimit ? { kind: "limit" } : { kind: "stopped" });
@@ -283,24 +460,15 @@ export class ExecutionLoop {
     const machine = this.#machine;
     this.#ended = true;
     this.#collectBlocks();
-    report({
-      kind: "ended",
-      reason,
-      instructions: machine.instructions,
-      position: machine.position,
-      ticks: machine.ticks,
-      restarts: this.#restarts,
-      positionsBefore: this.#positionsBefore,
-      digest: digestAtEnd ? machine.digest() : undefined,
-    });
+    const digest = digestAtEnd ? machine.digest() : undefined;
+    const { position, ticks, instructions, restarts } = machine;
+    this.#recording?.end(reason.kind === "limit" ? { kind: "stopped" } : reason);
+    this.#desk.closeAll();
+    report({ kind: "ended", reason, instructions, position, ticks, restarts, digest });
   }
+}
 
-  #console(port: ConsolePort): ConsoleQueue {
-    let queue = this.#consoles.get(port);
-    if (queue === undefined) {
-      queue = { parts: [] };
-      this.#consoles.set(port, queue);
-    }
-    return queue;
-  }
+function earliest(times: readonly (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }

@@ -86,6 +86,8 @@ export class Guest {
   onMissing: (() => void) | undefined;
   /** Called after each input. */
   onInput: (() => void) | undefined;
+  /** Called at each breakpoint; then the machine runs on. */
+  onBreakpoint: ((pc: bigint) => void) | undefined;
   #chunks = new Map<string, Uint8Array>();
 
   constructor(program: Program, machine: Machine = Machine.create(configOf(program), ENGINE)) {
@@ -156,8 +158,9 @@ export class Guest {
   #run(until: number): StopReason {
     for (;;) {
       const stop = this.machine.run(position(BigInt(until)), FOREVER);
-      if (stop.kind !== "missing-page" && stop.kind !== "missing-block") return stop;
-      this.#supply(stop);
+      if (stop.kind === "breakpoint") this.onBreakpoint?.(stop.pc);
+      else if (stop.kind === "missing-page" || stop.kind === "missing-block") this.#supply(stop);
+      else return stop;
     }
   }
 

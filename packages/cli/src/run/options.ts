@@ -15,7 +15,12 @@ export interface RunOptions {
   readonly from?: string;
   readonly save?: string;
   readonly maxInstructions?: string;
+  /** `user`, `none` or `stream:...`. */
   readonly net?: string;
+  readonly publish?: readonly string[];
+  readonly netAllow?: readonly string[];
+  readonly netDeny?: readonly string[];
+  readonly pcap?: string;
   readonly pace?: "live" | "none";
   readonly engine?: EngineName;
   readonly seed?: string;
@@ -58,7 +63,8 @@ export function bootSource(image: string | undefined, options: RunOptions): Boot
   return "image";
 }
 
-function refuse(option: string, others: Readonly<Record<string, string | undefined>>): void {
+/** E_USAGE where one of `others`, by their names, is there beside `option`. */
+export function refuse(option: string, others: Readonly<Record<string, string | undefined>>): void {
   for (const [name, value] of Object.entries(others)) {
     if (value === undefined) continue;
     throw usageError(`cannot use ${name} together with ${option}`, `leave one of them away`);

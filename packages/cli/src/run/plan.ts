@@ -7,6 +7,13 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { CodedError } from "@dejavm/base";
+import {
+  type NetworkPolicy,
+  parseForward,
+  parseNetAddress,
+  parseRule,
+  type StreamAddress,
+} from "@dejavm/gateway";
 import type { BootConfig, DiskConfig, MachineConfig } from "@dejavm/machine";
 import {
   type DescribedDisk,
@@ -16,13 +23,12 @@ import {
   inspectDiskFile,
   inspectSnapshot,
   type Keyboard,
-  parseNetAddress,
   type StartSpec,
 } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 import { findImage } from "../images.ts";
 import { parseCount, parseSize, parseWallTime } from "../parse.ts";
-import { bootSource, type RunOptions } from "./options.ts";
+import { bootSource, type RunOptions, refuse } from "./options.ts";
 
 const DEFAULT_IMAGE = "debian";
 const DEFAULT_MEMORY = "256M";
@@ -39,9 +45,19 @@ export interface RunPlan {
   readonly image: string;
   /** Console that the keyboard is connected to. */
   readonly keyboard: Keyboard;
-  /** Unix socket of the network helper. */
-  readonly netPath: string | undefined;
+  /** Where the guest's cable goes; undefined: it has none. */
+  readonly network: NetworkPlan | undefined;
 }
+
+/** What the guest's network card is connected to. */
+export type NetworkPlan =
+  | { readonly kind: "stream"; readonly address: StreamAddress }
+  | {
+      readonly kind: "gateway";
+      readonly policy: NetworkPolicy;
+      /** A file for all frames. */
+      readonly capturePath: string | undefined;
+    };
 
 /**
  * Throws E_USAGE, E_FILE_*, E_IMAGE_*, E_DISK_*, E_KERNEL_INVALID, E_ELF_INVALID, E_SNAPSHOT_* and
@@ -50,8 +66,8 @@ export interface RunPlan {
 export async function planRun(image: string | undefined, options: RunOptions): Promise<RunPlan> {
   const source = bootSource(image, options);
   if (options.save !== undefined) checkSnapshotPath(options.save);
-  const netPath = options.net === undefined ? undefined : parseNetAddress(options.net);
-  if (source === "snapshot") return planFromSnapshot(options, netPath);
+  if (source === "snapshot") return planFromSnapshot(options);
+  const network = planNetwork(options, source === "image");
   // What needs no files comes first: a wrong number is one on a host without images, too.
   const memoryBytes = parseSize(options.memory ?? DEFAULT_MEMORY, "--memory");
   const wallTimeNs = parseWallTime(options.wallTime ?? "now", Date.now());
@@ -62,7 +78,7 @@ export async function planRun(image: string | undefined, options: RunOptions): P
     memoryBytes,
     boot: boot.config,
     disks: disks.map((disk, index) => diskConfig(disk, index)),
-    net: netPath === undefined ? undefined : { mac: MAC },
+    net: network === undefined ? undefined : { mac: MAC },
     entropySeed: entropySeed(options.seed),
     wallTimeNs,
   };
@@ -71,20 +87,25 @@ export async function planRun(image: string | undefined, options: RunOptions): P
       source: { kind: "create", config },
       disks,
       ...pace,
+      ...(restarts(options) ? { restart: boot.config } : {}),
     },
     image: boot.name,
     keyboard: keyboardFor(boot.config.commandLine),
-    netPath,
+    network,
   };
+}
+
+/** Whether a guest that asks for a reset is switched on again. */
+function restarts({ reboot, exec, elf }: RunOptions): boolean {
+  return reboot !== false && exec === undefined && elf === undefined;
 }
 
 function pacing(
   options: RunOptions,
   { usual, origin }: { usual: "live" | "none"; origin: bigint },
-): Pick<StartSpec, "pace" | "engine" | "limit" | "digestAtEnd" | "restartOnReset"> {
-  const { maxInstructions, exec, elf, reboot } = options;
+): Pick<StartSpec, "pace" | "engine" | "limit" | "digestAtEnd"> {
+  const { maxInstructions } = options;
   return {
-    restartOnReset: reboot !== false && exec === undefined && elf === undefined,
     pace: options.pace ?? usual,
     engine: options.engine ?? "auto",
     limit:
@@ -147,12 +168,30 @@ async function planBoot(
   }
 }
 
-async function planFromSnapshot(
-  options: RunOptions,
-  netPath: string | undefined,
-): Promise<RunPlan> {
+/** `usual`: whether there is a network where the options say nothing about it. */
+function planNetwork(options: RunOptions, usual: boolean): NetworkPlan | undefined {
+  const { net, publish = [], netAllow = [], netDeny = [], pcap } = options;
+  const named = { "--publish": publish[0], "--net-allow": netAllow[0], "--net-deny": netDeny[0] };
+  const asked = Object.values({ ...named, pcap }).some((value) => value !== undefined);
+  if (net !== undefined && net !== "user") {
+    refuse(`--net ${net}`, { ...named, "--pcap": pcap });
+    if (net === "none") return undefined;
+    return { kind: "stream", address: parseNetAddress(net) };
+  }
+  if (net === undefined && !usual && !asked) return undefined;
+  // Denials first: what is forbidden stays so, whatever else is allowed.
+  const rules = [
+    ...netDeny.map((text) => parseRule("deny", text)),
+    ...netAllow.map((text) => parseRule("allow", text)),
+  ];
+  const policy = { rules, forwards: publish.map(parseForward) };
+  return { kind: "gateway", policy, capturePath: pcap };
+}
+
+async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {
   const path = options.from ?? "";
   const description = inspectSnapshot(path);
+  const network = planNetwork(options, description.mac !== undefined);
   if (options.disk.length > 0 && options.disk.length !== description.disks.length) {
     throw usageError(
       `cannot use ${options.disk.length} --disk: the snapshot has ${description.disks.length}`,
@@ -163,8 +202,11 @@ async function planFromSnapshot(
   for (const [index, described] of description.disks.entries()) {
     disks.push(await snapshotDisk(described, options.disk[index] ?? described.path));
   }
-  if (netPath !== undefined && description.mac === undefined) {
-    throw usageError("cannot use --net: the machine was saved without a network card", "");
+  if (network !== undefined && description.mac === undefined) {
+    throw usageError(
+      "cannot use a network: the machine was saved without a network card",
+      "leave the options for it away",
+    );
   }
   return {
     spec: {
@@ -174,7 +216,7 @@ async function planFromSnapshot(
     },
     image: description.image,
     keyboard: description.keyboard,
-    netPath,
+    network,
   };
 }
 

@@ -41,7 +41,7 @@ export function runJson(args: {
     exitReason: stopped ? host.kind : end.reason.kind,
     status: runStatus(end, host),
     position: Number(end.position),
-    positionsRun: Number(end.positionsBefore + end.position - startPosition),
+    positionsRun: Number(end.position - startPosition),
     restarts: end.restarts,
     instructions: Number(end.instructions),
     virtualSeconds: Number(end.ticks) / 1e7,

@@ -1,9 +1,10 @@
 /** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
-import { type EndReport, NetStream, VirtualMachine } from "@dejavm/vm";
+import { type EndReport, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
 import type { GuestExec } from "./exec.ts";
+import { connectNetwork, type NetworkCable } from "./network.ts";
 import type { RunOptions } from "./options.ts";
 import { planRun, type RunPlan } from "./plan.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
@@ -32,7 +33,7 @@ class Session {
   readonly #terminal: Terminal;
   readonly #escape = new EscapeParser();
   #vm: VirtualMachine | undefined;
-  #net: NetStream | undefined;
+  #net: NetworkCable | undefined;
   #exec: GuestExec | undefined;
   #host: HostReason | undefined;
   #typedBytes = 0;
@@ -53,6 +54,7 @@ class Session {
     const { exec, json } = this.#options;
     for (const name of SIGNALS) process.on(name, this.#onSignal);
     const startedAt = performance.now();
+    this.#net = await connectNetwork(this.#plan.network, (line) => this.#terminal.notice(line));
     const vm = await VirtualMachine.start(this.#plan.spec, {
       onConsole: (port, bytes) => this.#output(port, bytes),
       onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
@@ -61,7 +63,7 @@ class Session {
     });
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
-    this.#connectNetwork(vm);
+    this.#net?.connect(vm);
     let command: Promise<void> | undefined;
     if (exec === undefined) this.#openConsole();
     else command = this.#runCommand(vm, exec);
@@ -114,15 +116,6 @@ class Session {
     const { position, fileBytes } = await vm.save({ path, image, keyboard, thenStop });
     const size = (fileBytes / 2 ** 20).toFixed(1);
     this.#terminal.notice(`saved ${path} at position ${position} (${size} MiB)`);
-  }
-
-  #connectNetwork(vm: VirtualMachine): void {
-    if (this.#plan.netPath === undefined) return;
-    this.#net = new NetStream(this.#plan.netPath, {
-      onFrame: (frame) => vm.sendFrame(frame),
-      onLink: (up) => vm.setLink(up),
-      onNotice: (line) => this.#terminal.notice(line),
-    });
   }
 
   #openConsole(): void {

@@ -39,7 +39,11 @@ export interface BoardOptions {
   readonly memory: Ram;
   readonly sink: OutputSink;
   readonly power: (request: PowerRequest) => void;
+  /** What of a computer outlives its reset: disks, network cable, account of its outputs. */
+  readonly before?: Board;
 }
+
+const NS_PER_TICK = 100n;
 
 /** Input that a device takes, as opposed to the clock. */
 type DeviceInput = Exclude<InputEvent, { kind: "clock" }>;
@@ -52,7 +56,7 @@ export class Board implements HartTimer {
   readonly #core: HartCore;
   readonly #memory: Ram;
   readonly #outputs: OutputBuffer;
-  readonly #outputHash = new OutputHash();
+  readonly #outputHash: OutputHash;
   readonly #plic: Plic;
   readonly #uart: Uart;
   readonly #rtc: Rtc;
@@ -71,6 +75,8 @@ export class Board implements HartTimer {
     this.#core = core;
     this.#memory = memory;
     this.#outputs = new OutputBuffer(options.sink);
+    const { before } = options;
+    this.#outputHash = before === undefined ? new OutputHash() : before.#outputHash;
     const output = (what: Output): void => {
       this.#outputHash.absorb(what);
       this.#outputs.put(what);
@@ -83,13 +89,16 @@ export class Board implements HartTimer {
       irq: plic.line(IRQ.generationId),
       id: config.entropySeed.slice(0, GENERATION_ID_BYTES),
     });
-    this.disks = config.disks.map(
-      ({ sizeBytes }, index) =>
-        new Disk({ index, sizeBytes, hash: (bytes) => core.hashBytes(bytes, index) }),
-    );
+    this.disks =
+      before?.disks ??
+      config.disks.map(
+        ({ sizeBytes }, index) =>
+          new Disk({ index, sizeBytes, hash: (bytes) => core.hashBytes(bytes, index) }),
+      );
     const virtio = this.#makeVirtio(options, output);
     this.#console = virtio.console;
     this.#net = virtio.net;
+    if (before !== undefined) this.#net?.setLink(before.#net?.linkUp ?? false);
     this.#rng = virtio.rng;
     this.#button = virtio.button;
     this.#makeHtif = (words) => words && new Htif({ memory, output, ...words });
@@ -195,6 +204,7 @@ export class Board implements HartTimer {
     core.exports.rebase_time();
     core.set64("timeTicks", ticks);
     core.set64("timeFraction", 0n);
+    core.set64("idlePosition", core.get64("position"));
   }
 
   get mtimecmp(): bigint {
@@ -266,6 +276,16 @@ export class Board implements HartTimer {
 
   flushOutputs(): void {
     this.#outputs.flush();
+  }
+
+  /** Wall time that the guest's clock shows, nanoseconds since 1970. */
+  get wallTimeNs(): bigint {
+    return this.#rtc.wallTimeNs + this.ticks * NS_PER_TICK;
+  }
+
+  /** What the next power-on of the same computer is configured with; draws a seed. */
+  nextPowerOn(): Pick<MachineConfig, "entropySeed" | "wallTimeNs"> {
+    return { entropySeed: this.#rng.nextSeed(), wallTimeNs: this.#rtc.wallTimeNs };
   }
 
   // ---- disks and state

@@ -62,8 +62,14 @@ export interface HostFunctions {
   readonly allocateSlot: FuncRef;
   /** (slot, word): decodes a straddling instruction into the slot's last record. */
   readonly decodeCross: FuncRef;
+  /** () -> 1: the hart must stop in front of pc. */
+  readonly atBreakpoint: FuncRef<readonly [], "i32">;
+  /** (record) -> 1: goes on behind it. Puts the instruction's own record over OP.breakpoint. */
+  readonly decodeUnder: FuncRef<readonly ["i32"], "i32">;
   /** (page): first write to this page in the present epoch. */
   readonly firstWrite: FuncRef;
+  /** (page): first access of any kind since first touches are recorded. */
+  readonly firstTouch: FuncRef;
   /** (page): forgets the predecoded code of a page. */
   readonly dropCode: FuncRef;
   /** (address, size) -> MMIO status; the value is in field mmioValue. */

@@ -36,6 +36,7 @@ import { SINGLE_OPS, VARIANTS } from "./variants.ts";
 export interface HartHost {
   /** First write to a RAM page in the present epoch, before it happens. */
   firstWrite(page: number): void;
+  firstTouch(page: number): void;
   /** Device register access at physical `address`; the value passes through `mmioValue`. */
   mmioRead(address: number, size: number): number;
   mmioWrite(address: number, size: number): number;
@@ -45,6 +46,8 @@ export interface HartHost {
   dropStaleCode(): void;
   /** `tohost` may have been written. */
   htif(): void;
+  /** Whether a breakpoint is at pc that has not been stopped at yet. */
+  atBreakpoint(): boolean;
 }
 
 /** Functions of the generated module that the host calls. */
@@ -58,6 +61,9 @@ interface HartExports {
   refresh_mode(): void;
   refresh_float(): void;
   rebase_time(): void;
+  /** Pending interrupts at a position; when the earliest enabled timer fires. Both signed. */
+  pending(position: bigint): bigint;
+  wake_time(): bigint;
   walk(address: bigint, access: number): number;
   hash_page(address: number, seed: number): void;
 }
@@ -93,11 +99,14 @@ export class HartCore {
       predecode: (record: number) => this.code.predecode(record),
       allocate_slot: (page: number) => this.code.allocate(page),
       decode_cross: (slot: number, word: number) => this.code.decodeCross(slot, word),
+      at_breakpoint: () => (host.atBreakpoint() ? 1 : 0),
+      decode_under: (record: number) => (this.code.decodeUnder(record) ? 1 : 0),
       drop_code: (page: number) => {
         this.code.drop(page);
         host.dropStaleCode();
       },
       first_write: (page: number) => host.firstWrite(page),
+      first_touch: (page: number) => host.firstTouch(page),
       mmio_read: (address: number, size: number) => host.mmioRead(address >>> 0, size),
       mmio_write: (address: number, size: number) => host.mmioWrite(address >>> 0, size),
       watch: (address: number, size: number, write: number) =>
@@ -124,6 +133,7 @@ export class HartCore {
       exports,
       unfuse: (op) => (op < SINGLE_OPS ? op : opOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
       flush: () => this.exports.flush_tlb(),
+      hasBreakpoint: (offset) => this.code.hasBreakpoint(offset),
       requestPause: () => this.set32("stopRequest", 1),
     });
     this.#reset(policy.heatUnit);
@@ -209,7 +219,7 @@ export class HartCore {
     }
     this.set32("mode", 3);
     this.set32("epoch", 1);
-    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer"] as const) {
+    for (const timer of ["mtimecmp", "stimecmp", "deviceTimer", "idlePosition"] as const) {
       this.set64(timer, NEVER);
     }
     this.set64("menvcfg", ENVCFG.ADUE);
@@ -282,6 +292,8 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     trap.selectContext,
     trap.refreshFloat,
     trap.rebaseTime,
+    trap.pending,
+    trap.wakeTime,
   ]) {
     m.export(ref);
   }
@@ -293,7 +305,10 @@ function importHost(m: ModuleBuilder): HostFunctions {
     predecode: m.import("predecode", ["i32"]),
     allocateSlot: m.import("allocate_slot", ["i32"], "i32"),
     decodeCross: m.import("decode_cross", ["i32", "i32"]),
+    atBreakpoint: m.import("at_breakpoint", [], "i32"),
+    decodeUnder: m.import("decode_under", ["i32"], "i32"),
     firstWrite: m.import("first_write", ["i32"]),
+    firstTouch: m.import("first_touch", ["i32"]),
     dropCode: m.import("drop_code", ["i32"]),
     mmioRead: m.import("mmio_read", ["i32", "i32"], "i32"),
     mmioWrite: m.import("mmio_write", ["i32", "i32"], "i32"),

@@ -523,12 +523,12 @@ function dispatch(loop: Loop, context: ExecuteContext, pairs: readonly FusedPair
     f.br(jump);
   };
   handlers[OP.stop] = () => exitWith(EXIT.stepped, leave);
-  handlers[OP.cross] = () => exitWith(EXIT.cross, fault);
+  handlers[OP.cross] = () => exitWith(EXIT.prepare, fault);
   handlers[OP.illegal] = () => exitWith(EXIT.illegal, fault);
   handlers[OP.nop4] = () => skip(2);
   handlers[OP.nop2] = () => skip(1);
   handlers[OP.region] = () => enterRegion(loop, context);
-  handlers[OP.breakpoint] = () => exitWith(EXIT.breakpoint, fault);
+  handlers[OP.breakpoint] = () => exitWith(EXIT.prepare, fault);
   for (const variant of VARIANTS) {
     handlers.push(() => new RecordSem(loop, context, variant, { offset: 0, last: true }).emit());
   }

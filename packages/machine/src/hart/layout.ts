@@ -186,6 +186,8 @@ const SPECS = {
   skipLimit: t64,
   /** Idle: when the earliest enabled timer fires; -1: never. */
   idleDeadline: t64,
+  /** Position at which virtual time last passed without one, the hart waiting; all ones: none. */
+  idlePosition: t64,
   /** Virtual time at which a device wants to be looked at; all ones: never. */
   deviceTimer: t64,
   /** What hash_page computed. */
@@ -195,6 +197,10 @@ const SPECS = {
   epoch: t32,
   /** Entries of a block after which it is reported as hot, again and again. */
   heatUnit: t32,
+  /** 1: there are breakpoints. */
+  breakpoints: t32,
+  /** 1: a fetch that misses the TLB is left to the outer loop. */
+  deferFetch: t32,
   /** 1: there is a `tohost` word, which the host looks at after each instruction run alone. */
   htif: t32,
   /** Statistics. */
@@ -264,9 +270,9 @@ export const EXIT = {
   idle: 12,
   /** stopRequest was raised. */
   stop: 13,
-  /** The instruction straddles two pages. */
-  cross: 14,
-  /** The record at pc is a breakpoint. */
+  /** The record at pc must be prepared: its instruction straddles two pages or has a breakpoint. */
+  prepare: 14,
+  /** A breakpoint is at pc; its instruction has not happened. */
   breakpoint: 15,
   /** Virtual time has reached deviceTimer. */
   deviceTimer: 16,
@@ -372,6 +378,8 @@ export const PAGE_FLAG = {
   watched: 8,
   /** Holds `tohost`. */
   htif: 16,
+  /** Not touched since somebody began to record first touches. */
+  untouched: 32,
 } as const;
 
 /** Where the variable parts begin, for one RAM size. */

@@ -59,6 +59,8 @@ export class CodeCache {
   readonly #flushTlb: () => void;
   readonly #slotDropped: (slot: number) => void;
   readonly #allDropped: () => void;
+  /** Halfwords, counted in any page, at which breakpoints are. */
+  #breakpoints: ReadonlySet<number> = new Set();
 
   constructor(options: {
     readonly map: MemoryMap;
@@ -80,6 +82,17 @@ export class CodeCache {
     this.#slotDropped = options.slotDropped;
     this.#allDropped = options.allDropped;
     this.#refill();
+  }
+
+  /** Whether a breakpoint is at this byte offset of some page. */
+  hasBreakpoint(offset: number): boolean {
+    return this.#breakpoints.has(offset / 2);
+  }
+
+  /** Byte offsets in pages at which records become OP.breakpoint; forgets all code. */
+  setBreakpoints(offsets: readonly number[]): void {
+    this.#breakpoints = new Set(offsets.map((offset) => offset / 2));
+    this.dropAll();
   }
 
   /** Gives page `page` an empty slot; when there is none left, everything is forgotten first. */
@@ -132,11 +145,7 @@ export class CodeCache {
 
   /** Decodes from record `record` to the end of its block, or up to a record already decoded. */
   predecode(record: number): void {
-    const { slots, ram } = this.#map;
-    const slot = slots + Math.floor(((record >>> 0) - slots) / SLOT_BYTES) * SLOT_BYTES;
-    const page = this.#u32[(slot + SLOT_PAGE) >>> 2];
-    const code = (ram + page * PAGE_BYTES) >>> 1;
-    const first = ((record >>> 0) - slot) / RECORD.bytes;
+    const { slot, index: first, code } = this.#place(record);
     const indices: number[] = [];
     let index = first;
     let tail = 0;
@@ -149,17 +158,39 @@ export class CodeCache {
       const half = this.#u16[code + index];
       const length = instructionLength(half);
       indices.push(index);
-      if (length === 4 && index === CROSS_INDEX) {
-        this.#write(at, { ...EMPTY, op: OP.cross });
-        break;
-      }
-      const word = instructionWord(half, this.#u16[code + index + 1]);
-      const decoded = decode(word, length, index * 2);
+      const decoded = this.#breakpoints.has(index) ? BREAKPOINT : this.#decodeAt(code, index);
       this.#write(at, decoded);
       if (decoded.ends) break;
       index += length / 2;
     }
     this.#finishBlock(slot, indices, tail);
+  }
+
+  /**
+   * Puts the instruction's own record in place of OP.breakpoint, a block of one instruction;
+   * whether control would go on behind it.
+   */
+  decodeUnder(record: number): boolean {
+    const { slot, index, code } = this.#place(record);
+    const decoded = this.#decodeAt(code, index);
+    this.#write(slot + index * RECORD.bytes, decoded);
+    return !decoded.ends;
+  }
+
+  /** Where a record lies: its slot, its halfword's index, its page's code as index into #u16. */
+  #place(record: number): { readonly slot: number; readonly index: number; readonly code: number } {
+    const { slots, ram } = this.#map;
+    const slot = slots + Math.floor(((record >>> 0) - slots) / SLOT_BYTES) * SLOT_BYTES;
+    const page = this.#u32[(slot + SLOT_PAGE) >>> 2];
+    const index = ((record >>> 0) - slot) / RECORD.bytes;
+    return { slot, index, code: (ram + page * PAGE_BYTES) >>> 1 };
+  }
+
+  #decodeAt(code: number, index: number): Decoded {
+    const half = this.#u16[code + index];
+    const length = instructionLength(half);
+    if (length === 4 && index === CROSS_INDEX) return { ...EMPTY, op: OP.cross };
+    return decode(instructionWord(half, this.#u16[code + index + 1]), length, index * 2);
   }
 
   /** Decodes the straddling instruction `word` of a slot; its targets count as far. */
@@ -195,6 +226,7 @@ export class CodeCache {
 }
 
 const EMPTY: Decoded = { op: OP.illegal, bytes: 4, ends: true, rd: 0, rs1: 0, low: 0 };
+const BREAKPOINT: Decoded = { ...EMPTY, op: OP.breakpoint };
 
 /**
  * Decodes one instruction. `pageOffset` is its byte offset in its page, for targets in the same

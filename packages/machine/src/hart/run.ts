@@ -142,6 +142,7 @@ function interruptOrWait(f: Fn, c: RunContext, budget: Local<"i32">, again: Labe
         set64(f, "timeTicks", wake);
         set64(f, "timeFraction", i64(0));
         set64(f, "timePosition", get64("position"));
+        set64(f, "idlePosition", get64("position"));
         f.br(again);
       },
     );
@@ -150,49 +151,71 @@ function interruptOrWait(f: Fn, c: RunContext, budget: Local<"i32">, again: Labe
 
 function segment(f: Fn, c: RunContext, own: Private, budget: Local<"i32">, again: Label): void {
   const { mmu, trap, execute } = c;
+  const { host } = c.b;
   const size = f.let(budget);
   const timer = f.let(call(trap.timerDistance, get64("position")));
   f.if(ltU(timer, extendS(size)), () => f.set(size, wrap(timer)));
   set32(f, "exit", i32(EXIT.none));
+  f.if(get32("breakpoints"), () =>
+    f.if(call(host.atBreakpoint), () => f.return(i32(EXIT.breakpoint))),
+  );
   const record = f.let(call(mmu.fetch, get64("pc")));
   const ready = f.let(nez(record));
-  const crossing = f.let(i32(0));
+  /** The op that belongs into the record once its instruction is done; 0: what is there. */
+  const standIn = f.let(i32(0));
+  /** 1: the instruction must be kept from going on in a block that it does not end. */
+  const cut = f.let(i32(0));
+  const opIs = (op: number): I32 => eq(load16U(record, RECORD.op), i32(op));
   f.if(ready, () => {
-    f.if(eqz(load16U(record, RECORD.op)), () => f.call(c.b.host.predecode, record));
-    f.if(eq(load16U(record, RECORD.op), i32(OP.cross)), () => {
+    f.if(opIs(OP.undecoded), () => f.call(host.predecode, record));
+    f.if(opIs(OP.breakpoint), () => {
       f.set(size, i32(1));
+      f.set(standIn, i32(OP.breakpoint));
+      f.set(cut, call(host.decodeUnder, record));
+    });
+    f.if(opIs(OP.cross), () => {
+      f.set(size, i32(1));
+      f.if(eqz(standIn), () => f.set(standIn, i32(OP.cross)));
       f.set(ready, call(own.prepareCross, record));
-      f.set(crossing, ready);
     });
   });
-  f.if(ready, () => {
-    const restore = (): void =>
-      f.if(crossing, () => f.store16(record, i32(OP.cross), RECORD.op), undefined, "unlikely");
-    runSegment(f, own, { record, size, execute });
-    account(f, budget, size);
-    f.if(
-      eq(get32("exit"), i32(EXIT.step)),
-      () => stepAlone(f, c, own, { budget, restore }),
-      restore,
-      "unlikely",
-    );
-  });
+  const restore = (): void =>
+    f.if(standIn, () => f.store16(record, standIn, RECORD.op), undefined, "unlikely");
+  f.if(
+    ready,
+    () => {
+      runSegment(f, own, { record, size, cut, execute });
+      account(f, budget, size);
+      f.if(
+        eq(get32("exit"), i32(EXIT.step)),
+        () => stepAlone(f, c, own, { budget, cut, restore }),
+        restore,
+        "unlikely",
+      );
+    },
+    // Where it is to be prepared again, the record is not this page's any more.
+    () => f.if(ne(get32("exit"), i32(EXIT.prepare)), restore),
+  );
   handleExit(f, c, own, { budget, again });
 }
 
 interface Segment {
   readonly record: I32;
   readonly size: Local<"i32">;
+  /** 1: stops after `size` even where the record is said to end a block there. */
+  readonly cut: Local<"i32">;
   readonly execute: ExecuteRef;
 }
 
 /** Executes `size` positions from `record`, or less if something happens. */
-function runSegment(f: Fn, own: Private, { record, size, execute }: Segment): void {
+function runSegment(f: Fn, own: Private, { record, size, cut, execute }: Segment): void {
   set64(f, "segmentEnd", add(get64("position"), extendS(size)));
   const length = f.let(load16U(record, RECORD.count));
-  const exact = f.let(ltS(size, length));
+  const exact = f.let(or(ltS(size, length), cut));
   f.if(exact, () => f.call(own.patch, record, size), undefined, "unlikely");
+  set32(f, "deferFetch", get32("breakpoints"));
   f.call(execute, record, sub(size, length), i64(NO_STOP), i32(MAX_DEPTH));
+  set32(f, "deferFetch", i32(0));
   f.if(exact, () => f.call(own.unpatch), undefined, "unlikely");
 }
 
@@ -208,19 +231,21 @@ function account(f: Fn, budget: Local<"i32">, size: I32): void {
 
 interface StepAlone {
   readonly budget: Local<"i32">;
+  readonly cut: Local<"i32">;
   /** Undoes what was arranged for the instruction, before its code may go. */
   readonly restore: () => void;
 }
 
 /** Runs the instruction at pc by itself, with device access and writes to code allowed. */
-function stepAlone(f: Fn, c: RunContext, own: Private, { budget, restore }: StepAlone): void {
+function stepAlone(f: Fn, c: RunContext, own: Private, at: StepAlone): void {
+  const { budget, cut, restore } = at;
   count(f, "statSteps");
   set32(f, "exit", i32(EXIT.none));
   set32(f, "stepping", i32(1));
   const record = f.let(call(c.mmu.fetch, get64("pc")));
   const one = f.let(i32(1));
   f.if(nez(record), () => {
-    runSegment(f, own, { record, size: one, execute: c.execute });
+    runSegment(f, own, { record, size: one, cut, execute: c.execute });
     account(f, budget, one);
   });
   set32(f, "stepping", i32(0));
@@ -254,7 +279,7 @@ function handleExit(f: Fn, c: RunContext, own: Private, { budget, again }: ExitH
     or(or(is(EXIT.missingPage), is(EXIT.missingDevice)), or(is(EXIT.sbi), is(EXIT.breakpoint))),
     () => f.return(code),
   );
-  // short, stepped, recheck, step done, cross: go round again.
+  // short, stepped, recheck, step done, prepare: go round again.
   f.br(again);
 }
 
@@ -335,7 +360,7 @@ function defineCross(c: RunContext, own: Private): void {
     const word = f.let(or(first, shl(second, i32(16))));
     // Fetching the second half may have emptied the pool of slots: then the first is fetched anew.
     f.if(ne(call(c.mmu.fetch, get64("pc")), record), () => {
-      set32(f, "exit", i32(EXIT.cross));
+      set32(f, "exit", i32(EXIT.prepare));
       f.return(i32(0));
     });
     f.if(ne(load32(slot, SLOT_CROSS_WORD), word), () => f.call(host.decodeCross, slot, word));

@@ -21,6 +21,7 @@ export const OP = {
   /** Instructions without effect, four and two bytes long. */
   nop4: 5,
   nop2: 6,
+  /** Perhaps a breakpoint: it is one where the virtual address is right, too. */
   breakpoint: 7,
   /** A translated region begins here; what it stands in front of is in AUX.op. */
   region: 8,

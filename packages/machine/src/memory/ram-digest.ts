@@ -16,6 +16,9 @@ export class RamDigest {
   #low = 0n;
   #high = 0n;
   #since: Epoch = 1;
+  /** Pages to hash that were written before `#since`, and how many of them are done. */
+  #ahead: readonly number[] | Uint32Array = [];
+  #done = 0;
 
   constructor(core: HartCore, ram: Ram) {
     this.#core = core;
@@ -25,13 +28,35 @@ export class RamDigest {
 
   /** The digest of RAM as it is now, unsigned 128 bits. Absent pages count as they last were. */
   value(): bigint {
-    const { map, exports } = this.#core;
-    for (const page of this.#ram.dirtySince(this.#since)) {
-      exports.hash_page(map.ram + page * PAGE_BYTES, page);
-      this.#replace(page, this.#core.get64("hashLow"), this.#core.get64("hashHigh"));
-    }
+    this.#hashAhead(Number.POSITIVE_INFINITY);
+    for (const page of this.#ram.takeSupplied()) this.#hash(page);
+    for (const page of this.#ram.dirtySince(this.#since)) this.#hash(page);
     this.#since = this.#ram.beginEpoch();
     return (this.#high << 64n) | this.#low;
+  }
+
+  /**
+   * Hashes at most `maxPages` of what the next digest needs. True: what is left is only what is
+   * written from the first of these calls on. So a digest's pause can be spread.
+   */
+  prepare(maxPages: number): boolean {
+    if (this.#done >= this.#ahead.length) {
+      this.#ahead = [...this.#ram.takeSupplied(), ...this.#ram.dirtySince(this.#since)];
+      this.#done = 0;
+      this.#since = this.#ram.beginEpoch();
+    }
+    this.#hashAhead(maxPages);
+    return this.#done >= this.#ahead.length;
+  }
+
+  #hashAhead(maxPages: number): void {
+    const end = Math.min(this.#ahead.length, this.#done + maxPages);
+    for (; this.#done < end; this.#done++) this.#hash(this.#ahead[this.#done]);
+  }
+
+  #hash(page: number): void {
+    this.#core.exports.hash_page(this.#core.map.ram + page * PAGE_BYTES, page);
+    this.#replace(page, this.#core.get64("hashLow"), this.#core.get64("hashHigh"));
   }
 
   /** Forgets everything: RAM was replaced. */
@@ -40,6 +65,8 @@ export class RamDigest {
     this.#low = 0n;
     this.#high = 0n;
     this.#since = 1;
+    this.#ahead = [];
+    this.#done = 0;
   }
 
   #replace(page: number, low: bigint, high: bigint): void {

@@ -14,6 +14,8 @@ import { PAGE_FLAG } from "../hart/layout.ts";
 
 /** Number of an epoch of dirty tracking; grows by 1 at each `beginEpoch`. */
 export type Epoch = number;
+/** In which everything began; a machine's first `beginEpoch` gives the next one. */
+const FIRST_EPOCH: Epoch = 1;
 
 /** Called before the first write to a page in an epoch; `bytes` is a view of the old content. */
 export type BeforeWrite = (page: number, bytes: Uint8Array) => void;
@@ -41,6 +43,10 @@ export class Ram implements GuestMemory {
   readonly #flags: Uint8Array;
   readonly #beforeWrite = new Set<BeforeWrite>();
   readonly #staleCode = new Set<number>();
+  /** Supplied since `takeSupplied`. */
+  #supplied: number[] = [];
+  /** First touches since `takeTouched`; undefined: nobody wants to know. */
+  #touched: number[] | undefined;
   #watches: readonly WatchRange[] = [];
   #watchHit: WatchHit | undefined;
 
@@ -62,7 +68,9 @@ export class Ram implements GuestMemory {
     if (length === 0) return true;
     const last = Math.floor((start + length - 1) / PAGE_BYTES);
     for (let page = Math.floor(start / PAGE_BYTES); page <= last; page++) {
-      if ((this.#flags[page] & PAGE_FLAG.absent) !== 0) missing.add(page);
+      if ((this.#flags[page] & (PAGE_FLAG.absent | PAGE_FLAG.untouched)) === 0) continue;
+      if (this.isAbsent(page)) missing.add(page);
+      else this.firstTouch(page);
     }
     return true;
   }
@@ -119,6 +127,7 @@ export class Ram implements GuestMemory {
     const flags = this.#flags[page];
     if (flags === 0) return;
     assert((flags & PAGE_FLAG.absent) === 0, "DMA into an absent page was not probed");
+    if ((flags & PAGE_FLAG.untouched) !== 0) this.firstTouch(page);
     const stepping = core.get32("stepping") === 1;
     if ((flags & PAGE_FLAG.table) !== 0) {
       if (stepping) core.set32("dropTlb", 1);
@@ -150,10 +159,13 @@ export class Ram implements GuestMemory {
   }
 
   /** Pages written in epoch `epoch` or later, ascending. */
-  *dirtySince(epoch: Epoch): Generator<number, void, undefined> {
-    for (let page = 0; page < this.pageCount; page++) {
-      if (this.#epochs[page] >= epoch) yield page;
-    }
+  dirtySince(epoch: Epoch): Uint32Array {
+    const epochs = this.#epochs;
+    let count = 0;
+    for (let page = 0; page < epochs.length; page++) if (epochs[page] >= epoch) count++;
+    const dirty = new Uint32Array(count);
+    for (let page = 0, i = 0; i < count; page++) if (epochs[page] >= epoch) dirty[i++] = page;
+    return dirty;
   }
 
   /** Whether a page was written in epoch `epoch` or later. */
@@ -172,6 +184,38 @@ export class Ram implements GuestMemory {
     if (this.#beforeWrite.size === 0) return;
     const bytes = this.page(page);
     for (const hook of this.#beforeWrite) hook(page, bytes);
+  }
+
+  // ---- first touches
+
+  /**
+   * From now on every page's first access of any kind is noted, in order. Costs one refill of the
+   * TLB per page, and nothing beside that.
+   */
+  recordTouches(): void {
+    this.#touched = [];
+    for (let page = 0; page < this.pageCount; page++) this.#flags[page] |= PAGE_FLAG.untouched;
+    this.#core.exports.flush_tlb();
+  }
+
+  /** Pages touched for the first time since the last call, in order. */
+  takeTouched(): number[] {
+    const touched = this.#touched ?? [];
+    if (this.#touched !== undefined) this.#touched = [];
+    return touched;
+  }
+
+  /** Nobody wants to know any more. Harmless when repeated. */
+  stopRecordingTouches(): void {
+    if (this.#touched === undefined) return;
+    this.#touched = undefined;
+    for (let page = 0; page < this.pageCount; page++) this.#flags[page] &= ~PAGE_FLAG.untouched;
+  }
+
+  /** The hart or a device uses a page that is flagged `untouched`. */
+  firstTouch(page: number): void {
+    this.#flags[page] &= ~PAGE_FLAG.untouched;
+    this.#touched?.push(page);
   }
 
   // ---- pages
@@ -203,11 +247,48 @@ export class Ram implements GuestMemory {
     }
     this.#epochs.fill(0);
     this.#flags.fill(PAGE_FLAG.absent);
+    this.#supplied = [];
+    this.#touched = undefined;
     for (const range of this.#watches) this.#flagRange(range, PAGE_FLAG.watched);
     this.#watchHit = undefined;
   }
 
-  /** Gives an absent page its content, or zeros. It counts as written in the present epoch. */
+  /** Every page becomes zero by writes that the hooks see; absent ones are there from now on. */
+  clear(): void {
+    const core = this.#core;
+    core.code.dropAll();
+    core.exports.flush_tlb();
+    for (let page = 0; page < this.pageCount; page++) {
+      if (this.#epochs[page] !== 0 && !this.isAbsent(page)) {
+        if (this.#epochs[page] !== core.get32("epoch")) this.firstWrite(page);
+        this.#epochs[page] = core.get32("epoch");
+        this.page(page).fill(0);
+      }
+      this.#flags[page] &= PAGE_FLAG.watched;
+    }
+    this.#touched = this.#touched && [];
+  }
+
+  /**
+   * The page has this content from now on, or is zero: a write by nobody, between two runs, also
+   * to an absent page. The caller flushes the TLB afterwards.
+   */
+  replace(page: number, bytes: Uint8Array | undefined): void {
+    if (this.isAbsent(page)) {
+      this.supply(page, bytes);
+      return;
+    }
+    if ((this.#flags[page] & PAGE_FLAG.code) !== 0) this.#core.code.drop(page);
+    this.firstWrite(page);
+    if (bytes === undefined) this.page(page).fill(0);
+    else this.#u8.set(bytes, page * PAGE_BYTES);
+    this.#epochs[page] = this.#core.get32("epoch");
+  }
+
+  /**
+   * Gives an absent page its content, or zeros: what it had been all the time. So it does not
+   * count as written, but in the first epoch.
+   */
   supply(page: number, bytes: Uint8Array | undefined): void {
     assert(this.isAbsent(page), `page ${page} is there already`);
     this.#flags[page] &= ~PAGE_FLAG.absent;
@@ -217,9 +298,22 @@ export class Ram implements GuestMemory {
       assert(bytes.length === PAGE_BYTES, "a supplied page is whole");
       this.#u8.set(bytes, page * PAGE_BYTES);
     }
-    // This is what the page had been all the time: a checkpoint begun meanwhile wants it.
-    this.firstWrite(page);
-    this.#epochs[page] = this.#core.get32("epoch");
+    if (this.#epochs[page] === 0) this.#epochs[page] = FIRST_EPOCH;
+    this.#supplied.push(page);
+  }
+
+  /** Pages supplied since the last call, which no digest knows yet. */
+  takeSupplied(): readonly number[] {
+    const supplied = this.#supplied;
+    this.#supplied = [];
+    return supplied;
+  }
+
+  /** How many pages are absent. */
+  get absentCount(): number {
+    let count = 0;
+    for (let page = 0; page < this.pageCount; page++) if (this.isAbsent(page)) count++;
+    return count;
   }
 
   /** Takes a present page away: the next access to it stops the machine. */

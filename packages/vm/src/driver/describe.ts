@@ -1,7 +1,7 @@
 /** Gathers what a snapshot of a machine on this host holds. */
 import { assert } from "@dejavm/base";
 import { type Machine, type RestoreConfig, SEMANTICS } from "@dejavm/machine";
-import type { LoopRequest } from "../messages.ts";
+import type { SaveTarget } from "../requests.ts";
 import type { BlockStore } from "../runnable-machine.ts";
 import type { DiskFile } from "./disk-file.ts";
 import type { SaveParts } from "./snapshot-file.ts";
@@ -16,13 +16,13 @@ export interface DescribeArgs {
   readonly store: BlockStore;
   readonly disks: readonly DiskFile[];
   readonly digest: string;
-  readonly request: Extract<LoopRequest, { kind: "save" }>;
+  readonly target: SaveTarget;
 }
 
 /** All that `saveSnapshot` wants. Asserts a sha256 for each disk. */
 export function describeMachine(args: DescribeArgs): SaveParts {
   const { machine, config, store, disks, digest } = args;
-  const { diskSha256, image, keyboard } = args.request.target;
+  const { diskSha256, image, keyboard } = args.target;
   return {
     machine,
     store,

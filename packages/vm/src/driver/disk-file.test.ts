@@ -9,7 +9,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Prng } from "@dejavm/base";
-import { CHUNK_BYTES } from "@dejavm/machine";
+import { CHUNK_BYTES, type MissingBlock } from "@dejavm/machine";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FileBlockStore, inspectDiskFile } from "./disk-file.ts";
 
@@ -64,13 +64,19 @@ describe("disk image", () => {
   });
 });
 
+function readChunk(store: FileBlockStore, block: MissingBlock): Uint8Array {
+  const bytes = store.read(block);
+  if (bytes === undefined) throw new Error("the chunk is expected");
+  return bytes;
+}
+
 describe("block store", () => {
   const content = new Prng(1).fill(new Uint8Array(CHUNK_BYTES + 512));
 
   test("reads the base, zero beyond its end, as the caller's own bytes", () => {
     const store = new FileBlockStore([inspectDiskFile(makeDisk(content))]);
-    const first = store.read({ disk: 0, chunk: 0 });
-    const last = store.read({ disk: 0, chunk: 1 });
+    const first = readChunk(store, { disk: 0, chunk: 0 });
+    const last = readChunk(store, { disk: 0, chunk: 1 });
     expect(Buffer.compare(first, content.subarray(0, CHUNK_BYTES))).toBe(0);
     expect(Buffer.compare(last.subarray(0, 512), content.subarray(CHUNK_BYTES))).toBe(0);
     expect(last.subarray(512).every((byte) => byte === 0)).toBe(true);
@@ -84,10 +90,10 @@ describe("block store", () => {
     const block = { disk: 0, chunk: 1 };
     for (const fill of [1, 2]) {
       store.write({ ...block, bytes: new Uint8Array(CHUNK_BYTES).fill(fill) });
-      expect(store.read(block).every((byte) => byte === fill)).toBe(true);
+      expect(readChunk(store, block).every((byte) => byte === fill)).toBe(true);
     }
     store.write({ ...block, bytes: undefined });
-    expect(store.read(block).every((byte) => byte === 0)).toBe(true);
+    expect(readChunk(store, block).every((byte) => byte === 0)).toBe(true);
     expect([...store.overlay()].map(({ disk, chunk }) => [disk, chunk])).toEqual([[0, 1]]);
     expect(Buffer.compare(readFileSync(path), content)).toBe(0);
     expect(readdirSync(directory)).toEqual(["disk.img"]);
@@ -119,7 +125,9 @@ describe("block store", () => {
     const disk = inspectDiskFile(path);
     const store = new FileBlockStore([disk]);
     truncateSync(path, 1024);
-    expect(thrownBy(() => store.read({ disk: 0, chunk: 0 }))).toEqual(coded("E_DISK_CHANGED"));
+    expect(thrownBy(() => readChunk(store, { disk: 0, chunk: 0 }))).toEqual(
+      coded("E_DISK_CHANGED"),
+    );
     store.close();
     expect(thrownBy(() => new FileBlockStore([disk]))).toEqual(coded("E_DISK_CHANGED"));
   });

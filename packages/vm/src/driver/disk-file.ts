@@ -17,8 +17,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assert, CodedError } from "@dejavm/base";
 import { CHUNK_BYTES, type ChunkEntry, type DirtyBlock, type MissingBlock } from "@dejavm/machine";
+import { ChunkOverlay, type SlotStorage } from "../chunk-overlay.ts";
 import { fileError } from "../host-errors.ts";
-import type { BlockStore } from "../runnable-machine.ts";
+import type { BlockStore, HeldChunks } from "../runnable-machine.ts";
 
 /** Disks are whole sectors, as virtio-blk counts them. */
 const SECTOR_BYTES = 512;
@@ -81,7 +82,8 @@ export function inspectDiskFile(path: string): DiskFile {
 /** The block store of one machine. `close` it when the machine is gone. */
 export class FileBlockStore implements BlockStore {
   readonly #disks: readonly { readonly file: DiskFile; readonly fd: number }[];
-  readonly #overlay = new OverlayFile();
+  readonly #slots = new SlotFile();
+  readonly #overlay = new ChunkOverlay(this.#slots);
 
   /** Throws E_FILE_* where a base cannot be opened, E_DISK_CHANGED where its size is another. */
   constructor(disks: readonly DiskFile[]) {
@@ -95,9 +97,14 @@ export class FileBlockStore implements BlockStore {
     });
   }
 
-  read(block: MissingBlock): Uint8Array {
+  read(block: MissingBlock): Uint8Array | undefined {
+    const found = this.#overlay.read(block);
+    if (found === "expected") return undefined;
+    return found === "base" ? this.#readBase(block) : found;
+  }
+
+  #readBase(block: MissingBlock): Uint8Array {
     const bytes = new Uint8Array(CHUNK_BYTES);
-    if (this.#overlay.read(block, bytes)) return bytes;
     const disk = this.#disks[block.disk];
     assert(disk !== undefined, `the machine asked for disk ${block.disk}`);
     const start = block.chunk * CHUNK_BYTES;
@@ -123,65 +130,56 @@ export class FileBlockStore implements BlockStore {
     return disk !== undefined && block.chunk * CHUNK_BYTES < disk.file.sizeBytes;
   }
 
+  supply(chunk: DirtyBlock): void {
+    this.#overlay.supply(chunk);
+  }
+
+  expect(blocks: readonly MissingBlock[]): void {
+    this.#overlay.expect(blocks);
+  }
+
+  get expectedCount(): number {
+    return this.#overlay.expectedCount;
+  }
+
   overlay(): Iterable<ChunkEntry> {
     return this.#overlay.entries();
   }
 
+  nextGeneration(): number {
+    return this.#overlay.nextGeneration();
+  }
+
+  writtenSince(generation: number): readonly MissingBlock[] {
+    return this.#overlay.writtenSince(generation);
+  }
+
+  hold(): HeldChunks {
+    return this.#overlay.hold();
+  }
+
   close(): void {
-    this.#overlay.close();
+    this.#slots.close();
     for (const { fd } of this.#disks) closeSync(fd);
   }
 }
 
-/** Chunks in a temporary file, found through a table of slots. */
-class OverlayFile {
-  /** Per disk: chunk number to slot; ZERO_SLOT is a chunk of zeros that takes no room. */
-  readonly #slots: Map<number, number>[] = [];
+/** Chunks in a temporary file. */
+class SlotFile implements SlotStorage {
   #fd: number | undefined;
-  #slotCount = 0;
 
-  read(block: MissingBlock, into: Uint8Array): boolean {
-    const slot = this.#slots[block.disk]?.get(block.chunk);
-    if (slot === undefined) return false;
-    if (slot === ZERO_SLOT) {
-      into.fill(0);
-      return true;
-    }
+  read(slot: number, into: Uint8Array): void {
     assert(this.#fd !== undefined, "a slot without a file");
     const got = readFully(this.#fd, into, slot * CHUNK_BYTES);
     assert(got === CHUNK_BYTES, `the overlay file ends within slot ${slot}`);
-    return true;
   }
 
-  write(block: DirtyBlock): void {
-    this.#slots[block.disk] ??= new Map();
-    const slots = this.#slots[block.disk];
-    assert(slots !== undefined, "a table was just made");
-    const old = slots.get(block.chunk);
-    if (block.bytes === undefined) {
-      // The old slot is not used again: chunks seldom turn to zeros and back.
-      slots.set(block.chunk, ZERO_SLOT);
-      return;
-    }
-    assert(block.bytes.length === CHUNK_BYTES, `a chunk takes ${block.bytes.length} bytes`);
-    const slot = old === undefined || old === ZERO_SLOT ? this.#slotCount++ : old;
+  write(slot: number, bytes: Uint8Array): void {
     try {
       this.#fd ??= openNameless();
-      writeFully(this.#fd, block.bytes, slot * CHUNK_BYTES);
+      writeFully(this.#fd, bytes, slot * CHUNK_BYTES);
     } catch (error) {
       throw fileError(`keep a changed disk block in ${tmpdir()}`, error);
-    }
-    slots.set(block.chunk, slot);
-  }
-
-  *entries(): Generator<ChunkEntry, void, undefined> {
-    for (const [disk, slots] of this.#slots.entries()) {
-      if (slots === undefined) continue;
-      for (const chunk of [...slots.keys()].sort((a, b) => a - b)) {
-        const bytes = new Uint8Array(CHUNK_BYTES);
-        this.read({ disk, chunk }, bytes);
-        yield { disk, chunk, bytes };
-      }
     }
   }
 
@@ -190,8 +188,6 @@ class OverlayFile {
     this.#fd = undefined;
   }
 }
-
-const ZERO_SLOT = -1;
 
 function openNameless(): number {
   const path = join(tmpdir(), `dejavm-overlay-${randomUUID()}`);

@@ -1,8 +1,9 @@
 /** Makes machines for the worker: from a configuration, or from a snapshot file. */
-import { hash } from "node:crypto";
-import { CodedError } from "@dejavm/base";
+import { CodedError, unreachable } from "@dejavm/base";
 import {
+  type BootConfig,
   DEFAULT_POLICY,
+  decodeState,
   EAGER_JIT,
   type JitPolicy,
   Machine,
@@ -12,16 +13,27 @@ import {
   type RestoreConfig,
   SEMANTICS,
 } from "@dejavm/machine";
+import type { TracePoint } from "@dejavm/trace";
 import type { Description } from "../description.ts";
 import type { DiskFile, FileBlockStore } from "./disk-file.ts";
 import { loadSnapshot } from "./snapshot-file.ts";
 
-const NS_PER_TICK = 100n;
-
 /** What the worker starts from. Plain data: it crosses by structured clone. */
 export type MachineSource =
   | { readonly kind: "create"; readonly config: MachineConfig }
-  | { readonly kind: "restore"; readonly path: string };
+  /** A snapshot file. */
+  | { readonly kind: "restore"; readonly path: string }
+  /** Begins to replay; RAM, chunks and trace come by requests. */
+  | {
+      readonly kind: "checkpoint";
+      /** By which later checkpoints can be relative to it. */
+      readonly id: number;
+      readonly config: RestoreConfig;
+      /** The checkpoint's `state`. */
+      readonly state: Uint8Array;
+      /** Where the trace from it on begins. */
+      readonly trace: TracePoint;
+    };
 
 /** `auto`: hot code is translated. `interpreter`: none. `jit`: all of it, at once. */
 export type EngineName = "auto" | "interpreter" | "jit";
@@ -31,11 +43,6 @@ const POLICIES: Readonly<Record<EngineName, JitPolicy>> = {
   interpreter: NO_JIT,
   jit: EAGER_JIT,
 };
-
-/** What a machine is told about its engine. */
-export function engineOptions(engine: EngineName = "auto"): MachineOptions {
-  return { jit: POLICIES[engine] };
-}
 
 /** A machine to be started, with all that belongs to it on this host. */
 export interface StartSpec {
@@ -50,8 +57,17 @@ export interface StartSpec {
   readonly limit: bigint | undefined;
   /** Whether reports of the end have a digest. */
   readonly digestAtEnd: boolean;
-  /** Whether a machine that asks for a reset is switched on again, if it was not restored. */
-  readonly restartOnReset?: boolean;
+  /** What the guest's reset boots; default: a reset is the end. */
+  readonly restart?: BootConfig;
+  /** Where the trace begins or goes on; default: unrecorded. A replay says it when it goes live. */
+  readonly record?: TracePoint;
+  /** Whether a replay reports its outputs; default: not. */
+  readonly showReplay?: boolean;
+}
+
+/** What a machine is told about its engine and its reset. */
+export function machineOptions({ engine = "auto", restart }: StartSpec): MachineOptions {
+  return { jit: POLICIES[engine], ...(restart === undefined ? {} : { restart }) };
 }
 
 /** A machine that may run. */
@@ -66,17 +82,31 @@ export interface MadeMachine {
 export function makeMachine(
   source: MachineSource,
   store: FileBlockStore,
-  engine: MachineOptions,
+  options: MachineOptions,
 ): MadeMachine {
-  if (source.kind === "create") {
-    const { boot: _, ...config } = source.config;
-    return { machine: Machine.create(source.config, engine), config, restored: undefined };
+  switch (source.kind) {
+    case "create": {
+      const { boot: _, ...config } = source.config;
+      return { machine: Machine.create(source.config, options), config, restored: undefined };
+    }
+    case "checkpoint": {
+      const { config, state } = source;
+      const machine = Machine.restore(config, decodeState(state), options);
+      return { machine, config, restored: undefined };
+    }
+    case "restore":
+      return loadMachine(source.path, store, options);
+    default:
+      return unreachable(source);
   }
-  return loadSnapshot(source.path, {
+}
+
+function loadMachine(path: string, store: FileBlockStore, options: MachineOptions): MadeMachine {
+  return loadSnapshot(path, {
     store,
     restore: (reader, description) => {
       const config = restoreConfig(description);
-      const machine = Machine.restore(config, reader.state, engine);
+      const machine = Machine.restore(config, reader.state, options);
       return {
         supplyPage: (page, bytes) => machine.supplyPage(page, bytes),
         finish: () => {
@@ -89,25 +119,6 @@ export function makeMachine(
       };
     },
   });
-}
-
-/**
- * The same machine switched on again, with the disks as `before` left them; the owner has taken
- * the dirty blocks. Its date goes on, and its entropy follows from the former seed.
- */
-export function remakeMachine(
-  before: { readonly machine: Machine; readonly config: RestoreConfig },
-  boot: MachineConfig["boot"],
-  engine: MachineOptions,
-): MadeMachine {
-  const config: RestoreConfig = {
-    ...before.config,
-    entropySeed: new Uint8Array(hash("sha256", before.config.entropySeed, "buffer")),
-    wallTimeNs: before.config.wallTimeNs + before.machine.ticks * NS_PER_TICK,
-  };
-  const machine = Machine.create({ ...config, boot }, engine);
-  machine.adoptDisks(before.machine);
-  return { machine, config, restored: undefined };
 }
 
 function compareDigests(found: string, want: string): void {

@@ -2,7 +2,6 @@
  * Snapshots as files: written beside their name and renamed when complete, so a snapshot file is
  * either whole or not there; readable by their owner alone, because RAM holds secrets.
  */
-import { hash } from "node:crypto";
 import {
   closeSync,
   fstatSync,
@@ -13,27 +12,12 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { CodedError } from "@dejavm/base";
-import {
-  type ByteSource,
-  type MissingBlock,
-  type PageEntry,
-  type SnapshotCodecs,
-  SnapshotReader,
-  writeSnapshot,
-} from "@dejavm/machine";
+import { type ByteSource, type PageEntry, SnapshotReader, writeSnapshot } from "@dejavm/machine";
 import { type Description, decodeDescription, encodeDescription } from "../description.ts";
 import { fileError } from "../host-errors.ts";
 import type { BlockStore, RunnableMachine } from "../runnable-machine.ts";
-
-/** What the host's libraries give a snapshot. */
-const hostCodecs: SnapshotCodecs = {
-  sha256: (bytes) => hash("sha256", bytes, "buffer"),
-  compress: (bytes) =>
-    zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }),
-  decompress: (bytes, plainBytes) => zstdDecompressSync(bytes, { maxOutputLength: plainBytes }),
-};
+import { hostCodecs } from "./host-codecs.ts";
 
 /** What a snapshot is written from. */
 export interface SaveParts {
@@ -98,7 +82,7 @@ export interface Restoring<Result> {
 /** What `loadSnapshot` puts its finds into. */
 export interface LoadParts<Result> {
   readonly restore: (reader: SnapshotReader, description: Description) => Restoring<Result>;
-  readonly store: BlockStore & { holds(block: MissingBlock): boolean };
+  readonly store: BlockStore;
 }
 
 /**

@@ -43,7 +43,7 @@ function spec(program: readonly number[], more: Partial<StartSpec> = {}): StartS
     pace: "none",
     limit: undefined,
     digestAtEnd: true,
-    restartOnReset: true,
+    restart: config.boot,
     ...more,
   };
 }
@@ -75,7 +75,7 @@ describe("virtual machine", () => {
       onConsole: (_port, bytes) => void said.push(...bytes),
     });
     vm.sendConsole("uart", Uint8Array.of(0x64, 0x76, 0x6d));
-    await expect.poll(() => said).toEqual([0x64, 0x76, 0x6d]);
+    await expect.poll(() => said, { timeout: 60_000 }).toEqual([0x64, 0x76, 0x6d]);
     expect((await vm.stop()).reason).toEqual({ kind: "stopped" });
   });
 
@@ -118,18 +118,19 @@ describe("virtual machine", () => {
     }
     const [first, second] = ends;
     expect(first?.restarts).toBeGreaterThan(5);
-    expect((first?.positionsBefore ?? 0n) + (first?.position ?? 0n)).toBe(100n);
+    expect(first?.position).toBe(100n);
     expect(second).toEqual(first);
   });
 
   test("a restart is the end where asked for, or where the machine came from a file", async () => {
-    const once = await VirtualMachine.start(spec(RESET, { restartOnReset: false }), quiet);
+    const { restart: _, ...without } = spec(RESET);
+    const once = await VirtualMachine.start(without, quiet);
     expect(await once.ended).toMatchObject({ reason: { kind: "reset" }, restarts: 0 });
     const path = join(directory, "a.snapshot");
     const vm = await runTo(spec(RESET), 2n);
     await vm.save({ path, thenStop: true });
     const restored = await VirtualMachine.start(
-      spec(RESET, { source: { kind: "restore", path } }),
+      { ...without, source: { kind: "restore", path } },
       quiet,
     );
     expect((await restored.ended).reason).toEqual({ kind: "reset" });

@@ -3,12 +3,14 @@
  * and frames go in and out; the machine waits for readers that are slow.
  */
 import { Worker } from "node:worker_threads";
-import { CodedError, unreachable } from "@dejavm/base";
+import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
 import { fromReport } from "../host-errors.ts";
-import type { EndReport, Keyboard, LoopReport, LoopRequest, Whereabouts } from "../messages.ts";
+import type { EndReport, VmReport, Whereabouts } from "../reports.ts";
+import type { Keyboard, LiveRequest, VmRequest } from "../requests.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { StartSpec } from "./machine-maker.ts";
+import { requestTransfers } from "./transfer.ts";
 
 /** What a running machine tells its owner. */
 export interface VirtualMachineEvents {
@@ -19,6 +21,10 @@ export interface VirtualMachineEvents {
   readonly onLimit?: () => void;
   /** The guest took so many bytes of input. */
   readonly onConsoleTaken?: (port: ConsolePort, bytes: number) => void;
+  /** Outputs as they come, with what they wait for; `onConsole` and `onFrame` get them, too. */
+  readonly onOutputs?: (report: Extract<VmReport, { kind: "outputs" }>) => void;
+  /** What this handle does not deal with itself: recording, checkpoints, replay. */
+  readonly onReport?: (report: VmReport) => void;
 }
 
 /** Where a snapshot goes, and what becomes of the machine. */
@@ -73,7 +79,7 @@ export class VirtualMachine {
     this.ended.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
     this.#worker = startWorker(spec);
-    this.#worker.on("message", (report: LoopReport) => this.#hear(report));
+    this.#worker.on("message", (report: VmReport) => this.#hear(report));
     this.#worker.on("error", (error) => this.#fail(asError(error)));
     this.#worker.on("exit", () => this.#fail(stopped()));
   }
@@ -93,6 +99,11 @@ export class VirtualMachine {
   /** Types on a console. The guest takes it when it has room. */
   sendConsole(port: ConsolePort, bytes: Uint8Array): void {
     this.#post({ kind: "console", port, bytes });
+  }
+
+  /** Anything that the worker can be asked; byte arrays of bulk requests are given away. */
+  request(request: VmRequest): void {
+    this.#post(request);
   }
 
   sendFrame(bytes: Uint8Array): void {
@@ -131,12 +142,11 @@ export class VirtualMachine {
     await this.#worker.terminate();
   }
 
-  #post(request: LoopRequest): void {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, no window
-    this.#worker.postMessage(request);
+  #post(request: VmRequest): void {
+    this.#worker.postMessage(request, requestTransfers(request));
   }
 
-  #ask(make: (id: number) => LoopRequest): Promise<SaveReport> {
+  #ask(make: (id: number) => LiveRequest): Promise<SaveReport> {
     const id = ++this.#requests;
     const { promise, resolve, reject } = Promise.withResolvers<SaveReport>();
     this.#waiters.set(id, { resolve, reject });
@@ -145,7 +155,7 @@ export class VirtualMachine {
     return promise;
   }
 
-  #hear(report: LoopReport): void {
+  #hear(report: VmReport): void {
     switch (report.kind) {
       case "started":
         this.#started.resolve(report);
@@ -153,11 +163,12 @@ export class VirtualMachine {
       case "at-limit":
         this.#events.onLimit?.();
         break;
-      case "console":
-        void this.#deliver(report.port, report.bytes);
-        break;
-      case "frame":
-        this.#events.onFrame?.(report.bytes);
+      case "outputs":
+        this.#events.onOutputs?.(report);
+        for (const output of report.outputs) {
+          if (output.kind === "frame") this.#events.onFrame?.(output.bytes);
+          else void this.#deliver(output.port, output.bytes);
+        }
         break;
       case "console-taken":
         this.#events.onConsoleTaken?.(report.port, report.bytes);
@@ -178,7 +189,7 @@ export class VirtualMachine {
         this.#fail(fromReport(report.error));
         break;
       default:
-        unreachable(report);
+        this.#events.onReport?.(report);
     }
   }
 

@@ -1,25 +1,26 @@
 /**
- * The thread that owns a machine. It runs the execution loop, one slice per turn of the event loop,
- * and talks with the rest of the process by messages only.
+ * The thread that owns a machine. It runs the machine's loop, one slice per turn of the event loop,
+ * and talks with the rest of the process by messages only. A machine that replays gets the live
+ * loop when it goes live.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { assert } from "@dejavm/base";
-import { position } from "@dejavm/machine";
+import { type InputEvent, position } from "@dejavm/machine";
+import type { TracePoint } from "@dejavm/trace";
 import { toReport } from "../host-errors.ts";
-import { ExecutionLoop } from "../loop.ts";
-import type { LoopReport, LoopRequest } from "../messages.ts";
+import { ExecutionLoop, type MachineLoop } from "../loop.ts";
 import { FreePacer, LivePacer, type Pacer } from "../pacer.ts";
+import { ReplayLoop } from "../replay-loop.ts";
+import type { VmReport } from "../reports.ts";
+import type { LiveRequest, VmRequest } from "../requests.ts";
+import type { CheckpointBase } from "../runnable-machine.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
 import { enableBranchHints } from "./engine-flags.ts";
-import {
-  engineOptions,
-  type MadeMachine,
-  makeMachine,
-  remakeMachine,
-  type StartSpec,
-} from "./machine-maker.ts";
+import { hostCodecs } from "./host-codecs.ts";
+import { machineOptions, makeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
+import { reportTransfers } from "./transfer.ts";
 
 const TICKS_PER_MS = 10_000;
 /** Node's timers take no more. */
@@ -31,28 +32,38 @@ const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;
 
-function post(report: LoopReport): void {
-  port.postMessage(report);
+function post(report: VmReport): void {
+  port.postMessage(report, reportTransfers(report));
 }
 
 function now(): number {
   return performance.now() * TICKS_PER_MS;
 }
 
+function cpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+}
+
 /** Keeps the loop turning: at once, at a time, or when a message comes. */
 class Turner {
-  readonly #loop: ExecutionLoop;
+  #loop: MachineLoop | undefined;
   readonly #onEnd: () => void;
   #timer: NodeJS.Timeout | undefined;
   #soon = false;
 
-  constructor(loop: ExecutionLoop, onEnd: () => void) {
-    this.#loop = loop;
+  constructor(onEnd: () => void) {
     this.#onEnd = onEnd;
   }
 
-  handle(request: LoopRequest): void {
-    guarded(this.#onEnd, () => this.#loop.handle(request));
+  /** From now on it is this one. */
+  turn(loop: MachineLoop): void {
+    this.#loop = loop;
+    this.wake();
+  }
+
+  handle(request: VmRequest): void {
+    guarded(this.#onEnd, () => this.#loop?.handle(request));
     this.wake();
   }
 
@@ -66,7 +77,7 @@ class Turner {
   #turn(): void {
     this.#soon = false;
     guarded(this.#onEnd, () => {
-      const wait = this.#loop.advance(now());
+      const wait = this.#loop?.advance(now()) ?? { kind: "ended" };
       if (wait.kind === "ended") return this.#onEnd();
       if (wait.kind === "now") return this.wake();
       if (wait.at === undefined) return;
@@ -85,68 +96,87 @@ function guarded(onFailure: () => void, action: () => void): void {
   }
 }
 
-/** Virtual time goes on from where it was, as if the machine had run while it was a file. */
-function pacerFor({ machine, restored }: MadeMachine): Pacer {
-  if (spec.pace === "none") return new FreePacer();
-  const absentMs =
-    restored === undefined ? 0 : Date.now() - Number(restored.savedAtNs / 1_000_000n);
-  return new LivePacer({ now: now() - absentMs * TICKS_PER_MS, ticks: machine.ticks });
+/** How a machine begins to be live. */
+interface LiveStart {
+  /** How far its virtual time is behind the wall. */
+  readonly behindTicks: number;
+  readonly record: TracePoint | undefined;
+  readonly base: CheckpointBase | undefined;
+  readonly inputs: readonly InputEvent[];
 }
 
 function start(): void {
   const store = new FileBlockStore(spec.disks);
-  // A restored machine does not know what it was booted from.
-  const restarts = spec.restartOnReset === true && spec.source.kind === "create";
-  const boot = restarts ? spec.source.config.boot : undefined;
-  let made = makeMachine(spec.source, store, engineOptions(spec.engine));
-  const startDigest = made.restored?.digest;
-  const whereabouts = () => ({ position: made.machine.position, ticks: made.machine.ticks });
-  const loop = new ExecutionLoop({
-    machine: made.machine,
-    store,
-    pacer: pacerFor(made),
-    restart:
-      boot &&
-      (() => {
-        made = remakeMachine(made, boot, engineOptions(spec.engine));
-        return { machine: made.machine, pacer: pacerFor(made) };
-      }),
-    limit: spec.limit === undefined ? undefined : position(spec.limit),
-    digestAtEnd: spec.digestAtEnd,
-    report: post,
-    answer: (request) => {
-      try {
-        const { id } = request;
-        const { machine, config } = made;
-        const digest = machine.digest();
-        if (request.kind === "digest") {
-          post({ kind: "digest", id, digest, ...whereabouts() });
-          return true;
-        }
-        const parts = describeMachine({
-          machine,
-          config,
-          store,
-          disks: spec.disks,
-          digest,
-          request,
-        });
-        const fileBytes = saveSnapshot(request.target.path, parts);
-        post({ kind: "saved", id, digest, fileBytes, ...whereabouts() });
-        return true;
-      } catch (error) {
-        post({ kind: "refused", id: request.id, error: toReport(error) });
-        return false;
-      }
-    },
-  });
-  const turner = new Turner(loop, () => {
+  const { machine, config, restored } = makeMachine(spec.source, store, machineOptions(spec));
+  const turner = new Turner(() => {
     store.close();
     port.close();
   });
-  port.on("message", (request: LoopRequest) => turner.handle(request));
-  post({ kind: "started", digest: startDigest, ...whereabouts() });
-  turner.wake();
+  const whereabouts = () => ({ position: machine.position, ticks: machine.ticks });
+  const pacer = (behindTicks: number): Pacer =>
+    spec.pace === "none"
+      ? new FreePacer()
+      : new LivePacer({ now: now() - behindTicks, ticks: machine.ticks });
+
+  const save = (request: Extract<LiveRequest, { kind: "save" }>): boolean => {
+    const { id, target } = request;
+    try {
+      const digest = machine.digest();
+      const disks = spec.disks;
+      const parts = describeMachine({ machine, config, store, disks, digest, target });
+      const fileBytes = saveSnapshot(target.path, parts);
+      post({ kind: "saved", id, digest, fileBytes, ...whereabouts() });
+      return true;
+    } catch (error) {
+      post({ kind: "refused", id, error: toReport(error) });
+      return false;
+    }
+  };
+  const live = ({ behindTicks, ...rest }: LiveStart): ExecutionLoop =>
+    new ExecutionLoop({
+      ...rest,
+      machine,
+      store,
+      pacer: pacer(behindTicks),
+      limit: spec.limit === undefined ? undefined : position(spec.limit),
+      digestAtEnd: spec.digestAtEnd,
+      hasher: hostCodecs,
+      clock: now,
+      cpuMs,
+      report: post,
+      save,
+    });
+
+  port.on("message", (request: VmRequest) => turner.handle(request));
+  const mode = spec.source.kind === "checkpoint" ? "replaying" : "live";
+  post({ kind: "started", mode, digest: restored?.digest, ...whereabouts() });
+  if (spec.source.kind !== "checkpoint") {
+    // Virtual time goes on from where it was, as if it had run while it was a file.
+    const absentMs =
+      restored === undefined ? 0 : Date.now() - Number(restored.savedAtNs / 1_000_000n);
+    const behindTicks = absentMs * TICKS_PER_MS;
+    turner.turn(live({ behindTicks, record: spec.record, base: undefined, inputs: [] }));
+    return;
+  }
+  const replay = new ReplayLoop({
+    machine,
+    store,
+    checkpoint: spec.source.id,
+    from: spec.source.trace,
+    codecs: hostCodecs,
+    showOutputs: spec.showReplay === true,
+    cpuMs,
+    report: post,
+    goLive: ({ id, behindTicks, entropySeed, record, frozen }, base) => {
+      const inputs: InputEvent[] =
+        entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];
+      const loop = live({ behindTicks, record, base, inputs });
+      post({ kind: "live", id, ...whereabouts() });
+      if (frozen) loop.handle({ kind: "freeze", id });
+      turner.turn(loop);
+    },
+  });
+  turner.turn(replay);
 }
 
 guarded(() => port.close(), start);

@@ -1,12 +1,20 @@
-/** A machine of a few lines for tests of what runs machines: a counter with a console. */
+/**
+ * A machine of a few lines for tests of what runs machines. It counts, keeps inputs, and writes a
+ * byte for each of them to a page, so that executions can be compared. Set `script` to what the
+ * next calls of `run` answer; then it answers `budget`.
+ */
+import { assert } from "@dejavm/base";
 import {
+  CHUNK_BYTES,
   type ConsolePort,
   type DirtyBlock,
   type InputEvent,
   type InputResult,
   type MissingBlock,
   type Output,
+  type OverlayChunkName,
   PAGE_BYTES,
+  type Place,
   type Position,
   position,
   type State,
@@ -14,25 +22,48 @@ import {
   type Ticks,
   ticks,
 } from "@dejavm/machine";
-import type { BlockStore, RunnableMachine } from "../runnable-machine.ts";
+import { ChunkOverlay } from "../chunk-overlay.ts";
+import type {
+  BlockStore,
+  HeldChunks,
+  OpenCheckpoint,
+  RestorableMachine,
+} from "../runnable-machine.ts";
 
-/** Set `script` to what the next calls of `run` answer; then it answers `budget`. */
-export class FakeMachine implements RunnableMachine {
+/** See the head of this file. */
+export class FakeMachine implements RestorableMachine {
   position: Position = position(0n);
   ticks: Ticks = ticks(10n);
   readonly instructions = 0n;
+  readonly restarts = 0;
   readonly script: StopReason[] = [];
   readonly inputs: { event: InputEvent; at: Ticks | undefined }[] = [];
   readonly inputAnswers: InputResult[] = [];
   readonly supplied: MissingBlock[] = [];
   readonly runs: { until: bigint; skipIdleUntil: bigint }[] = [];
+  readonly prepared: number[] = [];
   outputs: Output[] = [];
   dirty: DirtyBlock[] = [];
+  overlay: OverlayChunkName[] = [];
   room = 1000;
-  readonly ram: Uint8Array;
+  readonly pages: Uint8Array;
+  readonly absent = new Set<number>();
+  readonly #epochs: number[];
+  readonly #hooks = new Set<(page: number) => void>();
+  #epoch = 1;
+  #touched: number[] | undefined;
 
   constructor(pageCount = 4) {
-    this.ram = new Uint8Array(pageCount * PAGE_BYTES);
+    this.pages = new Uint8Array(pageCount * PAGE_BYTES);
+    this.#epochs = Array.from({ length: pageCount }, () => 0);
+  }
+
+  get place(): Place {
+    return { position: this.position, idleTicks: undefined };
+  }
+
+  get wallTimeNs(): bigint {
+    return this.ticks * 100n;
   }
 
   run(until: Position, skipIdleUntil: Ticks): StopReason {
@@ -42,9 +73,15 @@ export class FakeMachine implements RunnableMachine {
     return answer;
   }
 
+  passIdle(until: Ticks): void {
+    this.ticks = until;
+  }
+
   input(event: InputEvent, at?: Ticks): InputResult {
     const answer = this.inputAnswers.shift() ?? { kind: "accepted" };
-    if (answer.kind === "accepted") this.inputs.push({ event, at });
+    if (answer.kind !== "accepted") return answer;
+    this.inputs.push({ event, at });
+    if (event.kind === "console") this.poke(event.bytes[0] ?? 0, 1 + this.inputs.length);
     return answer;
   }
 
@@ -59,15 +96,67 @@ export class FakeMachine implements RunnableMachine {
   }
 
   get pageCount(): number {
-    return this.ram.length / PAGE_BYTES;
+    return this.#epochs.length;
   }
 
+  /** Writes a byte to a page, as a guest would. */
+  poke(page: number, value: number): void {
+    const index = page % this.pageCount;
+    if (this.#epochs[index] !== this.#epoch) for (const hook of this.#hooks) hook(index);
+    this.#epochs[index] = this.#epoch;
+    this.#touched?.push(index);
+    this.pages[index * PAGE_BYTES] = value;
+  }
+
+  readonly ram = {
+    beginEpoch: () => ++this.#epoch,
+    dirtySince: (epoch: number) =>
+      Uint32Array.from(this.#epochs.flatMap((at, page) => (at >= epoch ? [page] : []))),
+    recordTouches: () => {
+      this.#touched = [];
+    },
+    takeTouched: () => this.#touched?.splice(0) ?? [],
+    stopRecordingTouches: () => {
+      this.#touched = undefined;
+    },
+  };
+
   readPage(page: number): Uint8Array {
-    return this.ram.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+    return this.pages.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
   }
 
   isZeroPage(page: number): boolean {
     return this.readPage(page).every((byte) => byte === 0);
+  }
+
+  get absentPages(): number {
+    return this.absent.size;
+  }
+
+  isAbsentPage(page: number): boolean {
+    return this.absent.has(page);
+  }
+
+  supplyPage(page: number, bytes: Uint8Array | undefined): void {
+    assert(this.absent.delete(page), "it was absent");
+    if (bytes !== undefined) this.readPage(page).set(bytes);
+  }
+
+  zeroAbsentPages(): void {
+    this.absent.clear();
+  }
+
+  leap(state: State, pages: Iterable<readonly [number, Uint8Array | undefined]>): void {
+    for (const [page, bytes] of pages) {
+      this.absent.delete(page);
+      this.readPage(page).fill(0);
+      if (bytes !== undefined) this.readPage(page).set(bytes);
+    }
+    this.position = position(typeof state["position"] === "bigint" ? state["position"] : 0n);
+  }
+
+  overlayChunks(): readonly OverlayChunkName[] {
+    return this.overlay;
   }
 
   supplyBlock(block: MissingBlock, _bytes: Uint8Array): void {
@@ -80,28 +169,105 @@ export class FakeMachine implements RunnableMachine {
     return taken;
   }
 
+  checkpoint({ maxSavedPages }: { readonly maxSavedPages: number }): OpenCheckpoint {
+    const saved = new Map<number, Uint8Array>();
+    const taken = new Set<number>();
+    const state = { abandoned: false };
+    const hook = (page: number): void => {
+      if (taken.has(page) || saved.has(page)) return;
+      if (saved.size >= maxSavedPages) state.abandoned = true;
+      else saved.set(page, this.readPage(page).slice());
+    };
+    this.#hooks.add(hook);
+    const epoch = this.ram.beginEpoch();
+    const savedPages = (): number => saved.size;
+    return {
+      state: this.save(),
+      epoch,
+      get isAbandoned() {
+        return state.abandoned;
+      },
+      get savedPages() {
+        return savedPages();
+      },
+      takePage: (page) => {
+        const old = saved.get(page) ?? this.readPage(page);
+        saved.delete(page);
+        taken.add(page);
+        return old;
+      },
+      close: () => void this.#hooks.delete(hook),
+    };
+  }
+
   save(): State {
     return { position: this.position };
   }
 
+  /** Tells machines apart by position and RAM. */
   digest(): string {
-    return "d".repeat(32);
+    let sum: bigint = this.position;
+    for (const byte of this.pages) sum = BigInt.asUintN(128, sum * 31n + BigInt(byte));
+    return sum.toString(16).padStart(32, "0");
+  }
+
+  prepareDigest(maxPages: number): boolean {
+    this.prepared.push(maxPages);
+    return this.prepared.length % 2 === 0;
   }
 }
 
-/** Remembers what was asked and written; every chunk is zero. */
+/** Remembers what was asked and written; chunks never written are zero. */
 export class FakeStore implements BlockStore {
   readonly written: DirtyBlock[] = [];
+  readonly slots: Uint8Array[] = [];
+  readonly overlayOf = new ChunkOverlay({
+    read: (slot, into) => into.set(this.slots[slot] ?? []),
+    write: (slot, bytes) => {
+      this.slots[slot] = bytes.slice();
+    },
+  });
 
-  read(_block: MissingBlock): Uint8Array {
-    return new Uint8Array(65_536);
+  read(block: MissingBlock): Uint8Array | undefined {
+    const found = this.overlayOf.read(block);
+    if (found === "expected") return undefined;
+    return found === "base" ? new Uint8Array(CHUNK_BYTES) : found;
   }
 
   write(block: DirtyBlock): void {
     this.written.push(block);
+    this.overlayOf.write(block);
   }
 
-  overlay(): never[] {
-    return [];
+  supply(block: DirtyBlock): void {
+    this.overlayOf.supply(block);
+  }
+
+  holds(): boolean {
+    return true;
+  }
+
+  expect(blocks: readonly MissingBlock[]): void {
+    this.overlayOf.expect(blocks);
+  }
+
+  get expectedCount(): number {
+    return this.overlayOf.expectedCount;
+  }
+
+  overlay() {
+    return this.overlayOf.entries();
+  }
+
+  nextGeneration(): number {
+    return this.overlayOf.nextGeneration();
+  }
+
+  writtenSince(generation: number): readonly MissingBlock[] {
+    return this.overlayOf.writtenSince(generation);
+  }
+
+  hold(): HeldChunks {
+    return this.overlayOf.hold();
   }
 }

@@ -43,6 +43,11 @@ export class Rtc implements Device {
     this.#offsetNs = BigInt.asUintN(64, options.wallTimeNs);
   }
 
+  /** Wall time at virtual time 0 as the guest has set it, nanoseconds since 1970. */
+  get wallTimeNs(): bigint {
+    return this.#offsetNs;
+  }
+
   /** When `tick` wants to be called, in ticks since power-on; undefined: no alarm is armed. */
   get deadlineTicks(): bigint | undefined {
     if (!this.#armed) return undefined;

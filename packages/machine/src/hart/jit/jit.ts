@@ -97,6 +97,8 @@ export interface JitHost {
   unfuse(op: number): number;
   /** Forgets cached translations and the jump caches. */
   flush(): void;
+  /** Whether the interpreter must see the instruction at this offset of a page. */
+  hasBreakpoint(offset: number): boolean;
   /** Asks `run` to return soon. */
   requestPause(): void;
 }
@@ -235,7 +237,10 @@ export class Jit {
       const { slot, index } = candidate;
       const wasRun = (offset: number): boolean =>
         u16[(slot + offset * (RECORD.bytes / 2) + RECORD.op) >>> 1] !== OP.undecoded;
-      const blocks = findRegion(this.#codeOf(host, slot), index * 2, wasRun);
+      const blocks = findRegion(this.#codeOf(host, slot), index * 2, {
+        wasRun,
+        isExcluded: (offset) => host.hasBreakpoint(offset),
+      });
       if (blocks !== undefined) found.push({ candidate, blocks });
     }
     return found

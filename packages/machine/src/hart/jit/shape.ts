@@ -51,8 +51,21 @@ const MAX_REGION_INSTRUCTIONS = 600;
 /** Registers that hold return addresses by convention (unprivileged manual, JALR hints). */
 const isLink = (register: number): boolean => register === 1 || register === 5;
 
+/** What is known of a page besides its code, by byte offset. */
+export interface RegionLimits {
+  /** Whether the interpreter has decoded the instruction there. */
+  readonly wasRun: (offset: number) => boolean;
+  /** Whether the instruction there must stay the interpreter's. */
+  readonly isExcluded: (offset: number) => boolean;
+}
+
 /** Reads the instruction at a byte offset; undefined: not one that regions can have. */
-function decodeAt(code: Uint16Array, offset: number): RegionInstruction | undefined {
+function decodeAt(
+  code: Uint16Array,
+  offset: number,
+  { isExcluded }: RegionLimits,
+): RegionInstruction | undefined {
+  if (!isInPage(offset) || isExcluded(offset)) return undefined;
   const half = code[offset / 2];
   const length = instructionLength(half);
   if (offset + length > PAGE_BYTES) return undefined;
@@ -111,34 +124,31 @@ export function isInPage(offset: number): boolean {
 export function findRegion(
   code: Uint16Array,
   entry: number,
-  wasRun: (offset: number) => boolean,
+  limits: RegionLimits,
 ): Map<number, Block> | undefined {
-  const leaders = findLeaders(code, entry, wasRun);
+  const leaders = findLeaders(code, entry, limits);
   const blocks = new Map<number, Block>();
-  for (const offset of leaders) blocks.set(offset, readBlock(code, offset, leaders));
+  for (const offset of leaders) blocks.set(offset, readBlock(code, offset, leaders, limits));
   const first = blocks.get(entry);
   return first === undefined || first.instructions.length === 0 ? undefined : blocks;
 }
 
 /** Every offset at which a block begins, in order of discovery. */
-function findLeaders(
-  code: Uint16Array,
-  entry: number,
-  wasRun: (offset: number) => boolean,
-): Set<number> {
+function findLeaders(code: Uint16Array, entry: number, limits: RegionLimits): Set<number> {
   const leaders = new Set<number>([entry]);
   let instructions = 0;
   for (const leader of leaders) {
     let offset = leader;
     for (;;) {
-      const decoded = isInPage(offset) ? decodeAt(code, offset) : undefined;
+      const decoded = decodeAt(code, offset, limits);
       if (decoded === undefined) break;
       instructions++;
       const end = endOf(decoded);
       offset += decoded.length;
       if (end !== undefined) {
         if (instructions > MAX_REGION_INSTRUCTIONS) break;
-        for (const next of successors(end)) if (isInPage(next) && wasRun(next)) leaders.add(next);
+        for (const next of successors(end))
+          if (isInPage(next) && limits.wasRun(next)) leaders.add(next);
         break;
       }
       if (leaders.has(offset)) break;
@@ -148,14 +158,19 @@ function findLeaders(
   return leaders;
 }
 
-function readBlock(code: Uint16Array, start: number, leaders: ReadonlySet<number>): Block {
+function readBlock(
+  code: Uint16Array,
+  start: number,
+  leaders: ReadonlySet<number>,
+  limits: RegionLimits,
+): Block {
   const instructions: RegionInstruction[] = [];
   let offset = start;
   for (;;) {
     if (offset !== start && leaders.has(offset)) {
       return { offset: start, instructions, end: { kind: "fall", next: offset } };
     }
-    const decoded = isInPage(offset) ? decodeAt(code, offset) : undefined;
+    const decoded = decodeAt(code, offset, limits);
     if (decoded === undefined || instructions.length >= MAX_REGION_INSTRUCTIONS) {
       return { offset: start, instructions, end: { kind: "leave", at: offset } };
     }

@@ -22,7 +22,7 @@ import { call, type Fn, type Local, not } from "../../wasm/module.ts";
 import { get32, get64, type HartBuilder, set32 } from "../builder.ts";
 import { flagsOf, hasFlag, isRam, linearOf, pageOf, sizeOf } from "../guest-access.ts";
 import { EXIT, PAGE_FLAG } from "../layout.ts";
-import { missing } from "./fault.ts";
+import { stopIfAbsent } from "./fault.ts";
 import { ACCESS, type MmuInternals, PAGE_MASK } from "./functions.ts";
 
 /**
@@ -33,10 +33,7 @@ export function defineCheckPage(b: HartBuilder, own: MmuInternals): void {
   b.m.define(own.checkPage, (f, page, access, changesTable) => {
     const flags = f.let(flagsOf(b, page));
     f.if(eqz(flags), () => f.return(i32(1)));
-    f.if(hasFlag(flags, PAGE_FLAG.absent), () => {
-      missing(f, page);
-      f.return(i32(0));
-    });
+    stopIfAbsent(f, b, page);
     const alone = ifElse(
       eq(access, i32(ACCESS.write)),
       either(hasFlag(flags, PAGE_FLAG.watched | PAGE_FLAG.code | PAGE_FLAG.htif), changesTable),

@@ -6,7 +6,8 @@ import { CAUSE } from "../../isa/instruction.ts";
 import { eq, eqz, type I32, i32, i64, ifElse } from "../../wasm/expr.ts";
 import type { Fn } from "../../wasm/module.ts";
 import { type HartBuilder, set32, set64 } from "../builder.ts";
-import { EXIT } from "../layout.ts";
+import { flagsOf, hasFlag } from "../guest-access.ts";
+import { EXIT, PAGE_FLAG } from "../layout.ts";
 import { ACCESS, type MmuInternals } from "./functions.ts";
 
 /** Page faults and access faults, by kind of access. */
@@ -34,9 +35,24 @@ export function defineFaults(b: HartBuilder, own: MmuInternals): void {
   fault(own.accessFault, CAUSE.loadAccess, CAUSE.storeAccess, CAUSE.fetchAccess);
 }
 
-/** Stops the machine for want of a RAM page. */
-export function missing(f: Fn, page: I32): void {
-  set32(f, "missing0", page);
-  set32(f, "missingCount", i32(1));
-  set32(f, "exit", i32(EXIT.missingPage));
+/**
+ * A page is about to be used: where it is absent the machine stops, and `f` returns 0; its first
+ * use is told to who wants to know.
+ */
+export function stopIfAbsent(f: Fn, b: HartBuilder, page: I32): void {
+  const flags = flagsOf(b, page);
+  f.if(
+    hasFlag(flags, PAGE_FLAG.absent | PAGE_FLAG.untouched),
+    () => {
+      f.if(hasFlag(flags, PAGE_FLAG.absent), () => {
+        set32(f, "missing0", page);
+        set32(f, "missingCount", i32(1));
+        set32(f, "exit", i32(EXIT.missingPage));
+        f.return(i32(0));
+      });
+      f.call(b.host.firstTouch, page);
+    },
+    undefined,
+    "unlikely",
+  );
 }

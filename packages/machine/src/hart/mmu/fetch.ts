@@ -5,9 +5,9 @@
 import { add, and, eq, eqz, i32, i64, load32, load64, shl, wrap } from "../../wasm/expr.ts";
 import { call, type FuncRef, not } from "../../wasm/module.ts";
 import { count, get32, get64, type HartBuilder, tlbOffset } from "../builder.ts";
-import { flagsOf, hasFlag, isRam, pageOf } from "../guest-access.ts";
-import { ITLB_ENTRIES, ITLB_ENTRY, PAGE_FLAG } from "../layout.ts";
-import { missing } from "./fault.ts";
+import { isRam, pageOf } from "../guest-access.ts";
+import { ITLB_ENTRIES, ITLB_ENTRY } from "../layout.ts";
+import { stopIfAbsent } from "./fault.ts";
 import { ACCESS, type MmuFunctions, type MmuInternals, PAGE_MASK } from "./functions.ts";
 import { protectTables } from "./page-table.ts";
 import { EMPTY_TAG } from "./tlb.ts";
@@ -27,6 +27,8 @@ export function defineFetch(b: HartBuilder, mmu: MmuFunctions, own: MmuInternals
     f.if(eq(load64(entry, ITLB_ENTRY.tag), tag), () =>
       f.return(add(load32(entry, ITLB_ENTRY.slot), recordOffset)),
     );
+    // Stopping in front of the instruction must not have set its page's A bit.
+    f.if(get32("deferFetch"), () => f.return(i32(0)), undefined, "unlikely");
     f.if(eqz(call(own.walk, pc, i32(ACCESS.fetch))), () => f.return(i32(0)));
     const physical = f.let(get64("walkAddress"));
     f.if(not(isRam(b, physical)), () => {
@@ -34,10 +36,7 @@ export function defineFetch(b: HartBuilder, mmu: MmuFunctions, own: MmuInternals
       f.return(i32(0));
     });
     const page = f.let(pageOf(physical));
-    f.if(hasFlag(flagsOf(b, page), PAGE_FLAG.absent), () => {
-      missing(f, page);
-      f.return(i32(0));
-    });
+    stopIfAbsent(f, b, page);
     f.call(own.commitWalk);
     const slot = f.let(load32(shl(page, i32(2)), map.pageSlots));
     f.if(eqz(slot), () => {

@@ -30,7 +30,7 @@ import { get32, get64, type HartBuilder, set32, set64 } from "../builder.ts";
 import { ENVCFG, MSTATUS, SATP_SV48 } from "../csr.ts";
 import { dataPrivilege, flagsOf, hasFlag, isRam, linearOf, pageOf } from "../guest-access.ts";
 import { EXIT, PAGE_FLAG } from "../layout.ts";
-import { missing } from "./fault.ts";
+import { stopIfAbsent } from "./fault.ts";
 import { ACCESS, type MmuInternals, PAGE_MASK, PPN_MASK, PTE } from "./functions.ts";
 
 /** The walk, and writing back the A and D bits that it asked for. */
@@ -69,15 +69,7 @@ export function defineWalk(b: HartBuilder, own: MmuInternals): void {
           f.return(i32(0));
         });
         f.set(page, pageOf(physical));
-        f.if(
-          hasFlag(flagsOf(b, page), PAGE_FLAG.absent),
-          () => {
-            missing(f, page);
-            f.return(i32(0));
-          },
-          undefined,
-          "unlikely",
-        );
+        stopIfAbsent(f, b, page);
         f.if(eq(level, i32(3)), () => set32(f, "walkTable3", page));
         f.if(eq(level, i32(2)), () => set32(f, "walkTable2", page));
         f.if(eq(level, i32(1)), () => set32(f, "walkTable1", page));

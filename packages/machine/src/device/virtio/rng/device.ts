@@ -28,6 +28,11 @@ export class VirtioRng extends VirtioMmio {
     this.#generator = new ChaChaGenerator(options.seed);
   }
 
+  /** 32 bytes for the generator of the machine that is switched on again after this one. */
+  nextSeed(): Uint8Array {
+    return this.#generator.generate(SEED_BYTES);
+  }
+
   /** Mixes fresh entropy in (input event `entropy`); `seed` is 32 bytes. */
   reseed(seed: Uint8Array): void {
     this.#generator.reseed(seed);

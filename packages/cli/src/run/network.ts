@@ -1,0 +1,50 @@
+/** The guest's network cable: to the gateway in this process, or to a helper on a socket. */
+import { Gateway, NetStream } from "@dejavm/gateway";
+import type { VirtualMachine } from "@dejavm/vm";
+import type { NetworkPlan } from "./plan.ts";
+
+/** Where the guest's frames go. */
+export interface NetworkCable {
+  /** From now on frames reach `vm`. */
+  connect(vm: VirtualMachine): void;
+  send(frame: Uint8Array): void;
+  close(): void;
+}
+
+/**
+ * Prepares the network before the machine starts, so that a port that is taken shows at once.
+ * Throws E_NET_POLICY, E_NET_PORT_IN_USE, E_NET_FORWARD.
+ */
+export async function connectNetwork(
+  plan: NetworkPlan | undefined,
+  onNotice: (line: string) => void,
+): Promise<NetworkCable | undefined> {
+  switch (plan?.kind) {
+    case undefined:
+      return undefined;
+    case "stream": {
+      let stream: NetStream | undefined;
+      return {
+        connect: (vm) => {
+          stream = new NetStream(plan.address, {
+            // A copy: what crosses to the machine's thread takes its whole buffer along.
+            onFrame: (frame) => vm.sendFrame(new Uint8Array(frame)),
+            onLink: (up) => vm.setLink(up),
+            onNotice,
+          });
+        },
+        send: (frame) => stream?.send(frame),
+        close: () => stream?.close(),
+      };
+    }
+    case "gateway": {
+      const { policy, capturePath } = plan;
+      const gateway = await Gateway.start({ policy, capturePath, onNotice });
+      return {
+        connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
+        send: (frame) => gateway.sendFrame(frame),
+        close: () => void gateway.close(),
+      };
+    }
+  }
+}

@@ -1,0 +1,132 @@
+/** The TCP sockets of the host for one gateway: carries out the core's commands, tells events. */
+import { createConnection, type Socket } from "node:net";
+import type { ConnectFailure, GatewayOutput, SocketEvent } from "../socket-events.ts";
+
+/** Commands of `GatewayOutput` that are about TCP. */
+export type TcpCommand = Extract<GatewayOutput, { kind: `tcp-${string}` }>;
+
+interface Entry {
+  readonly socket: Socket;
+  connected: boolean;
+  /** The peer has sent its last byte. */
+  ended: boolean;
+  /** The guest has. */
+  finished: boolean;
+}
+
+const REFUSALS = ["ECONNREFUSED", "ECONNRESET"];
+
+/** See the head of this file. */
+export class TcpSockets {
+  readonly #onEvent: (event: SocketEvent) => void;
+  readonly #entries = new Map<number, Entry>();
+  #corked: Socket[] = [];
+  #lastAccepted = -1;
+
+  constructor(onEvent: (event: SocketEvent) => void) {
+    this.#onEvent = onEvent;
+  }
+
+  /** Takes over a peer of a forward. */
+  accept(socket: Socket, forward: number): void {
+    this.#lastAccepted += 2;
+    const id = this.#lastAccepted;
+    const peer = { host: socket.remoteAddress ?? "", port: socket.remotePort ?? 0 };
+    this.#watch(id, socket, true);
+    this.#onEvent({ kind: "tcp-accepted", socket: id, forward, peer });
+    socket.resume();
+  }
+
+  run(command: TcpCommand): void {
+    if (command.kind === "tcp-connect") {
+      const { socket: id, host, port } = command;
+      this.#watch(id, createConnection({ host, port, allowHalfOpen: true, noDelay: true }), false);
+      return;
+    }
+    const entry = this.#entries.get(command.socket);
+    if (entry === undefined) return;
+    const { socket } = entry;
+    switch (command.kind) {
+      case "tcp-send":
+        this.#send(command.socket, socket, command.bytes);
+        break;
+      case "tcp-end":
+        entry.finished = true;
+        socket.end();
+        this.#forgetIfOver(command.socket, entry);
+        break;
+      case "tcp-reset":
+        this.#entries.delete(command.socket);
+        // A socket that is not connected yet has nobody to reset.
+        if (entry.connected) socket.resetAndDestroy();
+        else socket.destroy();
+        break;
+      case "tcp-read":
+        if (command.on) socket.resume();
+        else socket.pause();
+        break;
+    }
+  }
+
+  /** All commands of one turn have been run. */
+  flush(): void {
+    for (const socket of this.#corked) socket.uncork();
+    this.#corked = [];
+  }
+
+  close(): void {
+    for (const { socket } of this.#entries.values()) socket.destroy();
+    this.#entries.clear();
+  }
+
+  /** Several segments of one turn become one call to the system. */
+  #send(id: number, socket: Socket, bytes: Uint8Array): void {
+    if (socket.writableCorked === 0) {
+      socket.cork();
+      this.#corked.push(socket);
+    }
+    socket.write(bytes, (error) => {
+      if (!error) this.#tell(id, { kind: "tcp-sent", socket: id, bytes: bytes.length });
+    });
+  }
+
+  #watch(id: number, socket: Socket, connected: boolean): void {
+    const entry: Entry = { socket, connected, ended: false, finished: false };
+    this.#entries.set(id, entry);
+    socket.on("connect", () => {
+      entry.connected = true;
+      this.#tell(id, { kind: "tcp-connected", socket: id });
+    });
+    socket.on("data", (bytes: Uint8Array) => {
+      this.#tell(id, { kind: "tcp-data", socket: id, bytes });
+    });
+    socket.on("end", () => {
+      entry.ended = true;
+      this.#tell(id, { kind: "tcp-ended", socket: id });
+      this.#forgetIfOver(id, entry);
+    });
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      if (!this.#entries.has(id)) return;
+      const why: ConnectFailure = REFUSALS.includes(error.code ?? "") ? "refused" : "unreachable";
+      this.#lost(id, entry, why);
+    });
+    socket.on("close", () => {
+      if (this.#entries.has(id)) this.#lost(id, entry, "unreachable");
+    });
+  }
+
+  #lost(id: number, entry: Entry, why: ConnectFailure): void {
+    this.#entries.delete(id);
+    if (entry.connected) this.#onEvent({ kind: "tcp-lost", socket: id });
+    else this.#onEvent({ kind: "tcp-failed", socket: id, why });
+  }
+
+  /** Both directions are over: what is still to be written goes out by itself. */
+  #forgetIfOver(id: number, entry: Entry): void {
+    if (entry.ended && entry.finished) this.#entries.delete(id);
+  }
+
+  #tell(id: number, event: SocketEvent): void {
+    if (this.#entries.has(id)) this.#onEvent(event);
+  }
+}

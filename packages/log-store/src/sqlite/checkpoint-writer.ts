@@ -1,0 +1,293 @@
+/** Writes one checkpoint into the database; each put is a commit of its own. */
+import { assert } from "@dejavm/base";
+import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
+import {
+  type ContentPack,
+  compressPack,
+  HASH_BYTES,
+  MAX_PACK_BYTES,
+  MAX_PACK_ITEMS,
+  sha256,
+} from "../content-pack.ts";
+import type {
+  CheckpointId,
+  CheckpointInfo,
+  CheckpointWriter,
+  ChunkChange,
+  LineageId,
+} from "../log-store.ts";
+import { chunkPlace, pagePlace } from "../places.ts";
+import { checkChunk, checkPages } from "../rules.ts";
+import { storeError, unknownCheckpointError } from "../store-errors.ts";
+import {
+  checkpointInfo,
+  checkpointRow,
+  insertManifest,
+  removeCheckpoint,
+} from "./checkpoint-table.ts";
+import type { ContentTable } from "./content-table.ts";
+import type { StoreDatabase } from "./database.ts";
+import { failPoint } from "./fail-point.ts";
+import { type ManifestEntry, ZERO_CONTENT } from "./manifest-codec.ts";
+
+/** Items of one commit: 4 MiB of pages. Bounds how long others wait for the database. */
+const PUT_BYTES = 4 << 20;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
+
+/** What a checkpoint's writer works on. */
+export interface CheckpointWriterParts {
+  readonly database: StoreDatabase;
+  readonly contents: ContentTable;
+  readonly lineage: LineageId;
+  readonly id: CheckpointId;
+  readonly memoryPages: number;
+  /** Throws unless the lineage's writer may still write. */
+  readonly checkHeld: () => void;
+  /** It is committed or abandoned. */
+  readonly done: () => void;
+}
+
+/** Items of equal size that are about to be put. */
+interface Items {
+  readonly itemBytes: number;
+  readonly places: readonly number[];
+  readonly item: (index: number) => Uint8Array;
+}
+
+/** A `CheckpointWriter` on SQLite. */
+export class SqliteCheckpointWriter implements CheckpointWriter {
+  readonly #parts: CheckpointWriterParts;
+  #state: "open" | "committed" | "abandoned" = "open";
+
+  constructor(parts: CheckpointWriterParts) {
+    this.#parts = parts;
+  }
+
+  get id(): CheckpointId {
+    return this.#parts.id;
+  }
+
+  putPages(pages: Uint32Array, bytes: Uint8Array): void {
+    this.#check();
+    checkPages(pages, this.#parts.memoryPages, bytes);
+    this.#putItems({
+      itemBytes: PAGE_BYTES,
+      places: Array.from(pages, pagePlace),
+      item: (i) => bytes.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES),
+    });
+  }
+
+  putZeroPages(pages: Uint32Array): void {
+    this.#check();
+    checkPages(pages, this.#parts.memoryPages);
+    this.#put(() => Array.from(pages, (page) => [pagePlace(page), ZERO_CONTENT]));
+  }
+
+  putChunks(chunks: readonly ChunkChange[]): void {
+    this.#check();
+    for (const change of chunks) checkChunk(change);
+    this.#putItems({
+      itemBytes: CHUNK_BYTES,
+      places: chunks.map(({ disk, chunk }) => chunkPlace(disk, chunk)),
+      item: (i) => chunks[i]?.bytes ?? ZEROS,
+    });
+  }
+
+  putPackedPages(pages: Uint32Array, pack: ContentPack): void {
+    this.#check();
+    checkPages(pages, this.#parts.memoryPages);
+    assert(pack.itemBytes === PAGE_BYTES, "the pack has pages");
+    assert(pack.hashes.length === pages.length * HASH_BYTES, "a page for each item of the pack");
+    assert(pages.length <= MAX_PACK_ITEMS, "a pack within its limits");
+    const { contents } = this.#parts;
+    this.#put(() => {
+      const known = Array.from(pages, (_, i) => contents.find(hashAt(pack.hashes, i), PAGE_BYTES));
+      const isNew = known.includes(undefined);
+      const added = isNew ? contents.add(pack) : { content: 0, storedBytes: 0 };
+      this.#addStored(added.storedBytes);
+      return Array.from(pages, (page, i) => [pagePlace(page), known[i] ?? added.content + i]);
+    });
+  }
+
+  referPages(pages: Uint32Array, hashes: Uint8Array): Uint32Array {
+    this.#check();
+    checkPages(pages, this.#parts.memoryPages);
+    assert(hashes.length === pages.length * HASH_BYTES, "a hash for each page");
+    const missing: number[] = [];
+    this.#put(() => {
+      const entries: ManifestEntry[] = [];
+      for (const [i, page] of pages.entries()) {
+        const content = this.#parts.contents.find(hashAt(hashes, i), PAGE_BYTES);
+        if (content === undefined) missing.push(page);
+        else entries.push([pagePlace(page), content]);
+      }
+      return entries;
+    });
+    return Uint32Array.from(missing);
+  }
+
+  commit(): CheckpointInfo {
+    this.#check();
+    const { database, id, done } = this.#parts;
+    const info = database.writing("cannot commit a checkpoint", (sqlite) => {
+      const row = checkpointRow(database, id);
+      if (row === undefined) throw unknownCheckpointError(id);
+      const parent = row.parent === null ? undefined : checkpointRow(database, Number(row.parent));
+      if (parent !== undefined && parent.committed === 0n) foldOpen(database, Number(parent.id));
+      sqlite
+        .prepare(
+          `UPDATE checkpoints SET committed = 1, changes =
+           (SELECT coalesce(sum(entry_count), 0) FROM manifests WHERE checkpoint = @id)
+           WHERE id = @id`,
+        )
+        .run({ id });
+      failPoint("checkpoint.before-commit");
+      return checkpointRow(database, id);
+    });
+    failPoint("checkpoint.committed");
+    if (info === undefined) throw unknownCheckpointError(id);
+    this.#state = "committed";
+    done();
+    return checkpointInfo(info);
+  }
+
+  abandon(): void {
+    if (this.#state !== "open") return;
+    this.#state = "abandoned";
+    const { database, id, done } = this.#parts;
+    done();
+    database.writing("cannot abandon a checkpoint", () => removeCheckpoint(database, id));
+  }
+
+  /** An increment that was based on this one has taken it over. */
+  takenOver(): void {
+    this.#state = "abandoned";
+    this.#parts.done();
+  }
+
+  #putItems(items: Items): void {
+    const perCommit = Math.floor(PUT_BYTES / items.itemBytes);
+    for (let from = 0; from < items.places.length; from += perCommit) {
+      this.#putSome(items, from, Math.min(from + perCommit, items.places.length));
+    }
+  }
+
+  #putSome({ itemBytes, places, item }: Items, from: number, to: number): void {
+    const zeros = ZEROS.subarray(0, itemBytes);
+    const hashes = new Map<number, Uint8Array>();
+    for (let i = from; i < to; i++) {
+      if (!zeros.equals(item(i))) hashes.set(i, sha256(item(i)));
+    }
+    const { contents } = this.#parts;
+    this.#put(() => {
+      const entries: ManifestEntry[] = [];
+      const fresh = new Fresh(itemBytes);
+      for (let i = from; i < to; i++) {
+        const place = places[i] ?? 0;
+        const hash = hashes.get(i);
+        const content = hash && (fresh.isNew(hash) ? contents.find(hash, itemBytes) : undefined);
+        if (hash === undefined) entries.push([place, ZERO_CONTENT]);
+        else if (content !== undefined) entries.push([place, content]);
+        else fresh.add(place, hash, item(i));
+      }
+      for (const { pack, users } of fresh.packs()) {
+        const { content, storedBytes } = contents.add(pack);
+        this.#addStored(storedBytes);
+        for (const [place, slot] of users) entries.push([place, content + slot]);
+      }
+      return entries;
+    });
+  }
+
+  /** One commit: `prepare` says which contents lie where. */
+  #put(prepare: () => ManifestEntry[]): void {
+    const { database, contents, id } = this.#parts;
+    try {
+      database.writing("cannot write a checkpoint", () => {
+        contents.refresh();
+        insertManifest(database, id, prepare());
+        contents.flushIndex();
+      });
+    } catch (error) {
+      contents.forget();
+      throw error;
+    }
+    contents.indexFlushed();
+    failPoint("checkpoint.pages-put");
+  }
+
+  #addStored(bytes: number): void {
+    if (bytes === 0) return;
+    this.#parts.database.sqlite
+      .prepare("UPDATE checkpoints SET stored_bytes = stored_bytes + ? WHERE id = ?")
+      .run(bytes, this.id);
+  }
+
+  #check(): void {
+    this.#parts.checkHeld();
+    if (this.#state === "open") return;
+    const message = `cannot write to checkpoint ${this.id}: it is ${this.#state}`;
+    throw storeError("E_STORE_CHECKPOINT", message);
+  }
+}
+
+/** Contents that the store has not, each once, in packs. */
+class Fresh {
+  readonly #itemBytes: number;
+  readonly #items: { readonly hash: Uint8Array; readonly bytes: Uint8Array }[] = [];
+  readonly #numbers = new Map<string, number>();
+  readonly #users: [place: number, item: number][] = [];
+
+  constructor(itemBytes: number) {
+    this.#itemBytes = itemBytes;
+  }
+
+  isNew(hash: Uint8Array): boolean {
+    return !this.#numbers.has(keyOf(hash));
+  }
+
+  add(place: number, hash: Uint8Array, bytes: Uint8Array): void {
+    const key = keyOf(hash);
+    let number = this.#numbers.get(key);
+    if (number === undefined) {
+      number = this.#items.push({ hash, bytes }) - 1;
+      this.#numbers.set(key, number);
+    }
+    this.#users.push([place, number]);
+  }
+
+  /** Packs, and who uses which of their items. */
+  packs(): { readonly pack: ContentPack; readonly users: [place: number, slot: number][] }[] {
+    const perPack = Math.min(MAX_PACK_ITEMS, Math.floor(MAX_PACK_BYTES / this.#itemBytes));
+    const packs = [];
+    for (let from = 0; from < this.#items.length; from += perPack) {
+      const items = this.#items.slice(from, from + perPack);
+      const pack = compressPack({
+        itemBytes: this.#itemBytes,
+        hashes: Buffer.concat(items.map(({ hash }) => hash)),
+        bytes: Buffer.concat(items.map(({ bytes }) => bytes)),
+      });
+      packs.push({ pack, users: new Array<[place: number, slot: number]>() });
+    }
+    for (const [place, item] of this.#users) {
+      packs[Math.floor(item / perPack)]?.users.push([place, item % perPack]);
+    }
+    return packs;
+  }
+}
+
+function keyOf(hash: Uint8Array): string {
+  return Buffer.from(hash.buffer, hash.byteOffset, HASH_BYTES).toString("latin1");
+}
+
+function hashAt(hashes: Uint8Array, index: number): Uint8Array {
+  return hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
+}
+
+/** What an open parent and its open ancestors have put becomes part of its children. */
+function foldOpen(database: StoreDatabase, parent: number): void {
+  const above = checkpointRow(database, parent)?.parent ?? null;
+  const grandparent = above === null ? undefined : checkpointRow(database, Number(above));
+  if (grandparent?.committed === 0n) foldOpen(database, Number(above));
+  removeCheckpoint(database, parent);
+}

@@ -1,0 +1,271 @@
+/**
+ * The database file: opening it in its right form, transactions, durability. In WAL mode with
+ * synchronous=NORMAL a commit is a write to the `-wal` file without fsync; SQLite syncs only
+ * around checkpoints of the WAL, in the order that keeps the database whole. `sync` adds what
+ * durability needs: an fsync of the `-wal` file covers every commit before it, because a commit is
+ * either there or has been moved into the database by a checkpoint that synced both files.
+ */
+import {
+  chmodSync,
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import Database from "better-sqlite3";
+import { storeError } from "../store-errors.ts";
+import { failPoint } from "./fail-point.ts";
+import { type FileLock, lockHolder, tryFileLock } from "./file-lock.ts";
+import { createPrivateFile, translateError, translating } from "./host-errors.ts";
+import { APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
+import { findTornTail, type TornTail } from "./wal-tail.ts";
+
+/** Name of the database within the store's directory. */
+const DATABASE_NAME = "store.db";
+/** Bytes of a database page: fewer, larger ones suit packs; smaller ones suit small commits. */
+const PAGE_SIZE = 8192;
+/** WAL pages after which a commit moves them into the database: 16 MiB. */
+const WAL_PAGES = 2048;
+/** How long a commit waits for another process's: those last for milliseconds. */
+const BUSY_TIMEOUT_MS = 10_000;
+/** Memory for database pages, in KiB; the index of contents wants to stay in it. */
+const CACHE_KIB = 32 * 1024;
+
+/** What is done with the store: `read` changes nothing and needs no lease. */
+export type OpenMode = "write" | "read";
+
+/** An open database. */
+export class StoreDatabase {
+  readonly directory: string;
+  readonly mode: OpenMode;
+  /** What an interrupted write left at the end of the WAL, and was cut off. */
+  readonly tornTail: TornTail | undefined;
+  readonly #sqlite: Database.Database;
+  readonly #presence: FileLock | undefined;
+  readonly #walFd: number | undefined;
+  #syncing: Promise<void> | undefined;
+  #nextSync: Promise<void> | undefined;
+  /** Once a sync has failed, nobody knows what is durable. */
+  #syncFailure: Error | undefined;
+
+  /** Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE, E_STORE_BUSY, E_STORE_UNKNOWN. */
+  constructor(directory: string, mode: OpenMode) {
+    this.directory = directory;
+    this.mode = mode;
+    const path = join(directory, DATABASE_NAME);
+    if (mode === "write") prepareDirectory(directory);
+    else checkExists(path);
+    const presence = mode === "write" ? takePresence(directory, "shared") : undefined;
+    let sqlite: Database.Database | undefined;
+    try {
+      if (mode === "write") createPrivateFile(path);
+      sqlite = translating(`cannot open ${path}`, () => openDatabase(path, mode));
+      const version = checkForm(sqlite, path);
+      if (mode === "write") {
+        if (version < SCHEMA_VERSION) migrateAlone(sqlite, directory, presence);
+        this.tornTail = findTornTail(sqlite, `${path}-wal`);
+        this.#walFd = openWal(sqlite, path);
+      } else if (version < SCHEMA_VERSION) {
+        throw oldFormError(path, version);
+      }
+    } catch (error) {
+      sqlite?.close();
+      presence?.release();
+      throw translateError(error, `cannot open ${path}`);
+    }
+    this.#sqlite = sqlite;
+    this.#presence = presence;
+  }
+
+  /** The connection. Throws E_STORE_CLOSED. */
+  get sqlite(): Database.Database {
+    if (this.#sqlite.open) return this.#sqlite;
+    throw storeError("E_STORE_CLOSED", "cannot use the store: it is closed");
+  }
+
+  get isOpen(): boolean {
+    return this.#sqlite.open;
+  }
+
+  get path(): string {
+    return join(this.directory, DATABASE_NAME);
+  }
+
+  /** Runs `body` with errors in the store's codes. */
+  reading<Result>(what: string, body: (sqlite: Database.Database) => Result): Result {
+    return translating(what, () => body(this.sqlite));
+  }
+
+  /** Runs `body` as one commit; when it throws nothing has happened. */
+  writing<Result>(what: string, body: (sqlite: Database.Database) => Result): Result {
+    const { sqlite } = this;
+    if (this.mode === "read") {
+      throw storeError("E_STORE_UNWRITABLE", `${what}: the store was opened for reading`);
+    }
+    return translating(what, () => sqlite.transaction(() => body(sqlite)).immediate());
+  }
+
+  /** Everything committed before the call is durable when it resolves. Calls share an fsync. */
+  async sync(): Promise<void> {
+    // One that runs may have begun before our commit; the next one covers it.
+    this.#checkSync();
+    this.#nextSync ??= this.#syncAfter(this.#syncing);
+    await this.#nextSync;
+  }
+
+  /** The same, blocking. */
+  syncNow(): void {
+    const fd = this.#checkSync();
+    try {
+      fdatasyncSync(fd);
+    } catch (error) {
+      throw this.#failSync(error);
+    }
+  }
+
+  close(): void {
+    if (!this.#sqlite.open) return;
+    this.#sqlite.close();
+    if (this.#walFd !== undefined) closeSync(this.#walFd);
+    this.#presence?.release();
+  }
+
+  async #syncAfter(running: Promise<void> | undefined): Promise<void> {
+    await running?.catch(() => undefined);
+    const now = (async () => {
+      const fd = this.#checkSync();
+      await new Promise<void>((resolve, reject) => {
+        fdatasync(fd, (error) => (error === null ? resolve() : reject(this.#failSync(error))));
+      });
+    })();
+    this.#syncing = now;
+    this.#nextSync = undefined;
+    await now;
+  }
+
+  #checkSync(): number {
+    void this.sqlite;
+    if (this.#syncFailure !== undefined) throw this.#syncFailure;
+    if (this.#walFd !== undefined) return this.#walFd;
+    throw storeError("E_STORE_UNWRITABLE", "cannot sync: the store was opened for reading");
+  }
+
+  #failSync(error: unknown): Error {
+    this.#syncFailure = translateError(error, `cannot sync ${this.path}`);
+    return this.#syncFailure;
+  }
+}
+
+function prepareDirectory(directory: string): void {
+  translating(`cannot create ${directory}`, () => {
+    mkdirSync(join(directory, "leases"), { recursive: true, mode: 0o700 });
+    // It may have been made with a wider mode; it holds secrets.
+    if ((statSync(directory).mode & 0o077) !== 0) chmodSync(directory, 0o700);
+  });
+}
+
+function checkExists(path: string): void {
+  if (translating(`cannot read ${path}`, () => statSync(path, { throwIfNoEntry: false }))) return;
+  throw storeError("E_STORE_UNKNOWN", `there is no store at ${dirname(path)}`, {
+    hint: "it is made by the first machine that is run with a name",
+  });
+}
+
+/** Everybody who writes is present; a change of the form needs to be alone. */
+function takePresence(directory: string, kind: "shared" | "exclusive"): FileLock {
+  const path = join(directory, "store.lock");
+  const lock = tryFileLock(path, kind);
+  if (lock !== undefined) return lock;
+  const what = kind === "shared" ? "is brought to a newer form" : "is in use in its older form";
+  throw storeError("E_STORE_BUSY", `the store at ${directory} ${what}${lockHolder(path)}`, {
+    hint: kind === "shared" ? "try again" : "stop what uses it and try again",
+  });
+}
+
+function openDatabase(path: string, mode: OpenMode): Database.Database {
+  const readonly = mode === "read";
+  const sqlite = new Database(path, { readonly, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  sqlite.pragma("trusted_schema = OFF");
+  sqlite.pragma("cell_size_check = ON");
+  sqlite.pragma(`cache_size = -${CACHE_KIB}`);
+  return sqlite;
+}
+
+/** The version of its form; 0: it is new. */
+function checkForm(sqlite: Database.Database, path: string): number {
+  const application = Number(sqlite.pragma("application_id", { simple: true }));
+  const version = Number(sqlite.pragma("user_version", { simple: true }));
+  const tables = sqlite.prepare<[], { n: number }>("SELECT count(*) AS n FROM sqlite_schema").get();
+  if (application === 0 && version === 0 && tables?.n === 0) return 0;
+  if (application !== APPLICATION_ID) {
+    throw storeError("E_STORE_FOREIGN", `${path} is not a store of Déjà VM`, {
+      hint: "move the file away, or set XDG_STATE_HOME to another directory",
+    });
+  }
+  if (version > SCHEMA_VERSION) {
+    const message = `${path} has form ${version}, this program knows ${SCHEMA_VERSION}`;
+    throw storeError("E_STORE_NEWER", message, { hint: "use the newer Déjà VM that wrote it" });
+  }
+  return version;
+}
+
+function oldFormError(path: string, version: number): Error {
+  return storeError("E_STORE_BUSY", `${path} has the older form ${version}`, {
+    hint: "run any command that writes to the store, such as 'dejavm log gc', to renew it",
+  });
+}
+
+function migrateAlone(
+  sqlite: Database.Database,
+  directory: string,
+  presence: FileLock | undefined,
+): void {
+  presence?.release();
+  const alone = takePresence(directory, "exclusive");
+  try {
+    migrate(sqlite, SCHEMA_VERSION);
+  } finally {
+    alone.release();
+  }
+}
+
+/** Brings the tables to a form, all or nothing. */
+export function migrate(sqlite: Database.Database, version: number): void {
+  // These count only in an empty database, and only outside a transaction.
+  sqlite.pragma(`page_size = ${PAGE_SIZE}`);
+  sqlite.pragma("auto_vacuum = INCREMENTAL");
+  sqlite.pragma("journal_mode = WAL");
+  sqlite
+    .transaction(() => {
+      const from = Number(sqlite.pragma("user_version", { simple: true }));
+      for (const step of MIGRATIONS.slice(from, version)) {
+        sqlite.exec(step);
+        failPoint("migration.step");
+      }
+      sqlite.pragma(`application_id = ${APPLICATION_ID}`);
+      sqlite.pragma(`user_version = ${Math.max(from, version)}`);
+      failPoint("migration.before-commit");
+    })
+    .immediate();
+  failPoint("migration.done");
+}
+
+/** Sets how commits are written, and opens the WAL by itself, to sync it. */
+function openWal(sqlite: Database.Database, path: string): number {
+  sqlite.pragma("journal_mode = WAL");
+  sqlite.pragma("synchronous = NORMAL");
+  sqlite.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
+  // Makes the file where there is none. Closing a handle of the database itself would drop
+  // SQLite's locks (POSIX has it so); on the WAL it has none.
+  sqlite.exec("BEGIN IMMEDIATE; COMMIT");
+  const fd = openSync(`${path}-wal`, "r+");
+  fsyncSync(fd);
+  const directory = openSync(dirname(path), "r");
+  fsyncSync(directory);
+  closeSync(directory);
+  return fd;
+}

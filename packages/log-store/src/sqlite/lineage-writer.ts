@@ -1,0 +1,175 @@
+/** The one who may write to a lineage of the database. */
+import type { Segment, TracePoint } from "@dejavm/trace";
+import { MAX_CONFIG_BYTES } from "../limits.ts";
+import type {
+  CheckpointId,
+  CheckpointWriter,
+  LineageId,
+  LineageWriter,
+  NewCheckpoint,
+  NewOwnershipRecord,
+  RetentionLimits,
+  RetentionReport,
+  StoredReport,
+} from "../log-store.ts";
+import {
+  checkAppend,
+  checkName,
+  checkNewCheckpoint,
+  checkOwnership,
+  checkReport,
+  checkSize,
+} from "../rules.ts";
+import { storeError, unknownCheckpointError } from "../store-errors.ts";
+import { checkpointRow, insertCheckpoint } from "./checkpoint-table.ts";
+import { SqliteCheckpointWriter } from "./checkpoint-writer.ts";
+import type { ContentTable } from "./content-table.ts";
+import type { StoreDatabase } from "./database.ts";
+import { failPoint } from "./fail-point.ts";
+import type { FileLock } from "./file-lock.ts";
+import { insertOwnership, insertReport, newestOwnership, updateLineage } from "./lineage-table.ts";
+import { retainLineage } from "./retain.ts";
+import { compactTrace, TraceAppender, traceEndOf } from "./trace-table.ts";
+
+/** What a writer works on. */
+export interface LineageWriterParts {
+  readonly database: StoreDatabase;
+  readonly contents: ContentTable;
+  readonly lineage: LineageId;
+  /** Its number in the other tables. */
+  readonly key: number;
+  readonly lease: FileLock;
+  readonly now: () => number;
+  readonly released: () => void;
+}
+
+/** A `LineageWriter` on SQLite. */
+export class SqliteLineageWriter implements LineageWriter {
+  readonly #parts: LineageWriterParts;
+  readonly #appender: TraceAppender;
+  readonly #open = new Map<CheckpointId, SqliteCheckpointWriter>();
+  #end: TracePoint | undefined;
+  /** Up to here the trace is merged as far as it can be. */
+  #compacted = 0;
+  #held = true;
+
+  constructor(parts: LineageWriterParts) {
+    this.#parts = parts;
+    this.#appender = new TraceAppender(parts.database);
+    this.#end = traceEndOf(parts.database, parts.key);
+  }
+
+  get lineage(): LineageId {
+    return this.#parts.lineage;
+  }
+
+  get traceEnd(): TracePoint | undefined {
+    return this.#end;
+  }
+
+  append(segments: readonly Segment[], options: { readonly afterGap?: boolean } = {}): void {
+    this.#checkHeld();
+    checkAppend(this.#end, segments, options.afterGap === true);
+    const last = segments.at(-1)?.header;
+    if (last === undefined) return;
+    this.#appender.append(this.#parts.key, segments);
+    const { sequence, unitCount, to, chain } = last;
+    this.#end = { sequence: sequence + unitCount, ...to, chain };
+  }
+
+  recordOwnership(record: NewOwnershipRecord): void {
+    this.#checkHeld();
+    const { database, key, now } = this.#parts;
+    checkOwnership(newestOwnership(database, key), record);
+    insertOwnership(database, key, { ...record, atMs: now() });
+    failPoint("ownership.committed");
+    database.syncNow();
+    failPoint("ownership.synced");
+  }
+
+  addReport(report: Omit<StoredReport, "atMs">): void {
+    this.#checkHeld();
+    checkReport(report);
+    const { database, key, now } = this.#parts;
+    insertReport(database, key, { ...report, atMs: now() });
+  }
+
+  setConfig(config: Uint8Array): void {
+    this.#checkHeld();
+    checkSize("configuration", config.length, MAX_CONFIG_BYTES);
+    updateLineage(this.#parts.database, this.lineage, { config });
+  }
+
+  setName(name: string): void {
+    this.#checkHeld();
+    checkName(name);
+    updateLineage(this.#parts.database, this.lineage, { name });
+  }
+
+  beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter {
+    this.#checkHeld();
+    checkNewCheckpoint(checkpoint);
+    const { database, contents, lineage, key, now } = this.#parts;
+    const { parent, memoryPages } = checkpoint;
+    const id = database.writing("cannot begin a checkpoint", () => {
+      if (parent !== undefined && !this.#open.has(parent)) {
+        const row = checkpointRow(database, parent);
+        if (row === undefined || row.committed === 0n) throw unknownCheckpointError(parent);
+      }
+      return insertCheckpoint(database, key, checkpoint, now());
+    });
+    failPoint("checkpoint.begun");
+    const writer = new SqliteCheckpointWriter({
+      database,
+      contents,
+      lineage,
+      id,
+      memoryPages,
+      checkHeld: () => this.#checkHeld(),
+      done: () => {
+        this.#open.delete(id);
+        this.#dropFolded();
+      },
+    });
+    this.#open.set(id, writer);
+    return writer;
+  }
+
+  compact(): void {
+    this.#checkHeld();
+    const { database, key } = this.#parts;
+    this.#compacted = compactTrace(database, this.#appender, key, this.#compacted).next;
+  }
+
+  retain(limits: RetentionLimits): RetentionReport {
+    this.#checkHeld();
+    return retainLineage(this.#parts.database, this.#parts.key, limits);
+  }
+
+  release(): void {
+    if (!this.#held) return;
+    const { database, lease, released } = this.#parts;
+    try {
+      if (database.isOpen) for (const writer of this.#open.values()) writer.abandon();
+    } finally {
+      this.#held = false;
+      lease.release();
+      released();
+    }
+  }
+
+  /** Open checkpoints whose rows are gone: an increment has taken them over. */
+  #dropFolded(): void {
+    for (const [id, writer] of this.#open) {
+      if (checkpointRow(this.#parts.database, id) !== undefined) continue;
+      this.#open.delete(id);
+      writer.takenOver();
+    }
+  }
+
+  #checkHeld(): void {
+    void this.#parts.database.sqlite;
+    if (this.#held) return;
+    throw storeError("E_STORE_CLOSED", `cannot write to ${this.lineage}: it was released`);
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The database's tables, as steps that only go forward; docs/LOG_STORE.md explains them. A step
+ * that was once released is never changed: databases of its form exist.
+ */
+
+/** "DJVM": how a store's database is known from others (PRAGMA application_id). */
+export const APPLICATION_ID = 0x444a564d;
+
+/** Units of a lineage's trace: `trace.id` is lineage * 2^40 + number of the first unit. */
+export const TRACE_KEY_BITS = 40;
+
+const TABLES = `
+CREATE TABLE lineages (
+  id INTEGER PRIMARY KEY,
+  uid TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL UNIQUE,
+  created_at_ms INTEGER NOT NULL,
+  forked_from TEXT,
+  forked_at INTEGER,
+  config BLOB NOT NULL,
+  fingerprint BLOB NOT NULL,
+  crc INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE ownership (
+  id INTEGER PRIMARY KEY,
+  lineage INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  peer TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX ownership_by_lineage ON ownership (lineage, id);
+
+CREATE TABLE reports (
+  id INTEGER PRIMARY KEY,
+  lineage INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  json TEXT NOT NULL,
+  crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX reports_by_lineage ON reports (lineage, id);
+
+CREATE TABLE trace (
+  id INTEGER PRIMARY KEY,
+  unit_count INTEGER NOT NULL,
+  from_position INTEGER NOT NULL,
+  from_ticks INTEGER NOT NULL,
+  to_position INTEGER NOT NULL,
+  to_ticks INTEGER NOT NULL,
+  plain_bytes INTEGER NOT NULL,
+  chain BLOB NOT NULL,
+  bytes BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE checkpoints (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  lineage INTEGER NOT NULL,
+  parent INTEGER,
+  committed INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  ticks INTEGER NOT NULL,
+  trace_sequence INTEGER NOT NULL,
+  trace_position INTEGER NOT NULL,
+  trace_ticks INTEGER NOT NULL,
+  trace_chain BLOB NOT NULL,
+  memory_pages INTEGER NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  changes INTEGER NOT NULL,
+  stored_bytes INTEGER NOT NULL,
+  state_bytes INTEGER NOT NULL,
+  state BLOB NOT NULL,
+  crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX checkpoints_by_lineage ON checkpoints (lineage, id);
+CREATE INDEX checkpoints_by_parent ON checkpoints (parent);
+
+CREATE TABLE manifests (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  checkpoint INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  entry_count INTEGER NOT NULL,
+  entries BLOB NOT NULL,
+  crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX manifests_by_checkpoint ON manifests (checkpoint, ordinal);
+
+CREATE TABLE packs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  item_bytes INTEGER NOT NULL,
+  codec INTEGER NOT NULL,
+  hashes BLOB NOT NULL,
+  data BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE content_index (
+  prefix INTEGER NOT NULL,
+  content INTEGER NOT NULL,
+  PRIMARY KEY (prefix, content)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE indexed (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  pack INTEGER NOT NULL
+) STRICT;
+INSERT INTO indexed VALUES (1, 0);
+`;
+
+/** Step i leads from version i to version i + 1 (PRAGMA user_version). */
+export const MIGRATIONS: readonly string[] = [TABLES];
+
+/** The version that this program writes. */
+export const SCHEMA_VERSION: number = MIGRATIONS.length;

@@ -1,0 +1,246 @@
+/** The store on SQLite, in a directory of its own; docs/LOG_STORE.md describes it. */
+import { join } from "node:path";
+import type { Segment, TracePoint } from "@dejavm/trace";
+import { HASH_BYTES } from "../content-pack.ts";
+import type {
+  CheckpointId,
+  CheckpointInfo,
+  CheckpointReader,
+  GcReport,
+  LineageId,
+  LineageInfo,
+  LineageWriter,
+  LogStore,
+  NewLineage,
+  OwnershipRecord,
+  StoredReport,
+  StoreProgress,
+  VerifyReport,
+} from "../log-store.ts";
+import { checkNewLineage } from "../rules.ts";
+import { storeError } from "../store-errors.ts";
+import { SqliteCheckpointReader } from "./checkpoint-reader.ts";
+import { checkpointInfo, checkpointRows, removeCheckpoint } from "./checkpoint-table.ts";
+import { ContentTable } from "./content-table.ts";
+import { type OpenMode, StoreDatabase } from "./database.ts";
+import { failPoint } from "./fail-point.ts";
+import { type FileLock, leaseHeldError, tryFileLock } from "./file-lock.ts";
+import { collectGarbage } from "./gc.ts";
+import {
+  findLineageRow,
+  insertLineage,
+  lineageInfo,
+  lineageKey,
+  lineageRows,
+  ownershipRecord,
+  ownershipRows,
+  reportCheck,
+  reportRows,
+} from "./lineage-table.ts";
+import { SqliteLineageWriter } from "./lineage-writer.ts";
+import { storedBytes } from "./retain.ts";
+import { readTraceRows, segmentOf, traceEndOf, traceKey } from "./trace-table.ts";
+import { verifyDatabase } from "./verify.ts";
+import type { TornTail } from "./wal-tail.ts";
+
+/** How a store is opened. */
+export interface LogStoreOptions {
+  /** `write` (the default) makes the store where there is none; `read` changes nothing. */
+  readonly mode?: OpenMode;
+  /** Wall time, milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/**
+ * Opens the store in a directory. Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE,
+ * E_STORE_CORRUPT, E_STORE_BUSY (another process uses it in an older form), E_DISK_FULL, and for
+ * reading E_STORE_UNKNOWN if there is none.
+ */
+export function openLogStore(directory: string, options: LogStoreOptions = {}): SqliteLogStore {
+  const { mode = "write", now = Date.now } = options;
+  return new SqliteLogStore(new StoreDatabase(directory, mode), now);
+}
+
+/** A `LogStore` on SQLite; `openLogStore` makes it. */
+export class SqliteLogStore implements LogStore {
+  readonly #database: StoreDatabase;
+  readonly #contents: ContentTable;
+  readonly #now: () => number;
+  readonly #writers = new Set<SqliteLineageWriter>();
+
+  constructor(database: StoreDatabase, now: () => number) {
+    this.#database = database;
+    this.#now = now;
+    this.#contents = new ContentTable(database.sqlite);
+  }
+
+  /** What an interrupted write had left behind when the store was opened. */
+  get tornTail(): TornTail | undefined {
+    return this.#database.tornTail;
+  }
+
+  lineages(): readonly LineageInfo[] {
+    return lineageRows(this.#database).map((row) => lineageInfo(this.#database, row));
+  }
+
+  findLineage(reference: string): LineageInfo | undefined {
+    const row = findLineageRow(this.#database, reference);
+    return row === undefined ? undefined : lineageInfo(this.#database, row);
+  }
+
+  createLineage(lineage: NewLineage): LineageInfo {
+    checkNewLineage(lineage);
+    return lineageInfo(this.#database, insertLineage(this.#database, lineage, this.#now()));
+  }
+
+  removeLineage(lineage: LineageId): void {
+    const key = lineageKey(this.#database, lineage);
+    const lease = this.#lease(lineage);
+    try {
+      this.#database.writing(`cannot remove ${lineage}`, (sqlite) => {
+        for (const row of checkpointRows(this.#database, key).toReversed()) {
+          removeCheckpoint(this.#database, Number(row.id));
+        }
+        sqlite
+          .prepare("DELETE FROM trace WHERE id >= ? AND id < ?")
+          .run(traceKey(key, 0), traceKey(key + 1, 0));
+        for (const table of ["ownership", "reports"]) {
+          sqlite.prepare(`DELETE FROM ${table} WHERE lineage = ?`).run(key);
+        }
+        sqlite.prepare("DELETE FROM lineages WHERE id = ?").run(key);
+        failPoint("remove.before-commit");
+      });
+    } finally {
+      lease.release();
+    }
+  }
+
+  openLineage(lineage: LineageId): LineageWriter {
+    const key = lineageKey(this.#database, lineage);
+    const lease = this.#lease(lineage);
+    try {
+      this.#dropLeftovers(key);
+      const writer: SqliteLineageWriter = new SqliteLineageWriter({
+        database: this.#database,
+        contents: this.#contents,
+        lineage,
+        key,
+        lease,
+        now: this.#now,
+        released: () => this.#writers.delete(writer),
+      });
+      this.#writers.add(writer);
+      return writer;
+    } catch (error) {
+      lease.release();
+      throw error;
+    }
+  }
+
+  ownershipHistory(lineage: LineageId): readonly OwnershipRecord[] {
+    const key = lineageKey(this.#database, lineage);
+    return ownershipRows(this.#database, key).map((row) => ownershipRecord(key, row));
+  }
+
+  reports(lineage: LineageId): readonly StoredReport[] {
+    const key = lineageKey(this.#database, lineage);
+    return reportRows(this.#database, key).map((row) => {
+      if (row.crc !== reportCheck(key, row)) {
+        throw storeError("E_STORE_CORRUPT", `report ${row.id} is damaged`);
+      }
+      return { kind: row.kind, json: row.json, atMs: row.at_ms };
+    });
+  }
+
+  traceEnd(lineage: LineageId): TracePoint | undefined {
+    return traceEndOf(this.#database, lineageKey(this.#database, lineage));
+  }
+
+  *readTrace(lineage: LineageId, fromSequence: number): Generator<Segment> {
+    const key = lineageKey(this.#database, lineage);
+    for (const row of readTraceRows(this.#database, key, fromSequence)) yield segmentOf(row);
+  }
+
+  checkpoints(lineage: LineageId): readonly CheckpointInfo[] {
+    const rows = checkpointRows(this.#database, lineageKey(this.#database, lineage));
+    return rows.filter(({ committed }) => committed !== 0n).map(checkpointInfo);
+  }
+
+  openCheckpoint(checkpoint: CheckpointId): CheckpointReader {
+    return new SqliteCheckpointReader(this.#database, this.#contents, checkpoint);
+  }
+
+  hasContents(hashes: Uint8Array): boolean[] {
+    return this.#database.reading("cannot look for contents", () => {
+      this.#contents.refresh();
+      return Array.from({ length: hashes.length / HASH_BYTES }, (_, i) => {
+        const hash = hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES);
+        return this.#contents.find(hash, undefined) !== undefined;
+      });
+    });
+  }
+
+  readContent(hash: Uint8Array): Uint8Array | undefined {
+    return this.#database.reading("cannot read a content", () => {
+      this.#contents.refresh();
+      const content = this.#contents.find(hash, undefined);
+      return content === undefined ? undefined : new Uint8Array(this.#contents.read(content));
+    });
+  }
+
+  lineageBytes(lineage: LineageId): number {
+    return storedBytes(this.#database, lineageKey(this.#database, lineage));
+  }
+
+  async sync(): Promise<void> {
+    await this.#database.sync();
+  }
+
+  syncNow(): void {
+    this.#database.syncNow();
+  }
+
+  verify(): Generator<StoreProgress, VerifyReport> {
+    return verifyDatabase(this.#database);
+  }
+
+  gc(): Generator<StoreProgress, GcReport> {
+    return collectGarbage(this.#database, (key) => this.#nobodyWrites(key));
+  }
+
+  close(): void {
+    try {
+      for (const writer of this.#writers) writer.release();
+    } finally {
+      this.#database.close();
+    }
+  }
+
+  #lease(lineage: LineageId): FileLock {
+    const path = this.#leasePath(lineage);
+    const lease = tryFileLock(path, "exclusive");
+    if (lease !== undefined) return lease;
+    throw leaseHeldError(findLineageRow(this.#database, lineage)?.name ?? lineage, path);
+  }
+
+  #leasePath(lineage: LineageId): string {
+    return join(this.#database.directory, "leases", `${lineage}.lock`);
+  }
+
+  /** Open checkpoints of a writer that has died. */
+  #dropLeftovers(key: number): void {
+    const left = checkpointRows(this.#database, key).filter(({ committed }) => committed === 0n);
+    if (left.length === 0) return;
+    this.#database.writing("cannot drop open checkpoints", () => {
+      for (const { id } of left.toReversed()) removeCheckpoint(this.#database, Number(id));
+    });
+  }
+
+  #nobodyWrites(key: number): boolean {
+    const row = lineageRows(this.#database).find(({ id }) => Number(id) === key);
+    if (row === undefined) return true;
+    const lease = tryFileLock(this.#leasePath(row.uid), "exclusive");
+    lease?.release();
+    return lease !== undefined;
+  }
+}

@@ -1,0 +1,7 @@
+/** What the host's libraries do for a trace; it has none of its own. */
+import type { SnapshotCodecs } from "@dejavm/machine";
+
+/** sha256, and a compressor for blocks that are kept. The same that snapshots use. */
+export type TraceCodecs = SnapshotCodecs;
+/** Segments that are written, or read uncompressed, need no more. */
+export type TraceHasher = Pick<TraceCodecs, "sha256">;
