@@ -211,8 +211,6 @@ export class HartCore {
   }
 
   #reset(heatUnit: number): void {
-    const { dtlb, fillList } = this.map;
-    this.u8.fill(0xff, dtlb, fillList);
     for (const [index, pair] of FUSED_PAIRS.entries()) {
       const at = PAIR_TABLE + (SINGLE_OPS + index) * 2;
       new DataView(this.memory.buffer).setUint16(at, opOf(pair.first), true);

@@ -149,6 +149,8 @@ const SPECS = {
   /** The context in use, and how many have an address space. */
   context: t32,
   contextCount: t32,
+  /** How many have been used before: the tables of the others are not yet empty. */
+  contextsReady: t32,
   ...contextFields(),
   /** TLB base addresses for data accesses and fetches in the present mode. */
   dataTlb: t32,

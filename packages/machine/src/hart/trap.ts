@@ -306,10 +306,16 @@ function defineRefresh(b: HartBuilder, trap: TrapFunctions, fp: FloatOps): void 
  * each of the last few has TLBs of its own. When there is room for no more, all are emptied.
  */
 function defineContexts(
-  { m }: HartBuilder,
+  { m, map }: HartBuilder,
   trap: TrapFunctions,
   flushTlb: FuncRef<readonly [], undefined>,
 ): void {
+  /** Tables of each context: where the first one's begins, and its size. */
+  const tables = [
+    [map.dtlb, TLB_SETS * DTLB_SET_BYTES],
+    [map.itlb, TLB_SETS * ITLB_SET_BYTES],
+    [map.jumpCache, TLB_SETS * JUMP_CACHE_BYTES],
+  ] as const;
   m.define(trap.selectContext, (f) => {
     const select = (index: I32): void => {
       set32(f, "context", index);
@@ -326,6 +332,12 @@ function defineContexts(
       set32(f, "contextCount", i32(0));
     });
     const index = f.let(get32("contextCount"));
+    f.if(eq(index, get32("contextsReady")), () => {
+      for (const [base, bytes] of tables) {
+        f.memoryFill(add(i32(base), mul(index, i32(bytes))), i32(0xff), i32(bytes));
+      }
+      set32(f, "contextsReady", add(index, i32(1)));
+    });
     f.store64(shl(index, i32(3)), get64("satp"), FIELD[CONTEXT_SATP[0]].offset);
     set32(f, "contextCount", add(index, i32(1)));
     select(index);
