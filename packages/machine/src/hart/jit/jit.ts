@@ -35,7 +35,7 @@ export interface JitPolicy {
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 8, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 16, batch: 16 };
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
   heatUnit: 65_535,
