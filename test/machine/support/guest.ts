@@ -9,6 +9,7 @@ import {
   EAGER_JIT,
   type InputEvent,
   type InputResult,
+  type JitPolicy,
   Machine,
   type MachineConfig,
   type MachineOptions,
@@ -93,6 +94,11 @@ export class Guest {
   constructor(program: Program, machine: Machine = Machine.create(configOf(program), ENGINE)) {
     this.program = program;
     this.machine = machine;
+  }
+
+  /** A machine whose code is translated as `jit` says, whatever tier the other tests run on. */
+  static on(program: Program, jit: JitPolicy): Guest {
+    return new Guest(program, Machine.create(configOf(program), { jit }));
   }
 
   /** A fresh machine in the state of a snapshot. */

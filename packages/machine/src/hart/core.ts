@@ -12,7 +12,8 @@ import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./cs
 import { defineDigest } from "./digest.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
-import { Jit, type JitPolicy, MAX_REGIONS } from "./jit/jit.ts";
+import { Jit, type JitPolicy } from "./jit/jit.ts";
+import { MAX_REGIONS } from "./jit/region-module.ts";
 import {
   EXIT,
   F_BASE,
