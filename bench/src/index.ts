@@ -6,4 +6,17 @@ export {
   type ProgramResult,
   runEngineBench,
 } from "./engine.ts";
+export {
+  type LogStoreBenchOptions,
+  type LogStoreBenchResult,
+  runLogStoreBench,
+} from "./log-store.ts";
+export {
+  type MigrateBenchOptions,
+  type MigrateBenchResult,
+  type MigrateRun,
+  runMigrateBench,
+} from "./migrate/migrate-bench.ts";
+export { migrateTable } from "./migrate/migrate-table.ts";
+export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

@@ -6,12 +6,16 @@
  *     machine-child guest KERNEL INITRD MEMORY_MIB COMMAND_LINE DISK...
  *                             the guest's serial console is standard input and output, and it
  *                             runs as `dejavm run` would run it
+ *
+ * The environment says which tiers execute: DEJAVM_BENCH_ENGINE is `interpreter` or `auto`.
  */
 import { readFileSync } from "node:fs";
 import {
   type BootConfig,
+  DEFAULT_POLICY,
   Machine,
   type MachineConfig,
+  NO_JIT,
   position,
   type StopReason,
   ticks,
@@ -22,6 +26,7 @@ import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 const SLICE = 1_000_000n;
 enableBranchHints();
 
+const engine = process.env["DEJAVM_BENCH_ENGINE"] === "interpreter" ? "interpreter" : "auto";
 const FOR_EVER = ticks((1n << 62n) - 1n);
 
 function configuration(boot: BootConfig, memoryMib: string): MachineConfig {
@@ -52,7 +57,9 @@ function consoleText(machine: Machine): string {
 
 function runProgram(elf: string, memoryMib: string): void {
   const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
-  const machine = Machine.create(configuration(boot, memoryMib));
+  const machine = Machine.create(configuration(boot, memoryMib), {
+    jit: engine === "interpreter" ? NO_JIT : DEFAULT_POLICY,
+  });
   const reason = runToEnd(machine);
   const output = consoleText(machine).trim();
   if (reason.kind !== "power-off" || reason.status !== 0) {
@@ -81,6 +88,7 @@ async function runGuest(args: readonly string[]): Promise<void> {
       source: { kind: "create", config },
       disks,
       pace: "live",
+      engine,
       limit: undefined,
       digestAtEnd: false,
     },

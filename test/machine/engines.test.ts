@@ -20,8 +20,8 @@ const { WebAssembly: wasm } = globalThis as unknown as {
 };
 
 test("[EN3] where the host cannot compile, the interpreter goes on, and statistics say so", () => {
-  const expected = Guest.on(program, NO_JIT);
-  const guest = Guest.on(program, EAGER_JIT);
+  const expected = Guest.on({ jit: NO_JIT }, program);
+  const guest = Guest.on({ jit: EAGER_JIT }, program);
   vi.spyOn(wasm, "Module").mockImplementation(function refuse() {
     throw new RangeError("out of memory");
   });
@@ -34,7 +34,7 @@ test("[EN3] where the host cannot compile, the interpreter goes on, and statisti
 
 test("[EN4] code stays within its bound: at the bound all of it goes", () => {
   const maxCodeBytes = 4000;
-  const guest = Guest.on(program, { ...EAGER_JIT, maxCodeBytes });
+  const guest = Guest.on({ jit: { ...EAGER_JIT, maxCodeBytes } }, program);
   let most = 0;
   for (let at = 20; at <= program.length; at += 20) {
     guest.runTo(at);

@@ -1,8 +1,12 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import type { BenchEngineOptions } from "./bench-command.ts";
+import { addAgentCommands } from "./agent/program.ts";
+import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
+import { configure, repeatable } from "./command-help.ts";
+import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
+import type { WanOptions } from "./wan-command.ts";
 
 const STATUSES = `
 Exit status:
@@ -32,6 +36,9 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
+  addAgentCommands(program, setStatus);
+  addWan(program);
+  addLogCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -42,6 +49,9 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .command("run")
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
+    .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
     .option("--kernel <file>", "boot this Linux kernel instead of an image")
@@ -92,6 +102,7 @@ Examples:
   dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
   dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with
   dejavm run --from debian.snapshot
+  dejavm run --name web -p 8080:80       the next time \`run --name web\` is enough
 ${STATUSES}`,
     );
   configure(command);
@@ -135,6 +146,35 @@ function addImage(program: Command): void {
   for (const command of [build, list, remove]) configure(command);
 }
 
+function addWan(program: Command): void {
+  const wan = program
+    .command("wan")
+    .description("A wide-area path on this host: delay, rate, queue, stalls and cuts for TCP")
+    .requiredOption("--listen <address>", "HOST:PORT (port 0: any), or unix:PATH")
+    .requiredOption("--to <address>", "where it leads: HOST:PORT or unix:PATH")
+    .option(
+      "--profile <name>",
+      "metro, continental, intercontinental or a JSON file",
+      "continental",
+    )
+    .option("--seed <number>", "decides jitter and which segments stall (default: random)")
+    .option("--json", "a line of JSON on stdout for each thing to tell")
+    .action(async (options: WanOptions) => {
+      const { wan: action } = await import("./wan-command.ts");
+      await action(options);
+    })
+    .addHelpText(
+      "after",
+      `
+Standard input takes lines: \`stats\`, or a step such as {"do":"cut","forMs":1000}.
+
+Examples:
+  dejavm wan --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --profile intercontinental
+  dejavm wan --listen unix:wan.sock --to unix:target.sock --profile lossy.json --json`,
+    );
+  configure(wan);
+}
+
 function addBench(program: Command, setStatus: (status: number) => void): void {
   const bench = program.command("bench").description("Measure the machine beside QEMU");
   configure(bench);
@@ -144,6 +184,11 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .option("--rounds <n>", "measure each program so many times; the median counts")
     .option("--programs <names>", "only these, separated by commas; boot, bare, debian go, too")
     .option("--no-icount", "leave out QEMU with exact counting")
+    .addOption(
+      new Option("--engine <how>", "what executes")
+        .choices(["auto", "interpreter"])
+        .default("auto"),
+    )
     .option("--json", "report on stdout")
     .action(async (options: BenchEngineOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
@@ -151,6 +196,23 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
   configure(engine);
+  const migrate = bench
+    .command("migrate")
+    .description("Move a guest under load through the WAN rig, and watch its clients")
+    .addOption(repeatable("--workload <name>", "only idle, cpu, redis or dirty, repeatable"))
+    .addOption(repeatable("--profile <name>", "only that WAN profile, repeatable"))
+    .addOption(repeatable("--mode <name>", "only that mode of QEMU, repeatable"))
+    .option("--vs <system>", "measure qemu, too")
+    .option("--json", "report on stdout")
+    .action(async (options: MigrateBenchCommand) => {
+      const { benchMigrate } = await import("./bench-command.ts");
+      setStatus(await benchMigrate(options));
+    })
+    .addHelpText(
+      "after",
+      "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
+    );
+  configure(migrate);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {
@@ -163,30 +225,6 @@ function addDemo(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm demo");
   configure(demo);
-}
-
-/** Errors of the command line look like all others. */
-function configure(command: Command): void {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) => {
-      const message =
-        text
-          .replace(/^error: /, "")
-          .trim()
-          .split("\n")[0] ?? "";
-      write(`dejavm: E_USAGE ${message}\n  hint: see '${pathOf(command)} --help'\n`);
-    },
-  });
-}
-
-function pathOf(command: Command): string {
-  const parent = command.parent;
-  return parent === null ? command.name() : `${pathOf(parent)} ${command.name()}`;
-}
-
-function repeatable(flags: string, description: string): Option {
-  const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
-  return new Option(flags, description).default([], "none").argParser(collect);
 }
 
 function version(): string {

@@ -13,7 +13,7 @@ export {
   VirtualMachine,
   type VirtualMachineEvents,
 } from "./driver/virtual-machine.ts";
-export { fileError } from "./host-errors.ts";
+export { fileError, fromReport } from "./host-errors.ts";
 export type {
   CheckpointReport,
   ControlReport,

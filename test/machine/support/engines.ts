@@ -30,7 +30,7 @@ export function compareEngines(
 ): Difference | undefined {
   let want: readonly string[] | undefined;
   for (const [engine, jit] of Object.entries(policies(seed))) {
-    const guest = Guest.on(program, jit);
+    const guest = Guest.on({ jit }, program);
     const digests: string[] = [];
     for (let at = stride; at <= length; at += stride) {
       guest.runTo(at);

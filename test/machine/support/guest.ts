@@ -9,7 +9,6 @@ import {
   EAGER_JIT,
   type InputEvent,
   type InputResult,
-  type JitPolicy,
   Machine,
   type MachineConfig,
   type MachineOptions,
@@ -72,6 +71,14 @@ export interface Snapshot {
 
 type Shortage = Extract<InputResult, { kind: "missing-page" | "missing-block" }>;
 
+/**
+ * `full`, but `some` in the gate, which has to be fast. vitest's projects `interpreter` and `jit`
+ * run these tests in full.
+ */
+export function inGate<T>(some: T, full: T): T {
+  return process.env.DEJAVM_TEST_ENGINE === undefined ? some : full;
+}
+
 /** The tier that these tests run on: vitest's project `jit` repeats them with translated code. */
 const ENGINE: MachineOptions = {
   jit: process.env.DEJAVM_TEST_ENGINE === "jit" ? EAGER_JIT : NO_JIT,
@@ -83,6 +90,8 @@ export class Guest {
   readonly machine: Machine;
   /** RAM pages that were taken away, with their content. */
   readonly removed = new Map<number, Uint8Array>();
+  /** What left the machine and was handed here instead of waiting in the machine. */
+  readonly outputs: PositionedOutput[] = [];
   /** Called at each stop for something missing, before it is supplied. */
   onMissing: (() => void) | undefined;
   /** Called after each input. */
@@ -96,9 +105,9 @@ export class Guest {
     this.machine = machine;
   }
 
-  /** A machine whose code is translated as `jit` says, whatever tier the other tests run on. */
-  static on(program: Program, jit: JitPolicy): Guest {
-    return new Guest(program, Machine.create(configOf(program), { jit }));
+  /** A machine as it is switched on, on an engine that the test chooses. */
+  static on(engine: MachineOptions, program: Program): Guest {
+    return new Guest(program, Machine.create(configOf(program), engine));
   }
 
   /** A fresh machine in the state of a snapshot. */
@@ -158,14 +167,14 @@ export class Guest {
 
   /** What left since the last call, as text. */
   takeOutputs(): string {
-    return outputText(this.machine.takeOutputs());
+    return outputText([...this.outputs.splice(0), ...this.machine.takeOutputs()]);
   }
 
   #run(until: number): StopReason {
     for (;;) {
       const stop = this.machine.run(position(BigInt(until)), FOREVER);
       if (stop.kind === "breakpoint") this.onBreakpoint?.(stop.pc);
-      else if (stop.kind === "missing-page" || stop.kind === "missing-block") this.#supply(stop);
+      else if (stop.kind === "missing-page" || stop.kind === "missing-block") this.supply(stop);
       else return stop;
     }
   }
@@ -174,11 +183,17 @@ export class Guest {
     for (;;) {
       const result = this.machine.input(event);
       if (result.kind === "accepted") return this.onInput?.();
-      this.#supply(result);
+      this.supply(result);
     }
   }
 
-  #supply(stop: Shortage): void {
+  /** Gives back every page that was taken away. */
+  putBack(): void {
+    this.supply({ kind: "missing-page", pages: [...this.removed.keys()] });
+  }
+
+  /** Gives the machine what it lacks. */
+  supply(stop: Shortage): void {
     this.onMissing?.();
     if (stop.kind === "missing-page") {
       for (const page of stop.pages) {
@@ -202,6 +217,13 @@ export class Guest {
       this.#chunks.set(`${disk}/${chunk}`, bytes ?? new Uint8Array(CHUNK_BYTES));
     }
   }
+}
+
+/** What an instruction changes besides memory; inputs and time may have come before it. */
+export function registers(machine: Machine): object {
+  const { timeTicks, timeFraction, timePosition, timeRate, waiting, mipLines, ...rest } =
+    machine.save().hart as State;
+  return rest;
 }
 
 /** sha256 over all of RAM. */
