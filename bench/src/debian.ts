@@ -49,7 +49,7 @@ const ICOUNT = ["-icount", "shift=0"];
 const FP_ROUNDS = 300;
 const run = promisify(execFile);
 
-/** The default image with the programs on a second disk. Throws E_IMAGE_UNKNOWN, E_IMAGE_CORRUPT. */
+/** The default image, the programs on a second disk. Throws E_IMAGE_UNKNOWN, E_IMAGE_CORRUPT. */
 export async function debianGuest(build: BuildOptions): Promise<GuestOptions> {
   const { kernel, initrd, disk, manifest } = await resolveImage();
   const programs = await writeProgramDisk(build);

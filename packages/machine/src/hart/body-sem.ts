@@ -156,7 +156,7 @@ export abstract class BodySem implements Sem {
     return this.f.let(add(this.#dataTlb, tlbOffset(wrap(address), DTLB_ENTRIES, DTLB_ENTRY.shift)));
   }
 
-  /** Hit where the last byte lies in the entry's page: misaligned accesses within a page do, too. */
+  /** Hit where the last byte lies in the page: misaligned accesses within it do, too. */
   #hits(address: I64, entry: I32, tag: number, log2: number): I32 {
     const last = log2 === 0 ? address : add(address, i64((1 << log2) - 1));
     return eq(load64(entry, tag), and(last, i64(-4096)));

@@ -73,7 +73,7 @@ export interface RegionFunctions {
   readonly leaveShort: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
 }
 
-/** LEAVE_AT: offset within the page, and instructions paid for that have not happened, from bit 16. */
+/** LEAVE_AT: offset within the page; from bit 16, instructions paid for but not executed. */
 export const LEAVE_AT = { unpaidShift: 16, offsetMask: 0xffff } as const;
 
 /** Declares the functions of this file, so that others can call them. */
