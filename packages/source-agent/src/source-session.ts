@@ -504,7 +504,7 @@ export class SourceSession {
   /** Before the commitment: the machine runs on here, the target forgets. */
   #giveUp(reason: Reason, now: number, how: { tell?: boolean; runs?: boolean } = {}): void {
     const state = this.#state;
-    if (state.kind === "retracting") return;
+    if (state.kind === "retracting" || this.isCommitted) return;
     const { phase } = this;
     if (how.tell !== false) this.#sayCancel(phase, reason);
     switch (state.kind) {
