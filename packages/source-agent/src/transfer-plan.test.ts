@@ -19,7 +19,7 @@ test("[TP1] wanted first, then as touched, then the rest; each once", () => {
   expect(plan.pending).toBe(0);
 });
 
-test("[TP2] what a later checkpoint has too is not sent for the earlier, unless it is wanted", () => {
+test("[TP2] what a later checkpoint replaces is not sent, unless it is wanted", () => {
   const plan = new TransferPlan();
   plan.begin(0, [1, 2, 3]);
   plan.begin(1, [2, 3]);
