@@ -15,6 +15,7 @@ export {
   type DoubtState,
   type FoundOffer,
 } from "./doubt-session.ts";
+export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
 export { forkVm } from "./driver/fork.ts";
 export {
@@ -24,7 +25,6 @@ export {
   type NamedVmOptions,
   resumeNamedVm,
 } from "./driver/named-vm.ts";
-export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
   type RecordedVm,
   type RecordedVmOptions,
