@@ -21,7 +21,9 @@ const config: KnipConfig = {
       entry: [
         "differential/main.ts",
         "machine/checkpoint-pause.ts",
-        "determinism/scenario-{process,worker}.ts",
+        "simulation/main.ts",
+        "simulation/soak.ts",
+        "determinism/{scenario,session}-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
       ignoreBinaries: ["mount", "umount"],
