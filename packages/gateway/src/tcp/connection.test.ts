@@ -3,7 +3,8 @@ import { address } from "../address.ts";
 import { NETWORK } from "../policy.ts";
 import { tcpFrame } from "../test-support/guest-frames.ts";
 import { Harness, segments } from "../test-support/harness.ts";
-import { RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES } from "./connection.ts";
+import { SEND_BUFFER_BYTES } from "./connection.ts";
+import { RECEIVE_BUFFER_BYTES } from "./receiver.ts";
 import { FLAG } from "./wire.ts";
 
 const REMOTE = { guestPort: 40_000, remotePort: 80, remoteAddress: address("198.51.100.7") };
