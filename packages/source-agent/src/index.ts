@@ -26,7 +26,7 @@ export {
   resumeNamedVm,
 } from "./driver/named-vm.ts";
 export {
-  type RecordedVm,
+  RecordedVm,
   type RecordedVmOptions,
   type RecordingState,
   type RecoveredFrom,
