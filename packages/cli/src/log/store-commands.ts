@@ -9,8 +9,6 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
 import { CodedError } from "@dejavm/base";
 import {
   exportLineage,
@@ -24,6 +22,8 @@ import { fileError } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
 import { BROKEN_OFF, longWork } from "../long-work.ts";
+import { openStore, storeDirectory } from "../store.ts";
+import { textTable } from "../text-table.ts";
 
 /** Options of every `log` command. */
 export interface LogOptions {
@@ -61,12 +61,12 @@ export function list(options: LogOptions): void {
     `to ${seconds(row.ticks)}`,
     mebibytes(row.bytes),
   ]);
-  process.stdout.write(columns(lines));
+  process.stdout.write(textTable(lines));
 }
 
 /** `log show`. */
 export function show(name: string, options: LogOptions): void {
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   try {
     const info = findIn(store, name);
     const checkpoints = store.checkpoints(info.id).map((checkpoint) => ({
@@ -91,7 +91,7 @@ export function show(name: string, options: LogOptions): void {
 
 /** `log rm`: stops at the first that cannot be removed. */
 export function remove(names: readonly string[], options: LogOptions): void {
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
     for (const name of names) {
       store.removeLineage(findIn(store, name).id);
@@ -134,12 +134,8 @@ export async function verify(options: LogOptions): Promise<number> {
 
 /** `log gc`: the exit status. */
 export async function gc(options: LogOptions): Promise<number> {
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
-    const { tornTail } = store;
-    if (tornTail !== undefined) {
-      tell(`an interrupted write had left ${tornTail.cutBytes} bytes; they were cut off`);
-    }
     const report = await longWork(store.gc());
     if (report === BROKEN_OFF) return exitStatus.interrupted;
     if (options.json === true) print(report);
@@ -163,7 +159,7 @@ export async function exportTo(
       "give --force or another name",
     );
   }
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   const part = `${file}.part`;
   const fd = toStdout ? 1 : writingFile(part, () => openSync(part, "w", 0o600));
   let whole = false;
@@ -197,7 +193,7 @@ export async function exportTo(
 /** `log import`: the exit status. */
 export async function importFrom(file: string, options: ImportOptions): Promise<number> {
   const fd = readingFile(file, () => openSync(file, "r"));
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
     const read = (count: number): Uint8Array => readingFile(file, () => readUpTo(fd, count));
     const info = await longWork(importLineage(store, read, options.name));
@@ -212,24 +208,18 @@ export async function importFrom(file: string, options: ImportOptions): Promise<
   }
 }
 
-function storeDirectory({ stateDir }: LogOptions): string {
-  if (stateDir !== undefined) return join(resolve(stateDir), "store");
-  const home = process.env["XDG_STATE_HOME"];
-  const base = home === undefined || home === "" ? join(homedir(), ".local/state") : home;
-  return join(base, "dejavm", "store");
-}
-
 /** Undefined: nothing was ever recorded. */
 function openToRead(options: LogOptions): LogStore | undefined {
   try {
-    return openLogStore(storeDirectory(options), { mode: "read" });
+    return openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   } catch (error) {
     if (error instanceof CodedError && error.code === "E_STORE_UNKNOWN") return undefined;
     throw error;
   }
 }
 
-function findIn(store: LogStore, name: string): LineageInfo {
+/** Throws E_STORE_UNKNOWN. */
+export function findIn(store: LogStore, name: string): LineageInfo {
   const info = store.findLineage(name);
   if (info !== undefined) return info;
   throw new CodedError("E_STORE_UNKNOWN", `there is no recorded machine ${name}`, {
@@ -298,20 +288,9 @@ function describe(all: Shown): string {
     ["reports (--json has them)", reports],
   ] as const;
   const body = sections.map(([title, rows]) =>
-    rows.length === 0 ? "" : `${title}\n${columns(rows)}`,
+    rows.length === 0 ? "" : `${title}\n${textTable(rows)}`,
   );
   return `${head.join("\n")}\n${body.join("")}`;
-}
-
-/** Rows with their cells below each other. */
-function columns(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? [];
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join("  ")
-      .trimEnd();
-  return rows.map((row) => `${line(row)}\n`).join("");
 }
 
 function seconds(ticks: string): string {
