@@ -39,7 +39,7 @@ export interface RecordedVmOptions {
   readonly start: TracePoint;
   /** Whether outputs wait until the trace survives a loss of power. */
   readonly durable: boolean;
-  /** Longest replay when the machine is brought back, in ms of execution. */
+  /** Longest replay when the machine is brought back, in ms of CPU time. */
   readonly replayLimitMs?: number;
   /** Stored bytes of this machine at most. */
   readonly retentionBytes?: number;
@@ -77,8 +77,8 @@ export class RecordedVm {
   readonly #ownIds = new Set<number>();
   /** In the worker and in the store: what the next checkpoint is relative to. */
   #base: { readonly id: number; readonly stored: CheckpointId } | undefined;
-  #runMs = 0;
-  #begunAtRunMs = 0;
+  #cpuMs = 0;
+  #begunAtCpuMs = 0;
   /** Where recording begins anew. */
   #gap = false;
   #retry: NodeJS.Timeout | undefined;
@@ -159,7 +159,7 @@ export class RecordedVm {
         this.#flushSoon();
         break;
       case "progress":
-        this.#runMs = report.runMs;
+        this.#cpuMs = report.cpuMs;
         if (this.#isDue()) this.#beginCheckpoint();
         break;
       case "checkpoint-begun":
@@ -223,14 +223,14 @@ export class RecordedVm {
       this.#copier === undefined &&
       this.#state === "recorded" &&
       this.#ownIds.size === 0 &&
-      this.#schedule.isDue(this.#runMs, performance.now())
+      this.#schedule.isDue(this.#cpuMs, performance.now())
     );
   }
 
   #beginCheckpoint(): void {
     const id = this.nextCheckpointId();
     this.#ownIds.add(id);
-    this.#begunAtRunMs = this.#runMs;
+    this.#begunAtCpuMs = this.#cpuMs;
     this.#request({
       kind: "checkpoint",
       id,
@@ -275,7 +275,7 @@ export class RecordedVm {
     this.#ownIds.delete(id);
     this.#request({ kind: "close-checkpoint", id });
     this.#base = { id, stored };
-    this.#schedule.completed(this.#begunAtRunMs);
+    this.#schedule.completed(this.#begunAtCpuMs);
     const { store, writer, durable, retentionBytes = DEFAULT_RETENTION_BYTES } = this.#options;
     if (durable) {
       store.sync().then(
