@@ -5,4 +5,12 @@ export {
   type ProgramResult,
   runEngineBench,
 } from "./engine.ts";
+export {
+  type MigrateBenchOptions,
+  type MigrateBenchResult,
+  type MigrateRun,
+  runMigrateBench,
+} from "./migrate/migrate-bench.ts";
+export { migrateTable } from "./migrate/migrate-table.ts";
+export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

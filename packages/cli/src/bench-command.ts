@@ -1,4 +1,5 @@
-/** `dejavm bench engine`: runs the benchmark of bench/, prints its table or JSON. */
+/** `dejavm bench`: runs a benchmark of bench/, prints its table or JSON. */
+import { usageError } from "./errors.ts";
 import { exitStatus } from "./exit-status.ts";
 import { parseCount } from "./parse.ts";
 
@@ -15,5 +16,28 @@ export async function benchEngine(options: {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : engineTable(report));
+  return exitStatus.ok;
+}
+
+/** Options of `bench migrate` as commander gives them. */
+export interface MigrateBenchCommand {
+  readonly workload: readonly string[];
+  readonly profile: readonly string[];
+  readonly mode: readonly string[];
+  readonly vs?: string;
+  readonly json?: boolean;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
+export async function benchMigrate(options: MigrateBenchCommand): Promise<number> {
+  const { workload: workloads, profile: profiles, mode: qemuModes, vs, json } = options;
+  if (vs !== "qemu") {
+    throw usageError("cannot measure without --vs qemu", "`--vs qemu` is what there is so far");
+  }
+  const { migrateTable, runMigrateBench } = await import("@dejavm/bench");
+  const result = await runMigrateBench({ workloads, profiles, qemuModes }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
   return exitStatus.ok;
 }

@@ -5,12 +5,12 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec } from "@dejavm/image";
 import { type StartSpec, VirtualMachine } from "@dejavm/vm";
 import { exitStatus } from "./exit-status.ts";
 import { imageProgress } from "./progress.ts";
-import { GuestExec } from "./run/exec.ts";
 import { planRun } from "./run/plan.ts";
 
 /** Positions that the repeated run takes: part of a second of guest work. */
@@ -132,8 +132,8 @@ class Guest {
       output.push(bytes);
     };
     const running = this.#exec.run(command, { stdout: keep, stderr: keep });
-    this.#exec.stdin(undefined);
-    const status = await running;
+    running.stdin(undefined);
+    const status = await running.status;
     const text = Buffer.concat(output).toString("utf8").trim();
     say(`   # ${command}`);
     say(`   ${text.split("\n").join("\n   ")}`);

@@ -1,7 +1,12 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { addAgentCommands } from "./agent/program.ts";
+import type { MigrateBenchCommand } from "./bench-command.ts";
+import { configure, repeatable } from "./command-help.ts";
+import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
+import type { WanOptions } from "./wan-command.ts";
 
 const STATUSES = `
 Exit status:
@@ -31,6 +36,9 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
+  addAgentCommands(program, setStatus);
+  addWan(program);
+  addLogCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -138,6 +146,35 @@ function addImage(program: Command): void {
   for (const command of [build, list, remove]) configure(command);
 }
 
+function addWan(program: Command): void {
+  const wan = program
+    .command("wan")
+    .description("A wide-area path on this host: delay, rate, queue, stalls and cuts for TCP")
+    .requiredOption("--listen <address>", "HOST:PORT (port 0: any), or unix:PATH")
+    .requiredOption("--to <address>", "where it leads: HOST:PORT or unix:PATH")
+    .option(
+      "--profile <name>",
+      "metro, continental, intercontinental or a JSON file",
+      "continental",
+    )
+    .option("--seed <number>", "decides jitter and which segments stall (default: random)")
+    .option("--json", "a line of JSON on stdout for each thing to tell")
+    .action(async (options: WanOptions) => {
+      const { wan: action } = await import("./wan-command.ts");
+      await action(options);
+    })
+    .addHelpText(
+      "after",
+      `
+Standard input takes lines: \`stats\`, or a step such as {"do":"cut","forMs":1000}.
+
+Examples:
+  dejavm wan --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --profile intercontinental
+  dejavm wan --listen unix:wan.sock --to unix:target.sock --profile lossy.json --json`,
+    );
+  configure(wan);
+}
+
 function addBench(program: Command, setStatus: (status: number) => void): void {
   const bench = program.command("bench").description("Measure the machine beside QEMU");
   configure(bench);
@@ -153,6 +190,23 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
   configure(engine);
+  const migrate = bench
+    .command("migrate")
+    .description("Move a guest under load through the WAN rig, and watch its clients")
+    .addOption(repeatable("--workload <name>", "only idle, cpu, redis or dirty, repeatable"))
+    .addOption(repeatable("--profile <name>", "only that WAN profile, repeatable"))
+    .addOption(repeatable("--mode <name>", "only that mode of QEMU, repeatable"))
+    .option("--vs <system>", "measure qemu, too")
+    .option("--json", "report on stdout")
+    .action(async (options: MigrateBenchCommand) => {
+      const { benchMigrate } = await import("./bench-command.ts");
+      setStatus(await benchMigrate(options));
+    })
+    .addHelpText(
+      "after",
+      "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
+    );
+  configure(migrate);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {
@@ -165,30 +219,6 @@ function addDemo(program: Command, setStatus: (status: number) => void): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm demo");
   configure(demo);
-}
-
-/** Errors of the command line look like all others. */
-function configure(command: Command): void {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) => {
-      const message =
-        text
-          .replace(/^error: /, "")
-          .trim()
-          .split("\n")[0] ?? "";
-      write(`dejavm: E_USAGE ${message}\n  hint: see '${pathOf(command)} --help'\n`);
-    },
-  });
-}
-
-function pathOf(command: Command): string {
-  const parent = command.parent;
-  return parent === null ? command.name() : `${pathOf(parent)} ${command.name()}`;
-}
-
-function repeatable(flags: string, description: string): Option {
-  const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
-  return new Option(flags, description).default([], "none").argParser(collect);
 }
 
 function version(): string {

@@ -503,7 +503,6 @@ export class Machine {
     if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     if (event.kind === "clock") this.#setClock(event);
-    this.#settle();
     this.#board.flushOutputs();
     return { kind: "accepted" };
   }
@@ -563,7 +562,7 @@ export class Machine {
     return found ? this.#core.get64("walkAddress") : undefined;
   }
 
-  /** How many pages are absent. */
+  /** How many RAM pages are absent; while there are any, `digest` does not tell of all. */
   get absentPages(): number {
     return this.#ram.absentCount;
   }
@@ -707,6 +706,11 @@ export class Machine {
     this.#startHtif();
   }
 
+  /** A 128-bit hash of each RAM page: its low half at [2 * page], its high half behind it. */
+  pageDigests(): BigUint64Array {
+    return this.#digest.parts();
+  }
+
   /**
    * Does part of what the next digest must do, over at most `maxPages` pages. True: what is left
    * is only what is written from the first such call on.
@@ -715,7 +719,10 @@ export class Machine {
     return this.#digest.prepare(maxPages);
   }
 
-  /** Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past. */
+  /**
+   * Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past.
+   * Means nothing while a page is absent. Costs what was written since the last one.
+   */
   digest(): string {
     this.#board.flushOutputs();
     const state = this.#core.hashBytes(encodeState(this.save()), 1);

@@ -16,7 +16,7 @@ import { type NetworkOptions, type RunOptions, refuse } from "./options.ts";
 import { type NetworkPlan, planNetwork, planRun, type RunPlan } from "./plan.ts";
 
 /** A machine to be started, by whatever way. */
-export interface Starter extends Pick<RunPlan, "image" | "keyboard"> {
+export interface Starter extends Pick<RunPlan, "image" | "keyboard" | "memoryBytes"> {
   readonly network: NetworkPlan | undefined;
   start(events: VirtualMachineEvents, onNotice: (line: string) => void): Promise<Started>;
 }
@@ -71,10 +71,11 @@ function resuming(
   refuse(what, { "--append": append, "--firmware": firmware, "--elf": elf, "--seed": seed });
   refuse(what, { "--wall-time": wallTime, "--disk": options.disk[0], "--pace": options.pace });
   refuse(what, { "--max-instructions": options.maxInstructions });
-  const { image: imageName, keyboard, mac, note } = config;
+  const { image: imageName, keyboard, memoryBytes, mac, note } = config;
   return {
     image: imageName,
     keyboard,
+    memoryBytes,
     network: mac === undefined ? undefined : planNetwork(networkOptions(note, options), true),
     start: async (events, onNotice) => {
       const { vm, recorded } = await resumeNamedVm({

@@ -9,6 +9,8 @@ export interface NetworkCable {
   connect(vm: VirtualMachine): void;
   send(frame: Uint8Array): void;
   close(): void;
+  /** Undefined: a helper of another process has the network. */
+  readonly gateway: Gateway | undefined;
 }
 
 /**
@@ -35,6 +37,7 @@ export async function connectNetwork(
         },
         send: (frame) => stream?.send(frame),
         close: () => stream?.close(),
+        gateway: undefined,
       };
     }
     case "gateway": {
@@ -44,6 +47,7 @@ export async function connectNetwork(
         connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
         send: (frame) => gateway.sendFrame(frame),
         close: () => void gateway.close(),
+        gateway,
       };
     }
   }

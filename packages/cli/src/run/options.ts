@@ -14,6 +14,7 @@ export interface NetworkOptions {
 
 /** Texts as they were given; undefined: not given. */
 export interface RunOptions extends NetworkOptions {
+  /** What the machine is called by other commands. */
   readonly name?: string;
   readonly durable?: boolean;
   /** False: `--no-record` was given. */

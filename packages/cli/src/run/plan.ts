@@ -43,6 +43,7 @@ export interface RunPlan {
   readonly boot: VmBoot | undefined;
   /** Name for messages and snapshots. */
   readonly image: string;
+  readonly memoryBytes: number;
   /** Console that the keyboard is connected to. */
   readonly keyboard: Keyboard;
   /** Where the guest's cable goes; undefined: it has none. */
@@ -91,6 +92,7 @@ export async function planRun(image: string | undefined, options: RunOptions): P
     },
     boot: boot.files,
     image: boot.name,
+    memoryBytes,
     keyboard: keyboardFor(boot.config.commandLine),
     network,
   };
@@ -206,6 +208,7 @@ async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {
     },
     boot: undefined,
     image: description.image,
+    memoryBytes: description.memoryBytes,
     keyboard: description.keyboard,
     network,
   };

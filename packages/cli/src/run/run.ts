@@ -1,13 +1,14 @@
 /** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
+import type { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
 import type { EndReport, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
-import type { GuestExec } from "./exec.ts";
 import { planStart, type Started, type Starter } from "./named.ts";
 import { connectNetwork, type NetworkCable } from "./network.ts";
 import type { RunOptions } from "./options.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
+import type { NamedRun } from "./serve-by-name.ts";
 import { hostTerminal, type Terminal, writeFully } from "./terminal.ts";
 
 /** Typed bytes that wait for the guest; above this the terminal is not read. */
@@ -35,6 +36,7 @@ class Session {
   #vm: VirtualMachine | undefined;
   #net: NetworkCable | undefined;
   #exec: GuestExec | undefined;
+  #named: NamedRun | undefined;
   #host: HostReason | undefined;
   #typedBytes = 0;
   #tail = Buffer.alloc(0);
@@ -60,6 +62,7 @@ class Session {
         onConsole: (port, bytes) => this.#output(port, bytes),
         onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
         onFrame: (frame) => this.#net?.send(frame),
+        onReport: (report) => this.#named?.vm.handleReport(report),
         onLimit: () => this.#finish({ kind: "limit" }),
       },
       (line) => this.#terminal.notice(line),
@@ -69,12 +72,14 @@ class Session {
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
     this.#net?.connect(vm);
+    await this.#serveByName(vm);
     let command: Promise<void> | undefined;
     if (exec === undefined) this.#openConsole();
     else command = this.#runCommand(vm, exec);
     const end = await vm.ended;
     // A guest that ended before its command did is a failure, which this finds.
     await command;
+    await this.#named?.close();
     const wallSeconds = (performance.now() - startedAt) / 1000;
     this.close();
     this.#explain(end);
@@ -96,6 +101,21 @@ class Session {
   }
 
   #failure: Error | undefined;
+
+  async #serveByName(vm: VirtualMachine): Promise<void> {
+    const { name, exec } = this.#options;
+    // A command of our own has the guest's exec agent to itself.
+    if (name === undefined || exec !== undefined) return;
+    const { serveByName } = await import("./serve-by-name.ts");
+    const { image, keyboard, memoryBytes } = this.#plan;
+    try {
+      const facts = { name, image, keyboard, memoryBytes };
+      this.#named = await serveByName(facts, vm, this.#net?.gateway);
+    } catch (error) {
+      await vm.stop();
+      throw error;
+    }
+  }
 
   /** The machine is to end; with `--save` it is saved where it ends. */
   #finish(host: HostReason): void {
@@ -147,6 +167,7 @@ class Session {
   #taken(port: ConsolePort, bytes: number): void {
     if (port === "agent") {
       this.#exec?.taken(bytes);
+      this.#named?.vm.taken(port, bytes);
       return;
     }
     this.#typedBytes -= bytes;
@@ -156,7 +177,8 @@ class Session {
   }
 
   #output(port: ConsolePort, bytes: Uint8Array): void | Promise<void> {
-    if (port === "agent") return this.#exec?.receive(bytes);
+    const named = this.#named?.vm.output(port, bytes);
+    if (port === "agent") return this.#exec?.receive(bytes) ?? named;
     if (this.#options.exec === undefined) return this.#terminal.write(bytes);
     this.#tail = Buffer.concat([this.#tail, bytes]).subarray(-TAIL_BYTES);
     return this.#options.verbose === true ? writeFully(process.stderr, bytes) : undefined;
@@ -200,7 +222,7 @@ class Session {
 
   async #runCommand(vm: VirtualMachine, command: string): Promise<void> {
     try {
-      const { GuestExec } = await import("./exec.ts");
+      const { GuestExec } = await import("@dejavm/agent");
       const guest = new GuestExec();
       this.#exec = guest;
       void vm.ended.then(
@@ -214,12 +236,12 @@ class Session {
         stderr: (bytes) => writeFully(process.stderr, bytes),
       });
       if (!this.#terminal.interactive) {
-        this.#terminal.open((bytes) => guest.stdin(Uint8Array.from(bytes)));
-        process.stdin.once("end", () => guest.stdin(undefined));
+        this.#terminal.open((bytes) => running.stdin(Uint8Array.from(bytes)));
+        process.stdin.once("end", () => running.stdin(undefined));
       } else {
-        guest.stdin(undefined);
+        running.stdin(undefined);
       }
-      this.#finish({ kind: "exec", status: await running });
+      this.#finish({ kind: "exec", status: await running.status });
     } catch (error) {
       if (this.#host !== undefined) return;
       this.#failure = error instanceof Error ? error : new Error(String(error));

@@ -29,7 +29,7 @@ const DATABASE_NAME = "store.db";
 /** Bytes of a database page: fewer, larger ones suit packs; smaller ones suit small commits. */
 const PAGE_SIZE = 8192;
 /** WAL pages after which a commit moves them into the database: 16 MiB. */
-const WAL_PAGES = 2048;
+const DEFAULT_WAL_PAGES = 2048;
 /** How long a commit waits for another process's: those last for milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000;
 /** Memory for database pages, in KiB; the index of contents wants to stay in it. */
@@ -53,7 +53,7 @@ export class StoreDatabase {
   #syncFailure: Error | undefined;
 
   /** Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE, E_STORE_BUSY, E_STORE_UNKNOWN. */
-  constructor(directory: string, mode: OpenMode) {
+  constructor(directory: string, mode: OpenMode, walPages = DEFAULT_WAL_PAGES) {
     this.directory = directory;
     this.mode = mode;
     const path = join(directory, DATABASE_NAME);
@@ -68,7 +68,7 @@ export class StoreDatabase {
       if (mode === "write") {
         if (version < SCHEMA_VERSION) migrateAlone(sqlite, directory, presence);
         this.tornTail = findTornTail(sqlite, `${path}-wal`);
-        this.#walFd = openWal(sqlite, path);
+        this.#walFd = openWal(sqlite, path, walPages);
       } else if (version < SCHEMA_VERSION) {
         throw oldFormError(path, version);
       }
@@ -255,10 +255,10 @@ export function migrate(sqlite: Database.Database, version: number): void {
 }
 
 /** Sets how commits are written, and opens the WAL by itself, to sync it. */
-function openWal(sqlite: Database.Database, path: string): number {
+function openWal(sqlite: Database.Database, path: string, walPages: number): number {
   sqlite.pragma("journal_mode = WAL");
   sqlite.pragma("synchronous = NORMAL");
-  sqlite.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
+  sqlite.pragma(`wal_autocheckpoint = ${walPages}`);
   // Makes the file where there is none. Closing a handle of the database itself would drop
   // SQLite's locks (POSIX has it so); on the WAL it has none.
   sqlite.exec("BEGIN IMMEDIATE; COMMIT");

@@ -49,6 +49,8 @@ export interface LogStoreOptions {
   readonly mode?: OpenMode;
   /** Wall time, milliseconds since 1970. */
   readonly now?: () => number;
+  /** Pages of the write-ahead log after which a commit moves them into the database. */
+  readonly walPages?: number;
 }
 
 /**
@@ -57,8 +59,8 @@ export interface LogStoreOptions {
  * reading E_STORE_UNKNOWN if there is none.
  */
 export function openLogStore(directory: string, options: LogStoreOptions = {}): SqliteLogStore {
-  const { mode = "write", now = Date.now } = options;
-  return new SqliteLogStore(new StoreDatabase(directory, mode), now);
+  const { mode = "write", now = Date.now, walPages } = options;
+  return new SqliteLogStore(new StoreDatabase(directory, mode, walPages), now);
 }
 
 /** A `LogStore` on SQLite; `openLogStore` makes it. */

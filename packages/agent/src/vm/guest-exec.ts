@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { CodedError } from "@dejavm/base";
 import { ExecClient, type ExecEvent } from "@dejavm/image";
 import type { VirtualMachine } from "@dejavm/vm";
-import { guestStatus } from "./report.ts";
+import { agentError } from "../errors.ts";
 
 /** A guest that has not opened its agent's port by then has none. */
 const AGENT_TIMEOUT_MS = 180_000;
@@ -15,18 +15,26 @@ export interface ExecSinks {
   readonly stderr: (bytes: Uint8Array) => void | Promise<void>;
 }
 
+/** A command that was started in the guest. */
+export interface RunningCommand {
+  /** Its status as a shell would give it; rejects if the guest loses it. */
+  readonly status: Promise<number>;
+  /** Input for it, and `undefined` for the end of that. */
+  readonly stdin: (bytes: Uint8Array | undefined) => void;
+}
+
 /** The agent of one machine. Give it what the agent console says; it writes to that console. */
 export class GuestExec {
   readonly #client = new ExecClient(randomBytes(4).readUInt32LE());
   readonly #commands = new Map<number, Running>();
   readonly #ready = Promise.withResolvers<void>();
-  #vm: VirtualMachine | undefined;
+  #vm: Pick<VirtualMachine, "sendConsole"> | undefined;
   #unsent = 0;
   #greeter: NodeJS.Timeout | undefined;
   #pumping = Promise.resolve();
 
   /** Begins to greet the agent until it answers. */
-  attach(vm: VirtualMachine): void {
+  attach(vm: Pick<VirtualMachine, "sendConsole">): void {
     this.#vm = vm;
     this.#ready.promise.catch(() => undefined);
     const deadline = Date.now() + AGENT_TIMEOUT_MS;
@@ -53,22 +61,13 @@ export class GuestExec {
     return this.#ready.promise;
   }
 
-  /** Runs a shell command; gives its status as a shell would. Rejects if the guest loses it. */
-  run(command: string, sinks: ExecSinks): Promise<number> {
+  /** Runs a shell command. Throws E_EXEC_LIMIT and E_EXEC_VERSION. */
+  run(command: string, sinks: ExecSinks): RunningCommand {
     const id = this.#client.start({ argv: ["/bin/sh", "-c", command] });
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     this.#commands.set(id, { sinks, resolve, reject });
     void this.#pump();
-    return promise;
-  }
-
-  /** Input for the command `run` last started, and `undefined` for its end. */
-  stdin(bytes: Uint8Array | undefined): void {
-    const id = [...this.#commands.keys()].at(-1);
-    if (id === undefined) return;
-    if (bytes === undefined) this.#client.endStdin(id);
-    else this.#client.writeStdin(id, bytes);
-    void this.#pump();
+    return { status: promise, stdin: (bytes) => this.#stdin(id, bytes) };
   }
 
   /** Everything that waits ends with `error`. */
@@ -81,6 +80,13 @@ export class GuestExec {
 
   close(): void {
     clearInterval(this.#greeter);
+  }
+
+  #stdin(id: number, bytes: Uint8Array | undefined): void {
+    if (!this.#commands.has(id)) return;
+    if (bytes === undefined) this.#client.endStdin(id);
+    else this.#client.writeStdin(id, bytes);
+    void this.#pump();
   }
 
   #greet(): void {
@@ -131,12 +137,10 @@ export class GuestExec {
         return;
       case "lost":
         this.#end(event.id)?.reject(
-          new CodedError(
+          agentError(
             "E_EXEC_LOST",
             "the guest's exec agent was restarted: no status is known",
-            {
-              hint: "run the command again",
-            },
+            "run the command again",
           ),
         );
         return;
@@ -164,7 +168,7 @@ type Exit = Extract<ExecEvent, { type: "exit" }>["exit"];
 function shellStatus(exit: Exit): number {
   switch (exit.kind) {
     case "exited":
-      return guestStatus(exit.status);
+      return Math.min(exit.status, 255);
     case "signalled":
       return 128 + exit.signal;
     case "not-started":
@@ -173,7 +177,9 @@ function shellStatus(exit: Exit): number {
 }
 
 function noAgent(): CodedError {
-  return new CodedError("E_EXEC_NO_AGENT", "the guest has no exec agent that answers", {
-    hint: "use an image of `dejavm image build`; --verbose shows the guest's console",
-  });
+  return agentError(
+    "E_EXEC_NO_AGENT",
+    "the guest has no exec agent that answers",
+    "use an image of `dejavm image build`; --verbose shows the guest's console",
+  );
 }
