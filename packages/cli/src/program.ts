@@ -51,6 +51,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
     .option("--name <name>", "record it under this name, or bring the machine of that name back")
     .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--replay-limit <seconds>", "with --name: replay at most so much (default: 10)")
     .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))

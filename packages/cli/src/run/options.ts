@@ -17,6 +17,8 @@ export interface RunOptions extends NetworkOptions {
   /** What the machine is called by other commands. */
   readonly name?: string;
   readonly durable?: boolean;
+  /** Seconds of execution. */
+  readonly replayLimit?: string;
   /** False: `--no-record` was given. */
   readonly record?: boolean;
   readonly memory?: string;

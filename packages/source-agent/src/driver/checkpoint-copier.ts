@@ -6,9 +6,14 @@ import { assert } from "@dejavm/base";
 import type { CheckpointId, CheckpointWriter, LineageWriter } from "@dejavm/log-store";
 import { position, ticks } from "@dejavm/machine";
 import type { TracePoint } from "@dejavm/trace";
-import { type CheckpointReport, MAX_CHUNKS_PER_READ, MAX_PAGES_PER_READ, type VmRequest } from "@dejavm/vm";
+import {
+  type CheckpointReport,
+  MAX_CHUNKS_PER_READ,
+  MAX_PAGES_PER_READ,
+  type VmRequest,
+} from "@dejavm/vm";
 
-/** Pages of one read: one pack of the store. Hashing, compressing and storing takes a millisecond. */
+/** Pages of one read: one pack of the store, which takes it about a millisecond. */
 const PAGES_PER_READ = MAX_PAGES_PER_READ;
 const CHUNKS_PER_READ = 4;
 
