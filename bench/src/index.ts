@@ -6,6 +6,11 @@ export {
   runEngineBench,
 } from "./engine.ts";
 export {
+  type LogStoreBenchOptions,
+  type LogStoreBenchResult,
+  runLogStoreBench,
+} from "./log-store.ts";
+export {
   type MigrateBenchOptions,
   type MigrateBenchResult,
   type MigrateRun,

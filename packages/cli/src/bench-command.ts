@@ -7,10 +7,12 @@ import { parseCount } from "./parse.ts";
 export async function benchEngine(options: {
   readonly rounds?: string;
   readonly program: readonly string[];
+  readonly engine: "auto" | "interpreter";
   readonly json?: boolean;
 }): Promise<number> {
   const { engineTable, runEngineBench } = await import("@dejavm/bench");
-  const { rounds, program: programs, json } = options;
+  const { rounds, program: programs, engine, json } = options;
+  process.env["DEJAVM_BENCH_ENGINE"] = engine;
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
   const report = await runEngineBench({ ...counted, programs }, (line) => {
     process.stderr.write(`${line}\n`);

@@ -184,8 +184,13 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
     .option("--rounds <n>", "measure each program so many times; the median counts")
     .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .addOption(
+      new Option("--engine <how>", "what executes")
+        .choices(["auto", "interpreter"])
+        .default("auto"),
+    )
     .option("--json", "report on stdout")
-    .action(async (options: { rounds?: string; program: string[]; json?: boolean }) => {
+    .action(async (options: BenchOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
       setStatus(await benchEngine(options));
     })
@@ -208,6 +213,13 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
+}
+
+interface BenchOptions {
+  readonly rounds?: string;
+  readonly program: string[];
+  readonly engine: "auto" | "interpreter";
+  readonly json?: boolean;
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

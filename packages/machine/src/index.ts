@@ -17,6 +17,7 @@ export {
   type StateValue,
   TIMEBASE_HZ,
 } from "./device/device.ts";
+export { type Disassembly, disassemble } from "./disassemble.ts";
 export {
   DEFAULT_POLICY,
   EAGER_JIT,
