@@ -38,11 +38,11 @@ export class RunProcess {
     this.#child.stderr?.on("data", (bytes: Buffer) => (this.errors += bytes.toString()));
     this.#child.stdin?.on("error", () => undefined);
     this.exited = new Promise((resolve) => {
-      this.#child.on("close", (status, signal) => resolve(signal ?? status));
-    });
-    void this.exited.then(() => {
-      this.#isGone = true;
-      this.#onSaid();
+      this.#child.on("close", (status, signal) => {
+        this.#isGone = true;
+        this.#onSaid();
+        resolve(signal ?? status);
+      });
     });
   }
 
