@@ -17,5 +17,12 @@ export {
   runMigrateBench,
 } from "./migrate/migrate-bench.ts";
 export { migrateTable } from "./migrate/migrate-table.ts";
+export {
+  type NetworkBenchOptions,
+  type NetworkBenchResult,
+  type NetworkResultRow,
+  runNetworkBench,
+} from "./network/network.ts";
+export { networkTable } from "./network/table.ts";
 export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

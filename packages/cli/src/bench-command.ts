@@ -21,6 +21,24 @@ export async function benchEngine(options: {
   return exitStatus.ok;
 }
 
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*. */
+export async function benchNetwork(options: {
+  readonly rounds?: string;
+  readonly row: readonly string[];
+  readonly json?: boolean;
+}): Promise<number> {
+  const { networkTable, runNetworkBench } = await import("@dejavm/bench");
+  const { rounds, row: rows, json } = options;
+  const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
+  // As this very program was started, from sources or not.
+  const dejavm = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  const report = await runNetworkBench({ ...counted, rows, dejavm }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : networkTable(report));
+  return exitStatus.ok;
+}
+
 /** Options of `bench migrate` as commander gives them. */
 export interface MigrateBenchCommand {
   readonly workload: readonly string[];
