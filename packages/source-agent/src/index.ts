@@ -9,7 +9,7 @@ export {
   resumeNamedVm,
 } from "./driver/named-vm.ts";
 export {
-  type RecordedVm,
+  RecordedVm,
   type RecordedVmOptions,
   type RecordingState,
   type RecoveredFrom,
