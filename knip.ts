@@ -17,7 +17,16 @@ const config: KnipConfig = {
       ],
     },
     // Run by hand; started as a process.
-    test: { entry: ["differential/main.ts", "machine/checkpoint-pause.ts"], project: ["**/*.ts"] },
+    test: {
+      entry: [
+        "differential/main.ts",
+        "machine/checkpoint-pause.ts",
+        "simulation/main.ts",
+        "determinism/scenario-{process,worker}.ts",
+      ],
+      project: ["**/*.ts"],
+      ignoreBinaries: ["mount", "umount"],
+    },
     bench: {
       entry: ["src/machine-child.ts", "src/migrate/wan-child.ts"],
       project: ["src/**/*.ts"],
@@ -30,7 +39,7 @@ const config: KnipConfig = {
     "packages/log-store": {
       entry: ["src/test-support/torture-child.ts"],
       project: ["src/**/*.ts"],
-      ignoreBinaries: ["cc"],
+      ignoreBinaries: ["cc", "mount", "umount"],
     },
     // The worker is started by its file name.
     "packages/vm": {

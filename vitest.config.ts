@@ -1,12 +1,13 @@
 /**
- * The test run: `fast` is part of the gate, `jit` repeats the machine's
- * tests on translated code, `slow` needs QEMU, Debian packages, a browser or just
+ * The test run: `fast` is part of the gate, `interpreter` and `jit` repeat the machine's own tests
+ * in full on one engine each, `slow` needs QEMU, Debian packages, a browser or just
  * time. Both resolve the workspace's packages to their sources, so tests need no build.
  */
 import { defineConfig } from "vitest/config";
 import { PlainSummary } from "./tools/plain-summary.ts";
 
 const SLOW = ["**/*.slow.test.ts"];
+const MACHINE = ["test/machine/**/*.test.ts"];
 const FOLDERS = ["packages/*/src", "test", "tools", "bench"];
 
 export default defineConfig({
@@ -31,11 +32,22 @@ export default defineConfig({
         },
       },
       {
-        // The machine's own tests once more, with everything translated at once.
+        // The machine's own tests in full, on the interpreter ...
+        extends: true,
+        test: {
+          name: "interpreter",
+          include: MACHINE,
+          exclude: [...SLOW, "**/node_modules/**"],
+          env: { DEJAVM_TEST_ENGINE: "interpreter" },
+          testTimeout: 60_000,
+        },
+      },
+      {
+        // ... and with everything translated at once.
         extends: true,
         test: {
           name: "jit",
-          include: ["test/machine/**/*.test.ts"],
+          include: MACHINE,
           exclude: [...SLOW, "**/node_modules/**"],
           env: { DEJAVM_TEST_ENGINE: "jit" },
           testTimeout: 60_000,

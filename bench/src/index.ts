@@ -6,11 +6,23 @@ export {
   runEngineBench,
 } from "./engine.ts";
 export {
+  type LogStoreBenchOptions,
+  type LogStoreBenchResult,
+  runLogStoreBench,
+} from "./log-store.ts";
+export {
   type MigrateBenchOptions,
   type MigrateBenchResult,
   type MigrateRun,
   runMigrateBench,
 } from "./migrate/migrate-bench.ts";
 export { migrateTable } from "./migrate/migrate-table.ts";
+export {
+  type NetworkBenchOptions,
+  type NetworkBenchResult,
+  type NetworkResultRow,
+  runNetworkBench,
+} from "./network/network.ts";
+export { networkTable } from "./network/table.ts";
 export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

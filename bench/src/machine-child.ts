@@ -5,12 +5,16 @@
  *                             prints a MachineMeasurement as JSON
  *     machine-child boot KERNEL INITRD DISK MEMORY_MIB MARKER COMMAND_LINE
  *                             ends when the console shows MARKER; as `dejavm run` would run it
+ *
+ * The environment says which tiers execute: DEJAVM_BENCH_ENGINE is `interpreter` or `auto`.
  */
 import { readFileSync } from "node:fs";
 import {
   type BootConfig,
+  DEFAULT_POLICY,
   Machine,
   type MachineConfig,
+  NO_JIT,
   position,
   type StopReason,
   ticks,
@@ -21,6 +25,7 @@ import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
 const SLICE = 1_000_000n;
 enableBranchHints();
 
+const engine = process.env["DEJAVM_BENCH_ENGINE"] === "interpreter" ? "interpreter" : "auto";
 const FOR_EVER = ticks((1n << 62n) - 1n);
 
 function configuration(boot: BootConfig, memoryMib: string): MachineConfig {
@@ -51,7 +56,9 @@ function consoleText(machine: Machine): string {
 
 function runProgram(elf: string, memoryMib: string): void {
   const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
-  const machine = Machine.create(configuration(boot, memoryMib));
+  const machine = Machine.create(configuration(boot, memoryMib), {
+    jit: engine === "interpreter" ? NO_JIT : DEFAULT_POLICY,
+  });
   const reason = runToEnd(machine);
   const output = consoleText(machine).trim();
   if (reason.kind !== "power-off" || reason.status !== 0) {
@@ -84,6 +91,7 @@ async function boot(args: readonly string[]): Promise<void> {
       source: { kind: "create", config },
       disks: [diskFile],
       pace: "live",
+      engine,
       limit: undefined,
       digestAtEnd: false,
     },

@@ -1,8 +1,8 @@
 /** Debian on the machine, through the command line and through the live machine's own interface. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CodedError } from "@dejavm/base";
+import { CodedError, Prng } from "@dejavm/base";
 import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
 import type { BootConfig } from "@dejavm/machine";
 import { inspectDiskFile, VirtualMachine } from "@dejavm/vm";
@@ -72,6 +72,19 @@ describe("stock Debian", () => {
     expect(readdirSync(directory)).toEqual(["debian.snapshot"]);
   });
 
+  test("a disk of garbage is the guest's to refuse, and stays as it was", async () => {
+    const garbage = new Prng(0xd15c).fill(new Uint8Array(2 ** 20));
+    // It looks like ext4, and nothing in it is true.
+    garbage.set([0x53, 0xef], 1080);
+    const path = join(directory, "garbage.img");
+    writeFileSync(path, garbage);
+    const command = "mount /dev/vdb /mnt 2>/dev/null || echo refused; echo changed >/dev/vdb; sync";
+    const { status, stdout } = await inGuest(command, "--disk", path);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "refused\n" });
+    expect(readFileSync(path).equals(garbage)).toBe(true);
+    rmSync(path);
+  });
+
   test("input and output of a command are whole, byte for byte", async () => {
     const bytes = Array.from({ length: 300_000 }, (_, i) => String.fromCharCode(97 + (i % 23)));
     const text = bytes.join("");
@@ -88,8 +101,11 @@ describe("stock Debian", () => {
 });
 
 describe("live machine", () => {
-  /** Types `script` at the first prompt; `atPrompt` hears of each. */
-  async function boot(script: string, atPrompt: (vm: VirtualMachine, count: number) => void) {
+  /** The first line of each boot has it. */
+  const BANNER = "Linux version ";
+
+  /** Runs until the guest ends; `onShown` hears of the console, with all that it showed so far. */
+  async function boot(onShown: (vm: VirtualMachine, shown: string) => void) {
     if (typeof image === "string") throw new Error(image);
     const { disk, kernel, initrd, manifest } = image;
     const disks = [inspectDiskFile(disk)];
@@ -100,7 +116,6 @@ describe("live machine", () => {
       commandLine: `${manifest.commandLine} console=ttyS0`,
     };
     let shown = "";
-    let prompts = 0;
     const vm = await VirtualMachine.start(
       {
         source: {
@@ -123,11 +138,7 @@ describe("live machine", () => {
       {
         onConsole: (_port, bytes) => {
           shown += Buffer.from(bytes).toString("latin1");
-          const seen = shown.split("root@dejavm:").length - 1;
-          for (; prompts < seen; prompts++) {
-            if (prompts === 0) vm.sendConsole("uart", Buffer.from(script));
-            atPrompt(vm, prompts + 1);
-          }
+          onShown(vm, shown);
         },
       },
     );
@@ -135,15 +146,32 @@ describe("live machine", () => {
   }
 
   test("its power button shuts the guest down in order", async () => {
-    const pressWhenReady = "until [ -e /proc/bus/input/devices ]; do sleep 0.1; done\r";
-    const { end, shown } = await boot(pressWhenReady, (vm, count) => {
-      // Until the guest listens nothing happens: press again after each prompt.
-      if (count > 1) {
-        vm.pressPowerButton();
-        vm.sendConsole("uart", Buffer.from("sleep 1\r"));
-      }
+    let prompts = 0;
+    const { end, shown } = await boot((vm, text) => {
+      // Until the guest listens nothing happens: press again at each prompt.
+      const seen = text.split("root@dejavm:").length - 1;
+      if (seen === prompts) return;
+      prompts = seen;
+      vm.pressPowerButton();
+      vm.sendConsole("uart", Buffer.from("sleep 1\r"));
     });
     expect(end.reason).toEqual({ kind: "power-off", status: 0 });
     expect(shown).toContain("Requesting system poweroff");
+  });
+
+  test("a guest that reboots starts again with its disk", async () => {
+    // What it does depends on the disk alone: typing it twice in one boot does no harm.
+    const script =
+      "[ -e /root/seen ] && echo seen it && poweroff; touch /root/seen; sync; reboot\r";
+    const boots = (text: string) => text.split(BANNER).length - 1;
+    let typed = 0;
+    const { end, shown } = await boot((vm, text) => {
+      if (boots(text) === typed || !text.includes("root@dejavm:", text.lastIndexOf(BANNER))) return;
+      typed = boots(text);
+      vm.sendConsole("uart", Buffer.from(script));
+    });
+    expect(end.reason).toEqual({ kind: "power-off", status: 0 });
+    expect(boots(shown)).toBe(2);
+    expect(shown).toMatch(/\nseen it\r/);
   });
 });

@@ -6,9 +6,9 @@ import { EXECUTED_TABLES } from "./programs/executed-table.ts";
 import { manyPages } from "./programs/many-pages.ts";
 import { pagedProgram } from "./programs/paged.ts";
 import { virtioProgram } from "./programs/virtio.ts";
-import { Guest, type Program } from "./support/guest.ts";
+import { Guest, inGate, type Program } from "./support/guest.ts";
 
-const SEEDS = [1, 2, 3] as const;
+const SEEDS = inGate([1], [1, 2, 3]);
 const PROGRAMS: readonly Program[] = [
   ...BARE_PROGRAMS,
   ...EXECUTED_TABLES,

@@ -4,7 +4,7 @@ import { RAM_BASE, type State, type StateValue } from "@dejavm/machine";
 import { describe, expect, test } from "vitest";
 import { BARE_PROGRAMS } from "./programs/bare.ts";
 import { virtioProgram } from "./programs/virtio.ts";
-import { Guest, type Snapshot } from "./support/guest.ts";
+import { Guest, inGate, type Snapshot } from "./support/guest.ts";
 
 const VIRTIO = virtioProgram();
 /** Frames wait, console input is queued, requests are in flight, the alarm is armed. */
@@ -22,7 +22,7 @@ describe("[MA7] run n, save, restore, run m equals run n+m", () => {
     const random = new Prng(0x5a7e);
     const source = new Guest(VIRTIO);
     let before = "";
-    for (let at = 0; at < VIRTIO.length; at += 1 + random.below(25)) {
+    for (let at = 0; at < VIRTIO.length; at += 1 + random.below(inGate(120, 25))) {
       source.runTo(at);
       before = join(before, source.takeOutputs());
       const saved = source.snapshot();

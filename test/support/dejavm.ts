@@ -11,11 +11,15 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs `dejavm` with `input` as its standard input. */
-export function dejavm(args: readonly string[], input = ""): Promise<Ended> {
+/** Runs `dejavm` with `input` as its standard input and `env` added to the environment. */
+export function dejavm(
+  args: readonly string[],
+  input = "",
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
   const child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
     stdio: "pipe",
-    env: { ...process.env, NODE_NO_WARNINGS: "1" },
+    env: { ...process.env, NODE_NO_WARNINGS: "1", ...env },
   });
   const out: Buffer[] = [];
   const err: Buffer[] = [];

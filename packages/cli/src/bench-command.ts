@@ -7,15 +7,35 @@ import { parseCount } from "./parse.ts";
 export async function benchEngine(options: {
   readonly rounds?: string;
   readonly program: readonly string[];
+  readonly engine: "auto" | "interpreter";
   readonly json?: boolean;
 }): Promise<number> {
   const { engineTable, runEngineBench } = await import("@dejavm/bench");
-  const { rounds, program: programs, json } = options;
+  const { rounds, program: programs, engine, json } = options;
+  process.env["DEJAVM_BENCH_ENGINE"] = engine;
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
   const report = await runEngineBench({ ...counted, programs }, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : engineTable(report));
+  return exitStatus.ok;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*. */
+export async function benchNetwork(options: {
+  readonly rounds?: string;
+  readonly row: readonly string[];
+  readonly json?: boolean;
+}): Promise<number> {
+  const { networkTable, runNetworkBench } = await import("@dejavm/bench");
+  const { rounds, row: rows, json } = options;
+  const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
+  // As this very program was started, from sources or not.
+  const dejavm = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  const report = await runNetworkBench({ ...counted, rows, dejavm }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : networkTable(report));
   return exitStatus.ok;
 }
 

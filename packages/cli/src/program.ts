@@ -67,6 +67,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     )
     .addOption(repeatable("--net-allow <rule>", "let the guest reach ADDRESS[:PORT], repeatable"))
     .addOption(repeatable("--net-deny <rule>", "forbid it; comes before what is allowed"))
+    .addOption(repeatable("--dns <address>", "DNS server for the guest: HOST[:PORT], repeatable"))
     .option("--pcap <file>", "capture the guest's frames in a file")
     .option("--max-instructions <n>", "stop after so many instructions and traps, status 3")
     .option("--save <file>", "save a snapshot when we end the machine, or on Ctrl-A s")
@@ -184,13 +185,30 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
     .option("--rounds <n>", "measure each program so many times; the median counts")
     .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .addOption(
+      new Option("--engine <how>", "what executes")
+        .choices(["auto", "interpreter"])
+        .default("auto"),
+    )
     .option("--json", "report on stdout")
-    .action(async (options: { rounds?: string; program: string[]; json?: boolean }) => {
+    .action(async (options: BenchOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
       setStatus(await benchEngine(options));
     })
     .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
   configure(engine);
+  const network = bench
+    .command("network")
+    .description("The guest's network, beside QEMU's user network inside and outside of QEMU")
+    .option("--rounds <n>", "measure each row so many times; the median counts")
+    .addOption(repeatable("--row <name>", "only this row, repeatable"))
+    .option("--json", "report on stdout")
+    .action(async (options: { rounds?: string; row: string[]; json?: boolean }) => {
+      const { benchNetwork } = await import("./bench-command.ts");
+      setStatus(await benchNetwork(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench network --row download --json");
+  configure(network);
   const migrate = bench
     .command("migrate")
     .description("Move a guest under load through the WAN rig, and watch its clients")
@@ -208,6 +226,13 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
+}
+
+interface BenchOptions {
+  readonly rounds?: string;
+  readonly program: string[];
+  readonly engine: "auto" | "interpreter";
+  readonly json?: boolean;
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

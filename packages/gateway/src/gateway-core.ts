@@ -360,7 +360,9 @@ export class GatewayCore {
     payload: Uint8Array,
   ): void {
     this.#identification = (this.#identification + 1) & 0xffff;
-    const how = { mtu: this.#mtu, identification: this.#identification };
+    // Any guest takes datagrams in parts of the usual size, whatever its card was told.
+    const mtu = Math.min(this.#mtu, DEFAULT_MTU);
+    const how = { mtu, identification: this.#identification };
     for (const bytes of framesOf(this.#link, { ...ends, protocol }, payload, how)) {
       this.#emit({ kind: "frame", bytes });
     }

@@ -42,7 +42,7 @@ import { encodeState } from "./snapshot/state-codec.ts";
 /**
  * Number of the guest-visible behaviour: rises when the same inputs would lead somewhere else.
  */
-export const SEMANTICS = 1;
+export const SEMANTICS = 2;
 
 /**
  * Positions that one call into generated code covers at most: V8 replaces its baseline code only

@@ -46,7 +46,6 @@ interface Round {
   readonly firstAckAt: number | undefined;
   readonly bytesAfterFirst: number;
   readonly lastAckAt: number;
-  readonly sumQueueMs: number;
   readonly acks: number;
   /** Largest rate of a few acknowledgements in a row; 0: too few came. */
   readonly trainRate: number;
@@ -67,6 +66,8 @@ export class BulkPacer {
   #shortest: { readonly ms: number; readonly bytes: number; readonly at: number } | undefined;
   #draining = false;
   readonly #train: { readonly at: number; readonly delivered: number }[] = [];
+  /** Delay of each message of the round beyond the shortest round trip, milliseconds. */
+  readonly #queues: number[] = [];
   #nextAt = 0;
   #full = false;
 
@@ -129,13 +130,13 @@ export class BulkPacer {
     // A larger message takes longer by itself: that is no queue.
     const larger = Math.max(0, sent.bytes - this.#shortest.bytes);
     const own = this.#rate === 0 ? 0 : larger / this.#rate;
+    this.#queues.push(Math.max(0, rtt - own - this.#shortest.ms));
     const round = this.#round;
     this.#round = {
       until: round.until,
       firstAckAt: round.firstAckAt ?? now,
       bytesAfterFirst: round.bytesAfterFirst + (round.firstAckAt === undefined ? 0 : sent.bytes),
       lastAckAt: now,
-      sumQueueMs: round.sumQueueMs + Math.max(0, rtt - own - this.#shortest.ms),
       acks: round.acks + 1,
       trainRate: Math.max(round.trainRate, this.#trainRate(now)),
       full: round.full || this.#full,
@@ -163,7 +164,6 @@ export class BulkPacer {
       firstAckAt: undefined,
       bytesAfterFirst: 0,
       lastAckAt: now,
-      sumQueueMs: 0,
       acks: 0,
       trainRate: 0,
       full: false,
@@ -175,7 +175,7 @@ export class BulkPacer {
     const shortest = this.#shortest;
     this.#round = this.#newRound(now);
     if (shortest === undefined || round.acks === 0 || round.firstAckAt === undefined) return;
-    const queueMs = round.sumQueueMs / round.acks;
+    const queueMs = standing(this.#queues.splice(0));
     const span = round.lastAckAt - round.firstAckAt;
     if (span >= MIN_SPAN_MS && round.acks >= 3) this.#measure(round.bytesAfterFirst / span, round);
     if (this.#draining) {
@@ -226,4 +226,13 @@ export class BulkPacer {
     this.#credit *= 1 + Math.min(this.#growth, QUEUE_TARGET_MS / shortestMs + this.#growth);
     this.#growth = Math.min(this.#growth * 2, MAX_GROWTH);
   }
+}
+
+/**
+ * The delay that stands in the path: the lower quarter of the newer half of a round. A host's
+ * jitter only ever adds to some of them.
+ */
+function standing(queues: readonly number[]): number {
+  const newer = queues.slice(queues.length >> 1).toSorted((a, b) => a - b);
+  return newer[newer.length >> 2] ?? 0;
 }

@@ -26,7 +26,7 @@ const COMMIT: Message = {
   position: 1234n,
   ticks: 99n,
   digest: "00112233445566778899aabbccddeeff",
-  lastSegment: 17n,
+  trace: { sequence: 17, position: 1234n, ticks: 99n, chain: SHA },
 };
 
 function bulk(message: BulkMessage, sequence = 1): Frame {
@@ -43,7 +43,7 @@ const FRAMES: readonly Frame[] = [
   {
     kind: "message",
     sequence: 7,
-    message: { kind: "want", pages: [1, 2], chunks: [[0, 77]] },
+    message: { kind: "want", checkpoint: 0, pages: [1, 2], chunks: [[0, 77]] },
   },
   {
     kind: "message",
@@ -61,6 +61,7 @@ const FRAMES: readonly Frame[] = [
     pages: [3, 5],
     data: new Uint8Array(8192).fill(3),
   }),
+  bulk({ kind: "zero-pages", checkpoint: 1, pages: [0, 7] }),
   bulk({ kind: "page-refs", checkpoint: 1, refs: [{ page: 3, sha256: SHA }] }),
   bulk({ kind: "image-refs", checkpoint: 1, refs: [{ page: 3, disk: 0, block: 12 }] }),
   bulk({
@@ -71,6 +72,7 @@ const FRAMES: readonly Frame[] = [
     chunks: [{ disk: 0, chunk: 9 }],
     data: Uint8Array.of(1, 2, 3, 4),
   }),
+  bulk({ kind: "zero-chunks", checkpoint: 1, chunks: [{ disk: 0, chunk: 7 }] }),
   bulk({ kind: "chunk-refs", checkpoint: 0, refs: [{ disk: 1, chunk: 9, sha256: SHA }] }),
 ];
 
@@ -193,7 +195,7 @@ describe("frames", () => {
     const want = (page: number): Frame => ({
       kind: "message",
       sequence: 0,
-      message: { kind: "want", pages: [page], chunks: [] },
+      message: { kind: "want", checkpoint: 0, pages: [page], chunks: [] },
     });
     const edges: [(n: number) => Frame, number][] = [
       [pageGroup, MAX_GROUP_PAGES],

@@ -7,6 +7,14 @@ export {
   MAX_GROUP_REFERENCES,
 } from "./bulk.ts";
 export {
+  type Dial,
+  type FrameSocket,
+  type FrameSocketEvents,
+  frameSocketOf,
+  type WebSocketLike,
+} from "./driver/frame-socket.ts";
+export { LinkDriver, type LinkHandlers, type LinkState } from "./driver/link-driver.ts";
+export {
   CLOSE_CODE,
   type CloseCode,
   closeCodeOf,

@@ -1,5 +1,20 @@
 /** The public face of `@dejavm/source-agent`: recorded machines, and giving one to another host. */
 export { DEFAULT_REPLAY_LIMIT_MS } from "./checkpoint-schedule.ts";
+export { chunkKey, chunkOfKey } from "./chunk-key.ts";
+export {
+  Controller,
+  type ControllerOptions,
+  type Decision,
+  type IfNotConverging,
+  type Situation,
+} from "./controller.ts";
+export {
+  type DoubtAction,
+  type DoubtEvent,
+  DoubtSession,
+  type DoubtState,
+  type FoundOffer,
+} from "./doubt-session.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
 export {
   createNamedVm,
@@ -8,13 +23,40 @@ export {
   type NamedVmOptions,
   resumeNamedVm,
 } from "./driver/named-vm.ts";
+export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
   RecordedVm,
   type RecordedVmOptions,
   type RecordingState,
   type RecoveredFrom,
 } from "./driver/recorded-vm.ts";
+export {
+  type SourceMigration,
+  type SourceMigrationOptions,
+  startSourceMigration,
+} from "./driver/source-migration.ts";
 export type { SourceAgentErrorCode } from "./errors.ts";
+export type {
+  BytesByKind,
+  CourseSample,
+  DowntimeSplit,
+  LoggedDecision,
+  MigrationOutcome,
+  MigrationReport,
+} from "./migration-report.ts";
+export { SourceSession } from "./source-session.ts";
+export type {
+  LinkView,
+  OwnershipWish,
+  PreparedBatch,
+  Reason,
+  SourceAction,
+  SourceEvent,
+  SourceOptions,
+  SourcePhase,
+  SourceProgress,
+  SourceState,
+} from "./source-types.ts";
 export {
   decodeVmConfig,
   encodeVmConfig,

@@ -212,24 +212,24 @@ export class ReplayLoop implements MachineLoop {
 
   #atFrontier(): void {
     this.#state = { kind: "at-frontier" };
-    if (this.#compare()) return;
     const { machine, report } = this.#options;
     const { position, ticks, wallTimeNs: guestWallNs } = machine;
     report({ kind: "at-frontier", position, ticks, guestWallNs, trace: this.#reader.point });
+    this.#compare();
   }
 
-  /** At the cutover's place the digest decides; gives whether it was there. */
-  #compare(): boolean {
+  /** At the cutover's place the digest decides. */
+  #compare(): void {
     const target = this.#target;
     const { machine, report } = this.#options;
-    if (target === undefined || machine.position !== target.position) return false;
-    if (machine.ticks !== target.ticks) return false;
+    if (target === undefined || machine.position !== target.position) return;
+    if (machine.ticks !== target.ticks) return;
     this.#target = undefined;
     const { position, ticks } = machine;
     const digest = machine.digest();
     if (digest === target.digest) {
       report({ kind: "reached", id: target.id, digest, position, ticks });
-      return true;
+      return;
     }
     const reason = { kind: "digest", expected: target.digest, actual: digest } as const;
     const { place } = machine;
@@ -237,7 +237,6 @@ export class ReplayLoop implements MachineLoop {
     const divergence = { reason, place, matched, before: [], after: [] };
     report({ kind: "diverged", divergence, position, ticks });
     this.#state = { kind: "missing" };
-    return true;
   }
 
   // ---- what is missing

@@ -71,6 +71,14 @@ export interface Snapshot {
 
 type Shortage = Extract<InputResult, { kind: "missing-page" | "missing-block" }>;
 
+/**
+ * `full`, but `some` in the gate, which has to be fast. vitest's projects `interpreter` and `jit`
+ * run these tests in full.
+ */
+export function inGate<T>(some: T, full: T): T {
+  return process.env.DEJAVM_TEST_ENGINE === undefined ? some : full;
+}
+
 /** The tier that these tests run on: vitest's project `jit` repeats them with translated code. */
 const ENGINE: MachineOptions = {
   jit: process.env.DEJAVM_TEST_ENGINE === "jit" ? EAGER_JIT : NO_JIT,
@@ -209,6 +217,13 @@ export class Guest {
       this.#chunks.set(`${disk}/${chunk}`, bytes ?? new Uint8Array(CHUNK_BYTES));
     }
   }
+}
+
+/** What an instruction changes besides memory; inputs and time may have come before it. */
+export function registers(machine: Machine): object {
+  const { timeTicks, timeFraction, timePosition, timeRate, waiting, mipLines, ...rest } =
+    machine.save().hart as State;
+  return rest;
 }
 
 /** sha256 over all of RAM. */

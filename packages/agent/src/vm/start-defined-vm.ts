@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Gateway, type NetworkPolicy, parseForward, parseRule } from "@dejavm/gateway";
 import { resolveImage } from "@dejavm/image";
-import type { BootConfig, ConsolePort } from "@dejavm/machine";
+import { type BootConfig, type ConsolePort, NET_MTU } from "@dejavm/machine";
 import {
   fileError,
   inspectDiskFile,
@@ -23,7 +23,7 @@ const CONSOLE = "console=ttyS0";
 /** Throws E_IMAGE_*, E_FILE_*, E_DISK_*, E_NET_* and what the machine refuses. */
 export async function startDefinedVm(definition: VmDefinition): Promise<RunningVm> {
   const { name, image, memoryBytes } = definition;
-  const gateway = await Gateway.start({ policy: networkPolicy(definition) });
+  const gateway = await Gateway.start({ policy: networkPolicy(definition), mtu: NET_MTU });
   // The machine tells nothing before the event after its start.
   const started: { vm?: RunningVm } = {};
   const events = {

@@ -2,7 +2,7 @@
 import { findVmNamed, findVms, portsSchema, stateDirectory, type VmSummary } from "@dejavm/agent";
 import { z } from "zod";
 import { usageError } from "../errors.ts";
-import { textTable } from "./text-table.ts";
+import { textTable } from "../text-table.ts";
 
 /** Options of all of them. */
 export interface VmOptions {

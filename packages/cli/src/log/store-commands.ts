@@ -9,8 +9,8 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { stateDirectory } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import {
   exportLineage,
@@ -24,6 +24,7 @@ import { fileError } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
 import { BROKEN_OFF, longWork } from "../long-work.ts";
+import { textTable } from "../text-table.ts";
 
 /** Options of every `log` command. */
 export interface LogOptions {
@@ -61,7 +62,7 @@ export function list(options: LogOptions): void {
     `to ${seconds(row.ticks)}`,
     mebibytes(row.bytes),
   ]);
-  process.stdout.write(columns(lines));
+  process.stdout.write(textTable(lines));
 }
 
 /** `log show`. */
@@ -213,10 +214,7 @@ export async function importFrom(file: string, options: ImportOptions): Promise<
 }
 
 function storeDirectory({ stateDir }: LogOptions): string {
-  if (stateDir !== undefined) return join(resolve(stateDir), "store");
-  const home = process.env["XDG_STATE_HOME"];
-  const base = home === undefined || home === "" ? join(homedir(), ".local/state") : home;
-  return join(base, "dejavm", "store");
+  return join(stateDirectory(stateDir), "store");
 }
 
 /** Undefined: nothing was ever recorded. */
@@ -298,20 +296,9 @@ function describe(all: Shown): string {
     ["reports (--json has them)", reports],
   ] as const;
   const body = sections.map(([title, rows]) =>
-    rows.length === 0 ? "" : `${title}\n${columns(rows)}`,
+    rows.length === 0 ? "" : `${title}\n${textTable(rows)}`,
   );
   return `${head.join("\n")}\n${body.join("")}`;
-}
-
-/** Rows with their cells below each other. */
-function columns(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? [];
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join("  ")
-      .trimEnd();
-  return rows.map((row) => `${line(row)}\n`).join("");
 }
 
 function seconds(ticks: string): string {

@@ -10,6 +10,7 @@ export interface NetworkOptions {
   readonly netAllow?: readonly string[];
   readonly netDeny?: readonly string[];
   readonly pcap?: string;
+  readonly dns?: readonly string[];
 }
 
 /** Texts as they were given; undefined: not given. */

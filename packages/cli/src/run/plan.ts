@@ -10,7 +10,9 @@ import {
   type NetworkPolicy,
   parseForward,
   parseNetAddress,
+  parseResolver,
   parseRule,
+  type Resolver,
   type StreamAddress,
 } from "@dejavm/gateway";
 import type { BootConfig, DiskConfig, MachineConfig } from "@dejavm/machine";
@@ -56,6 +58,8 @@ export type NetworkPlan =
   | {
       readonly kind: "gateway";
       readonly policy: NetworkPolicy;
+      /** DNS servers; undefined: the host's own. */
+      readonly resolvers: readonly Resolver[] | undefined;
       /** A file for all frames. */
       readonly capturePath: string | undefined;
     };
@@ -162,11 +166,17 @@ function booting(name: string, files: VmBoot, disks: readonly string[]): BootPla
 
 /** `usual`: whether there is a network where the options say nothing about it. */
 export function planNetwork(options: NetworkOptions, usual: boolean): NetworkPlan | undefined {
-  const { net, publish = [], netAllow = [], netDeny = [], pcap } = options;
-  const named = { "--publish": publish[0], "--net-allow": netAllow[0], "--net-deny": netDeny[0] };
-  const asked = Object.values({ ...named, pcap }).some((value) => value !== undefined);
+  const { net, publish = [], netAllow = [], netDeny = [], dns = [], pcap } = options;
+  const named = {
+    "--publish": publish[0],
+    "--net-allow": netAllow[0],
+    "--net-deny": netDeny[0],
+    "--dns": dns[0],
+    "--pcap": pcap,
+  };
+  const asked = Object.values(named).some((value) => value !== undefined);
   if (net !== undefined && net !== "user") {
-    refuse(`--net ${net}`, { ...named, "--pcap": pcap });
+    refuse(`--net ${net}`, named);
     if (net === "none") return undefined;
     return { kind: "stream", address: parseNetAddress(net) };
   }
@@ -177,7 +187,8 @@ export function planNetwork(options: NetworkOptions, usual: boolean): NetworkPla
     ...netAllow.map((text) => parseRule("allow", text)),
   ];
   const policy = { rules, forwards: publish.map(parseForward) };
-  return { kind: "gateway", policy, capturePath: pcap };
+  const resolvers = dns.length === 0 ? undefined : dns.map(parseResolver);
+  return { kind: "gateway", policy, resolvers, capturePath: pcap };
 }
 
 async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {

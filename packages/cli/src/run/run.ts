@@ -23,7 +23,7 @@ export async function run(image: string | undefined, options: RunOptions): Promi
   try {
     return await session.run();
   } finally {
-    session.close();
+    await session.close();
   }
 }
 
@@ -81,7 +81,7 @@ class Session {
     await command;
     await this.#named?.close();
     const wallSeconds = (performance.now() - startedAt) / 1000;
-    this.close();
+    await this.close();
     this.#explain(end);
     if (this.#failure !== undefined) throw this.#failure;
     const host = this.#host;
@@ -91,13 +91,13 @@ class Session {
     return runStatus(end, host);
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const name of SIGNALS) process.off(name, this.#onSignal);
     this.#exec?.close();
     this.#started?.close();
     this.#started = undefined;
-    this.#net?.close();
     this.#terminal.close();
+    await this.#net?.close();
   }
 
   #failure: Error | undefined;

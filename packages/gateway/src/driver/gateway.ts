@@ -36,8 +36,6 @@ export interface GatewayOptions {
   readonly capturePath?: string | undefined;
   /** One line for people. */
   readonly onNotice?: (line: string) => void;
-  /** A flow has ended. */
-  readonly onFlowEnded?: (flow: Flow) => void;
 }
 
 interface OpenForward {
@@ -60,6 +58,7 @@ export class Gateway {
   readonly #forwards: OpenForward[] = [];
   #rules: readonly PolicyRule[];
   #onFrame: ((frame: Uint8Array) => void) | undefined;
+  #onFlowEnded: ((flow: Flow) => void) | undefined;
   #lastForward = 0;
   #turn: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -173,8 +172,12 @@ export class Gateway {
     return limits === undefined ? own : { ...own, limits };
   }
 
-  /** The VM has another gateway now: only open flows are served, nothing listens any more. */
-  retire(): void {
+  /**
+   * The VM has another gateway now: only open flows are served, nothing listens any more.
+   * `onFlowEnded` hears of the end of each.
+   */
+  retire(onFlowEnded: (flow: Flow) => void): void {
+    this.#onFlowEnded = onFlowEnded;
     for (const open of this.#forwards) {
       // A UDP listener still carries its flows.
       if (open.listener.kind === "tcp") open.listener.server.close();
@@ -190,11 +193,16 @@ export class Gateway {
     return this.#core.metrics();
   }
 
+  /** Resets all TCP connections, both sides; a guest whose cable is out is not told. */
+  abortAll(): void {
+    this.#core.abortAll(now());
+    this.#runOutputs();
+  }
+
   /** Resets the host's connections, frees its ports; the guest is told if its cable is in. */
   async close(): Promise<void> {
     if (this.#closed) return;
-    this.#core.abortAll(now());
-    this.#runOutputs();
+    this.abortAll();
     this.#closed = true;
     clearImmediate(this.#turn);
     clearTimeout(this.#timer);
@@ -232,7 +240,7 @@ export class Gateway {
         this.#onFrame?.(output.bytes);
         break;
       case "flow-ended":
-        this.#options.onFlowEnded?.(output.flow);
+        this.#onFlowEnded?.(output.flow);
         break;
       case "udp-send":
       case "udp-close":

@@ -127,6 +127,11 @@ export class StoreDatabase {
     }
   }
 
+  /** Moves what the write-ahead log holds into the database file. */
+  settle(): void {
+    this.reading("cannot settle the store", (sqlite) => sqlite.pragma("wal_checkpoint(TRUNCATE)"));
+  }
+
   close(): void {
     if (!this.#sqlite.open) return;
     this.#sqlite.close();

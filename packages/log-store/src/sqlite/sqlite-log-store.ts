@@ -202,6 +202,11 @@ export class SqliteLogStore implements LogStore {
     this.#database.syncNow();
   }
 
+  /** Moves what the write-ahead log holds into the database file, durably. Blocks. */
+  settle(): void {
+    this.#database.settle();
+  }
+
   verify(): Generator<StoreProgress, VerifyReport> {
     return verifyDatabase(this.#database);
   }

@@ -1,11 +1,13 @@
 /** What a store holds after its process or the power has failed, at any moment. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { zstdDecompressSync } from "node:zlib";
 import { Prng } from "@dejavm/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { finish } from "../log-store.ts";
 import {
   type FileOperation,
   filesAfterLoss,
@@ -19,7 +21,8 @@ import { openLogStore } from "./sqlite-log-store.ts";
 const SUPPORT = new URL("../test-support/", import.meta.url);
 const CHILD = fileURLToPath(new URL("torture-child.ts", SUPPORT));
 const RECORDER = fileURLToPath(new URL("write-recorder.c", SUPPORT));
-const POWER_LOSSES = 80;
+/** More of everything: DEJAVM_SOAK=20. */
+const POWER_LOSSES = 60 * Number(process.env["DEJAVM_SOAK"] ?? 1);
 
 let directory: string;
 beforeAll(() => {
@@ -67,6 +70,22 @@ describe("SIGKILL", () => {
       expect(rest.stderr).toBe("");
       expect(Math.max(steps, rest.steps)).toBe(WORKLOAD_STEPS);
       expect(problemIn(join(place, "store"), WORKLOAD_STEPS, WORKLOAD_STEPS)).toBeUndefined();
+    },
+  );
+});
+
+describe("SIGKILL while an old database is renewed", () => {
+  it.each(["migration.step", "migration.before-commit", "migration.done"])(
+    "[LS10] at %s: it has the old form or the new one, whole",
+    (point) => {
+      const place = join(directory, point);
+      mkdirSync(join(place, "store"), { recursive: true });
+      const old = zstdDecompressSync(readFileSync(new URL("golden/store-v1.db.zst", SUPPORT)));
+      writeFileSync(join(place, "store", "store.db"), old);
+      expect(child([place, "0", "1"], { DEJAVM_FAIL_POINT: point }).signal).toBe("SIGKILL");
+      const store = openLogStore(join(place, "store"));
+      expect(finish(store.verify())).toMatchObject({ problems: [], checkpoints: 2, contents: 4 });
+      store.close();
     },
   );
 });

@@ -4,7 +4,8 @@
  *     node torture-child.ts DIRECTORY FROM TO [sync|nosync]
  *
  * With `sync` or `nosync` it also writes to DIRECTORY/acked how many steps are done, as if it had
- * told the outside world; with `sync` only after they are durable.
+ * told the outside world; with `sync` only after they are durable. DEJAVM_TORTURE_UID: the account
+ * that it works as.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -12,6 +13,8 @@ import { openLogStore } from "../sqlite/sqlite-log-store.ts";
 import { Workload } from "./workload.ts";
 
 const [directory = "", from = "0", to = "0", acknowledge = ""] = process.argv.slice(2);
+const account = Number(process.env["DEJAVM_TORTURE_UID"] ?? 0);
+if (account !== 0) process.setuid?.(account);
 try {
   const store = openLogStore(join(directory, "store"), { walPages: 40 });
   const acked = acknowledge === "" ? undefined : openSync(join(directory, "acked"), "a");

@@ -19,7 +19,7 @@ const WORKLOAD_LINEAGE = "workload-lineage" as LineageId;
 export const WORKLOAD_STEPS = 60;
 const MEMORY_PAGES = 512;
 /** Small enough for retention to have something to do. */
-const MAX_BYTES = 1_200_000;
+const MAX_BYTES = 900_000;
 
 /** What a store must hold after some steps. */
 interface WorkloadState {

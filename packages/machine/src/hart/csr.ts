@@ -473,6 +473,12 @@ export function csrIndex(number: number): number | undefined {
   return INDEX_OF.get(number);
 }
 
+/** Name of a CSR number; undefined: no such register. */
+export function csrName(number: number): string | undefined {
+  const index = INDEX_OF.get(number);
+  return index === undefined ? undefined : CSRS[index].name;
+}
+
 /**
  * (index, action, operand, writes, position) -> old value. action: 0 write, 1 set, 2 clear.
  * Leaves `exit` = illegal where the access is not allowed, = recheck where the caller must look

@@ -47,7 +47,7 @@ function encode(from: SnapshotContent): Uint8Array {
 
 function sourceOf(bytes: Uint8Array): ByteSource {
   let at = 0;
-  const buffer = Buffer.alloc(8 * 1024 * 1024);
+  const buffer = Buffer.alloc(bytes.length);
   return {
     read(count) {
       const taken = bytes.subarray(at, at + count);

@@ -1,6 +1,6 @@
-import { Prng } from "@dejavm/base";
 import { expect, test } from "vitest";
-import { finishSum, sumBytes, sumIsRight } from "./checksum.ts";
+import { finishSum, sumBytes, sumIsRight } from "./internet-checksum.ts";
+import { Prng } from "./prng.ts";
 
 /** RFC 1071 as it is written. */
 function plain(bytes: Uint8Array): number {
