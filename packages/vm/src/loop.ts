@@ -31,7 +31,7 @@ export const MAX_WAITING_FRAMES = 1024;
 const SLICES_PER_COLLECTION = 32;
 /** One console input event; keeps events small enough to be recorded and replayed evenly. */
 const MAX_CONSOLE_EVENT_BYTES = 4096;
-/** Pages hashed between two slices for a digest that was asked for: some tenths of a millisecond. */
+/** Pages hashed between two slices for a digest that was asked for: below half a millisecond. */
 const DIGEST_PAGES_PER_SLICE = 256;
 /** Smallest share of the time that a throttled guest gets. */
 const MIN_SHARE = 0.01;
