@@ -1,7 +1,7 @@
 /**
  * `dejavm run --name` dies by SIGKILL, at random moments and between durable writes, and is brought
- * back: no count that was acknowledged is ever lost. DEJAVM_KILLS says how many random moments; above
- * 20, every named place is visited as well.
+ * back: no count that was acknowledged is ever lost. DEJAVM_KILLS says how many random moments;
+ * above 20, every named place is visited as well.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

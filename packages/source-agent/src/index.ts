@@ -25,7 +25,7 @@ export {
 } from "./driver/named-vm.ts";
 export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
-  type RecordedVm,
+  RecordedVm,
   type RecordedVmOptions,
   type RecordingState,
   type RecoveredFrom,

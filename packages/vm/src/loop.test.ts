@@ -331,6 +331,21 @@ describe("recorded, steered and read", () => {
     expect(kinds(reports).filter((kind) => kind === "pages")).toHaveLength(3);
   });
 
+  test("a digest that is asked for is prepared between slices, and taken at once at a stop", () => {
+    const { machine, loop, reports } = rig({ record: START });
+    loop.handle({ kind: "digest", id: 1 });
+    loop.advance(0);
+    expect(kinds(reports)).toEqual([]);
+    loop.advance(0);
+    expect(kinds(reports)).toEqual(["segment", "digest"]);
+    expect(machine.prepared).toEqual([256, 256]);
+    loop.handle({ kind: "freeze", id: 2 });
+    loop.handle({ kind: "digest", id: 3 });
+    loop.advance(0);
+    expect(reports.at(-1)).toMatchObject({ kind: "digest", id: 3, digest: machine.digest() });
+    expect(machine.prepared).toHaveLength(2);
+  });
+
   test("what only a replay can do is refused", () => {
     const { loop, reports } = rig();
     loop.handle({

@@ -27,6 +27,8 @@ import { CheckpointCopier } from "./checkpoint-copier.ts";
 /** Old pages that a periodic checkpoint may cost (64 MiB); one that needs more is given up. */
 const MAX_SAVED_PAGES = 16_384;
 const PROGRESS_INTERVAL_MS = 500;
+/** Checkpoints have numbers from here on; those of migrations lie far above, others below. */
+const FIRST_OWN_ID = 1000;
 /** How often a store that failed is tried again. */
 const RETRY_MS = 2000;
 
@@ -50,7 +52,7 @@ export interface RecordedVmOptions {
 
 /** The checkpoint that a machine came from when it was brought back. */
 export interface RecoveredFrom {
-  /** Its number in the worker. */
+  /** Its number in the worker: `checkpoint` of the report `live`. */
   readonly id: number;
   readonly stored: CheckpointId;
   /** The stored trace goes on from somewhere else: it had not been recorded in between. */
@@ -73,7 +75,7 @@ export class RecordedVm {
   #isFlushing = false;
   /** The checkpoint that is being made. */
   #copier: CheckpointCopier | undefined;
-  #ids = 0;
+  #ids = FIRST_OWN_ID;
   readonly #ownIds = new Set<number>();
   /** In the worker and in the store: what the next checkpoint is relative to. */
   #base: { readonly id: number; readonly stored: CheckpointId } | undefined;
@@ -116,10 +118,12 @@ export class RecordedVm {
     this.#beginCheckpoint();
   }
 
-  /** A machine that was brought back and is live. */
+  /**
+   * A machine that was brought back, or came from another host, and is live: its trace so far and
+   * the checkpoint that it came from, or a later one, are stored.
+   */
   attachRecovered(vm: VirtualMachine, from: RecoveredFrom): void {
     this.#vm = vm;
-    this.#ids = Math.max(this.#ids, from.id);
     this.#gate.open();
     this.#gate.keep(this.#traceEnd.sequence - 1);
     vm.request({ kind: "report-progress", intervalMs: PROGRESS_INTERVAL_MS });

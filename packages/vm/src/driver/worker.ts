@@ -171,7 +171,7 @@ function start(): void {
       const inputs: InputEvent[] =
         entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];
       const loop = live({ behindTicks, record, base, inputs });
-      post({ kind: "live", id, ...whereabouts() });
+      post({ kind: "live", id, checkpoint: base.id, ...whereabouts() });
       if (frozen) loop.handle({ kind: "freeze", id });
       turner.turn(loop);
     },
