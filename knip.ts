@@ -22,6 +22,7 @@ const config: KnipConfig = {
         "differential/main.ts",
         "machine/checkpoint-pause.ts",
         "simulation/main.ts",
+        "simulation/soak.ts",
         "determinism/scenario-{process,worker}.ts",
       ],
       project: ["**/*.ts"],

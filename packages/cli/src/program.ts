@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
-import type { MigrateBenchCommand } from "./bench-command.ts";
+import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
 import { addLogCommands } from "./log/program.ts";
 import type { RunOptions } from "./run/options.ts";
@@ -184,14 +184,15 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .command("engine")
     .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
     .option("--rounds <n>", "measure each program so many times; the median counts")
-    .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .option("--programs <names>", "only these, separated by commas; boot, bare, debian go, too")
+    .option("--no-icount", "leave out QEMU with exact counting")
     .addOption(
       new Option("--engine <how>", "what executes")
         .choices(["auto", "interpreter"])
         .default("auto"),
     )
     .option("--json", "report on stdout")
-    .action(async (options: BenchOptions) => {
+    .action(async (options: BenchEngineOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
       setStatus(await benchEngine(options));
     })
@@ -226,13 +227,6 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
-}
-
-interface BenchOptions {
-  readonly rounds?: string;
-  readonly program: string[];
-  readonly engine: "auto" | "interpreter";
-  readonly json?: boolean;
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

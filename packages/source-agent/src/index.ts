@@ -15,6 +15,7 @@ export {
   type DoubtState,
   type FoundOffer,
 } from "./doubt-session.ts";
+export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
 export {
   createNamedVm,
@@ -23,7 +24,6 @@ export {
   type NamedVmOptions,
   resumeNamedVm,
 } from "./driver/named-vm.ts";
-export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
   RecordedVm,
   type RecordedVmOptions,

@@ -1,8 +1,5 @@
 /** Machines of `run --name`: made under a name, or brought back by it. */
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { assert } from "@dejavm/base";
-import { openLogStore } from "@dejavm/log-store";
 import {
   createNamedVm,
   findNamedVm,
@@ -12,6 +9,7 @@ import {
 } from "@dejavm/source-agent";
 import { fingerprint, VirtualMachine, type VirtualMachineEvents } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
+import { openStore } from "../store.ts";
 import { type NetworkOptions, type RunOptions, refuse } from "./options.ts";
 import { type NetworkPlan, planNetwork, planRun, type RunPlan } from "./plan.ts";
 
@@ -37,7 +35,7 @@ export async function planStart(image: string | undefined, options: RunOptions):
     return plainStart(await planRun(image, options));
   }
   refuse("--name", { "--from": options.from });
-  const store = openLogStore(join(stateHome(), "store"));
+  const store = openStore();
   try {
     const found = findNamedVm(store, name);
     const usual = { store, name, ...replayLimit(options) };
@@ -173,9 +171,4 @@ function keptOptions(note: string): NetworkOptions {
     netAllow: texts(values.get("netAllow")),
     netDeny: texts(values.get("netDeny")),
   };
-}
-
-function stateHome(): string {
-  const base = process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state");
-  return join(base, "dejavm");
 }

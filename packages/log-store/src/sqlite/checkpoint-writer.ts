@@ -218,8 +218,8 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
 
   #addStored(bytes: number): void {
     if (bytes === 0) return;
-    this.#parts.database.sqlite
-      .prepare("UPDATE checkpoints SET stored_bytes = stored_bytes + ? WHERE id = ?")
+    this.#parts.database
+      .statement("UPDATE checkpoints SET stored_bytes = stored_bytes + ? WHERE id = ?")
       .run(bytes, this.id);
   }
 
@@ -265,7 +265,7 @@ class Fresh {
       const pack = compressPack({
         itemBytes: this.#itemBytes,
         hashes: Buffer.concat(items.map(({ hash }) => hash)),
-        bytes: Buffer.concat(items.map(({ bytes }) => bytes)),
+        bytes: together(items.map(({ bytes }) => bytes)),
       });
       packs.push({ pack, users: new Array<[place: number, slot: number]>() });
     }
@@ -274,6 +274,21 @@ class Fresh {
     }
     return packs;
   }
+}
+
+/** Pieces one after the other; as they are where they stand so already. */
+function together(pieces: readonly Uint8Array[]): Uint8Array {
+  const [first] = pieces;
+  let end = first?.byteOffset ?? 0;
+  let size = 0;
+  const adjacent = pieces.every((piece) => {
+    const follows = piece.buffer === first?.buffer && piece.byteOffset === end;
+    end += piece.length;
+    size += piece.length;
+    return follows;
+  });
+  if (first === undefined || !adjacent) return Buffer.concat(pieces);
+  return new Uint8Array(first.buffer, first.byteOffset, size);
 }
 
 function keyOf(hash: Uint8Array): string {

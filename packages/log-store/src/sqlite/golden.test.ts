@@ -87,8 +87,10 @@ it.each(Array.from({ length: SCHEMA_VERSION }, (_, i) => i + 1))(
     mkdirSync(path);
     const bytes = zstdDecompressSync(readFileSync(goldenPath(version)));
     writeFileSync(join(path, "store.db"), bytes);
+    const reader = openLogStore(path, { mode: "read" });
+    check(reader);
+    reader.close();
     const store = openLogStore(path);
-    check(store);
     const writer = store.openLineage(LINEAGE);
     writer.append([new TestTrace().segment(SEGMENTS + 1)]);
     finish(store.gc());

@@ -41,6 +41,8 @@ export interface LineageWriterParts {
   readonly lease: FileLock;
   readonly now: () => number;
   readonly released: () => void;
+  /** There are contents that nobody needs. */
+  readonly tidyLater: () => void;
 }
 
 /** A `LineageWriter` on SQLite. */
@@ -143,7 +145,9 @@ export class SqliteLineageWriter implements LineageWriter {
 
   retain(limits: RetentionLimits): RetentionReport {
     this.#checkHeld();
-    return retainLineage(this.#parts.database, this.#parts.key, limits);
+    const report = retainLineage(this.#parts.database, this.#parts.key, limits);
+    if (report.checkpointsRemoved > 0) this.#parts.tidyLater();
+    return report;
   }
 
   release(): void {
