@@ -52,7 +52,7 @@ function run(args: readonly string[], command: string, until: (said: string) => 
 const lines = (said: string): string[] => said.trim().split("\n");
 
 describe("Debian with a name", () => {
-  test("[RV3] goes on with the file that it had written, and shows the time of now", async (ctx) => {
+  test("[RV3] goes on with what it had written, and shows the time of now", async (ctx) => {
     if (missing !== undefined) return ctx.skip(missing);
     const first = await run(["--memory", "128M"], WORK, (said) => lines(said).length > 40);
     const last = Number(lines(first.said).at(-1));

@@ -140,6 +140,11 @@ export class RecordedVm {
     return this.#options.writer.traceEnd ?? this.#options.start;
   }
 
+  /** For ownership records and reports, which are written beside the recording. */
+  get writer(): LineageWriter {
+    return this.#options.writer;
+  }
+
   /** A number for a checkpoint that somebody else begins. */
   nextCheckpointId(): number {
     return ++this.#ids;
