@@ -23,7 +23,7 @@ const config: KnipConfig = {
         "machine/checkpoint-pause.ts",
         "simulation/main.ts",
         "simulation/soak.ts",
-        "determinism/scenario-{process,worker}.ts",
+        "determinism/{scenario,session}-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
       ignoreBinaries: ["mount", "umount"],

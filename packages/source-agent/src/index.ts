@@ -17,6 +17,7 @@ export {
 } from "./doubt-session.ts";
 export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { forkVm } from "./driver/fork.ts";
 export {
   createNamedVm,
   findNamedVm,
@@ -35,6 +36,14 @@ export {
   type SourceMigrationOptions,
   startSourceMigration,
 } from "./driver/source-migration.ts";
+export {
+  type ReplayGoal,
+  StoredReplay,
+  type StoredReplayOptions,
+  type StoredReplayProgress,
+  type StoredReplayResult,
+} from "./driver/stored-replay.ts";
+
 export type { SourceAgentErrorCode } from "./errors.ts";
 export type {
   BytesByKind,

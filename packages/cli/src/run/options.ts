@@ -20,6 +20,9 @@ export interface RunOptions extends NetworkOptions {
   readonly durable?: boolean;
   /** Seconds of execution. */
   readonly replayLimit?: string;
+  readonly detach?: boolean;
+  /** Of the agent that is to run it. */
+  readonly stateDir?: string;
   /** False: `--no-record` was given. */
   readonly record?: boolean;
   readonly memory?: string;

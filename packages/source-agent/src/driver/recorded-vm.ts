@@ -29,6 +29,9 @@ const MAX_SAVED_PAGES = 16_384;
 const PROGRESS_INTERVAL_MS = 500;
 /** Checkpoints have numbers from here on; those of migrations lie far above, others below. */
 const FIRST_OWN_ID = 1000;
+/** Contents that no checkpoint needs are looked for this often at most, with pauses. */
+const COLLECTION_INTERVAL_MS = 300_000;
+const COLLECTION_PAUSE_MS = 20;
 /** How often a store that failed is tried again. */
 const RETRY_MS = 2000;
 
@@ -81,6 +84,7 @@ export class RecordedVm {
   #base: { readonly id: number; readonly stored: CheckpointId } | undefined;
   #cpuMs = 0;
   #begunAtCpuMs = 0;
+  #nextCollection = 0;
   /** Where recording begins anew. */
   #gap = false;
   #retry: NodeJS.Timeout | undefined;
@@ -134,6 +138,11 @@ export class RecordedVm {
 
   get #traceEnd(): TracePoint {
     return this.#options.writer.traceEnd ?? this.#options.start;
+  }
+
+  /** For ownership records and reports, which are written beside the recording. */
+  get writer(): LineageWriter {
+    return this.#options.writer;
   }
 
   /** A number for a checkpoint that somebody else begins. */
@@ -290,7 +299,23 @@ export class RecordedVm {
       this.#gate.open();
     }
     writer.compact();
-    writer.retain({ maxBytes: retentionBytes });
+    const { checkpointsRemoved } = writer.retain({ maxBytes: retentionBytes });
+    if (checkpointsRemoved > 0) this.#collectGarbage();
+  }
+
+  /** What only dropped checkpoints had is freed, a step now and then. */
+  #collectGarbage(): void {
+    const now = performance.now();
+    if (now < this.#nextCollection) return;
+    this.#nextCollection = now + COLLECTION_INTERVAL_MS;
+    const steps = this.#options.store.gc();
+    const step = (): void => {
+      if (this.#isClosed) return;
+      this.#guarded(() => {
+        if (steps.next().done !== true) setTimeout(step, COLLECTION_PAUSE_MS).unref();
+      });
+    };
+    step();
   }
 
   #giveUpCheckpoint(): void {
