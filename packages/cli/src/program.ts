@@ -56,6 +56,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("-d, --detach", "with --name: let the agent of this host run it")
     .option("--state-dir <path>", "with --detach: the agent's state directory")
     .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--replay-limit <seconds>", "with --name: replay at most so much (default: 10)")
     .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
