@@ -1,5 +1,5 @@
 /** The public face of `@dejavm/gateway`: the guest's network edge. */
-export { SwitchedNetwork, type Tunnel, TunnelSource } from "./driver/flow-tunnel.ts";
+export { flowsMessage, SwitchedNetwork, type Tunnel, TunnelSource } from "./driver/flow-tunnel.ts";
 export { Gateway, type GatewayOptions, type NetworkPolicy } from "./driver/gateway.ts";
 export {
   NetStream,

@@ -15,7 +15,9 @@ export {
   type DoubtState,
   type FoundOffer,
 } from "./doubt-session.ts";
+export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
 export { forkVm } from "./driver/fork.ts";
 export {
   createNamedVm,
@@ -24,9 +26,8 @@ export {
   type NamedVmOptions,
   resumeNamedVm,
 } from "./driver/named-vm.ts";
-export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
-  type RecordedVm,
+  RecordedVm,
   type RecordedVmOptions,
   type RecordingState,
   type RecoveredFrom,

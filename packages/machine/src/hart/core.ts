@@ -6,13 +6,20 @@ import { assert } from "@dejavm/base";
 import { PAGE_BYTES } from "../device/device.ts";
 import { and, either, eqz, gtU, i32, i64, or } from "../wasm/expr.ts";
 import { type FuncRef, ModuleBuilder } from "../wasm/module.ts";
-import { createMemory, instantiate, type WasmMemory } from "../wasm/runtime.ts";
+import {
+  compile,
+  createMemory,
+  instantiate,
+  type WasmMemory,
+  type WasmModule,
+} from "../wasm/runtime.ts";
 import { get32, get64, type HartBuilder, type HostFunctions, set32, set64 } from "./builder.ts";
 import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./csr.ts";
 import { defineDigest } from "./digest.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
-import { Jit, type JitPolicy, MAX_REGIONS } from "./jit/jit.ts";
+import { Jit, type JitPolicy } from "./jit/jit.ts";
+import { MAX_REGIONS } from "./jit/region-module.ts";
 import {
   EXIT,
   F_BASE,
@@ -54,6 +61,7 @@ export interface HartHost {
 interface HartExports {
   run(budget: number): number;
   flush_tlb(): void;
+  select_context(): void;
   drop_write_tags(page: number): void;
   drop_all_write_tags(): void;
   drop_fetch_tags(slot: number): void;
@@ -114,7 +122,7 @@ export class HartCore {
       hot: (record: number) => this.#jit.hot(record >>> 0),
       table: this.#jit.table,
     };
-    const exports = instantiate(hartModule(this.map), env);
+    const exports = instantiate(compiledHart(this.map), env);
     this.exports = exports as unknown as HartExports;
     this.code = new CodeCache({
       map: this.map,
@@ -204,13 +212,12 @@ export class HartCore {
   /** After state fields were set from outside: brings everything derived from them up to date. */
   refresh(): void {
     this.exports.flush_tlb();
-    this.exports.refresh_mode();
+    this.set32("contextCount", 0);
+    this.exports.select_context();
     this.exports.refresh_float();
   }
 
   #reset(heatUnit: number): void {
-    const { dtlb, fillList } = this.map;
-    this.u8.fill(0xff, dtlb, fillList);
     for (const [index, pair] of FUSED_PAIRS.entries()) {
       const at = PAIR_TABLE + (SINGLE_OPS + index) * 2;
       new DataView(this.memory.buffer).setUint16(at, opOf(pair.first), true);
@@ -244,6 +251,17 @@ const FLOAT_STATE = {
   mode: FIELD.fpMode.offset,
 };
 
+/** By size of RAM: emitting and compiling takes longer than all else that makes a machine. */
+const COMPILED = new Map<number, WasmModule>();
+
+function compiledHart(map: MemoryMap): WasmModule {
+  const known = COMPILED.get(map.ramBytes);
+  if (known !== undefined) return known;
+  const module = compile(hartModule(map));
+  COMPILED.set(map.ramBytes, module);
+  return module;
+}
+
 /** The binary module for one memory map. */
 function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   const pages = map.totalBytes / WASM_PAGE_BYTES;
@@ -262,7 +280,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   const fp = defineFloat(m, FLOAT_STATE);
   const csrFunctions: CsrFunctions = { ...trap, flushTlb: mmu.flushTlb };
   defineMmu(b, mmu);
-  defineTrap(b, trap, fp);
+  defineTrap(b, trap, { fp, flushTlb: mmu.flushTlb });
   defineCsr(b, csrFunctions, csr);
   defineFloatEnter(b, floatEnter, trap.refreshFloat);
   defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter, region }, FUSED_PAIRS);
@@ -284,7 +302,10 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     regions.invoke,
     regions.resume,
     regions.chain,
-    trap.refreshMode,
+    regions.leave,
+    regions.leaveShort,
+    regions.miss,
+    trap.selectContext,
     trap.refreshFloat,
     trap.rebaseTime,
     trap.pending,
