@@ -70,7 +70,7 @@ export async function bootToSnapshot(image: ResolvedImage, path: string): Promis
 export class RunningGuest {
   readonly vm: VirtualMachine;
   readonly gateway: Gateway;
-  #console: GuestConsole;
+  readonly #console: GuestConsole;
   /** Bytes of frames that went to the guest. */
   receivedBytes = 0;
 

@@ -187,7 +187,8 @@ export function recordTable(result: RecordBenchResult): string {
       .join("")}`,
     ...rows,
     `checkpoint pause ${usual.toFixed(2)} ms, at most ${max.toFixed(2)} ms`,
-    `log store: ${result.appendMBps.toFixed(0)} MB/s in, ${result.verifyMBps.toFixed(0)} MB/s verified`,
+    `log store: ${result.appendMBps.toFixed(0)} MB/s in, ` +
+      `${result.verifyMBps.toFixed(0)} MB/s verified`,
     "",
   ].join("\n");
 }
