@@ -1,5 +1,5 @@
 /**
- * What recording costs: pairs of runs of the same work, recorded and not, each in a process of its
+ * What recording costs a Debian: pairs of runs of the same work, recorded and not, each in a process of its
  * own from one snapshot; how the trace grows; how fast it is replayed.
  */
 import { spawn } from "node:child_process";
@@ -15,7 +15,7 @@ import { bootToSnapshot, type GuestSnapshot } from "./guest.ts";
 import { type RunFigures, WORKLOADS, type WorkloadName } from "./workloads.ts";
 
 /** What is measured, and how often. */
-export interface RecordBenchOptions {
+export interface DebianRecordOptions {
   /** Pairs of runs of each workload; the medians count. */
   readonly pairs: number;
   /** Empty: all. */
@@ -41,8 +41,8 @@ export interface RecordedWorkload {
   readonly digestsCompared: number;
 }
 
-/** Everything that `dejavm bench record` finds. */
-export interface RecordBenchResult {
+/** Everything that `dejavm bench record --debian` finds. */
+export interface DebianRecordResult {
   readonly workloads: readonly RecordedWorkload[];
   readonly checkpointPauseMs: { readonly median: number; readonly max: number };
   /** Pages taken in by the store, and looked at by `verify`: MB (10^6) per second. */
@@ -51,14 +51,14 @@ export interface RecordBenchResult {
 }
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
-const CHILD = fileURLToPath(new URL(`./record-child.${EXTENSION}`, import.meta.url));
+const CHILD = fileURLToPath(new URL(`./debian-child.${EXTENSION}`, import.meta.url));
 const TIMEOUT_MS = 300_000;
 
 /** Throws E_IMAGE_* and what the image's packages throw. */
-export async function runRecordBench(
-  options: RecordBenchOptions,
+export async function runDebianRecordBench(
+  options: DebianRecordOptions,
   onProgress: (line: string) => void,
-): Promise<RecordBenchResult> {
+): Promise<DebianRecordResult> {
   const { image } = await buildImage(imageSpec());
   const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-record-"));
   try {
@@ -163,7 +163,7 @@ function recordingOf({ recorded }: Pair): Recording {
 }
 
 /** As a table for people. */
-export function recordTable(result: RecordBenchResult): string {
+export function debianRecordTable(result: DebianRecordResult): string {
   const number = (value: number, digits: number): string => value.toFixed(digits).padStart(12);
   const head = ["workload", "overhead %", "trace B/s", "B/kinstr", "replay x", "CPU x"];
   const rows = result.workloads.map((row) =>

@@ -1,7 +1,7 @@
 /**
  * The process of one run of the recording benchmark, so that runs do not share a heap:
  *
- *     record-child SNAPSHOT_JSON WORKLOAD STORE      prints a `RunFigures` as JSON
+ *     debian-child SNAPSHOT_JSON WORKLOAD STORE      prints a `RunFigures` as JSON
  *
  * An empty STORE: it is not recorded. With a store the run is replayed afterwards, too.
  */
