@@ -20,6 +20,7 @@ import {
 import { agentSocket } from "./control/discovery.ts";
 import { parseBody, type Route, type StreamRoute } from "./control/routes.ts";
 import { ControlServer } from "./control/server.ts";
+import { serveTap } from "./control/tap.ts";
 import { vmRoutes, vmStreams } from "./control/vm-routes.ts";
 import { agentError } from "./errors.ts";
 import { type Fingerprint, type Identity, loadIdentity } from "./identity/identity.ts";
@@ -134,7 +135,7 @@ export class Agent {
     this.#control = await ControlServer.listen({
       socketPath: agentSocket(stateDir),
       routes: [...this.#routes(), ...vmRoutes(this.#vms)],
-      streams: [...vmStreams(this.#vms), this.#migrations()],
+      streams: [...vmStreams(this.#vms), this.#migrations(), this.#taps()],
       onDefect: (error) => this.#log.error({ err: error }, "a request failed"),
     });
     if (listen !== undefined) this.#listener = await this.#listenForPeers(listen);
@@ -217,6 +218,14 @@ export class Agent {
         this.#tunnels.close(vm.lineage);
       },
     });
+  }
+
+  #taps(): StreamRoute {
+    return {
+      method: "GET",
+      path: "/v1/vms/:name/tap",
+      open: ({ name = "" }, stream) => serveTap(this.#vms.named(name).parts.network, stream),
+    };
   }
 
   #acceptMigration(link: WebSocket): void {
