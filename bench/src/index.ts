@@ -1,5 +1,6 @@
 /** The public face of `@dejavm/bench`: what `dejavm bench` runs. */
 export {
+  type BootResult,
   type EngineBenchOptions,
   type EngineBenchResult,
   type ProgramResult,

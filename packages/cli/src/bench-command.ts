@@ -3,18 +3,24 @@ import { usageError } from "./errors.ts";
 import { exitStatus } from "./exit-status.ts";
 import { parseCount } from "./parse.ts";
 
-/** Gives the exit status. Throws E_TOOL_MISSING where QEMU or the cross compiler cannot be had. */
-export async function benchEngine(options: {
+/** Options as commander gives them. */
+export interface BenchEngineOptions {
   readonly rounds?: string;
-  readonly program: readonly string[];
+  readonly programs?: string;
+  /** False: `--no-icount` was given. */
+  readonly icount: boolean;
   readonly engine: "auto" | "interpreter";
   readonly json?: boolean;
-}): Promise<number> {
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING where QEMU or the cross compiler cannot be had. */
+export async function benchEngine(options: BenchEngineOptions): Promise<number> {
   const { engineTable, runEngineBench } = await import("@dejavm/bench");
-  const { rounds, program: programs, engine, json } = options;
+  const { rounds, icount, engine, json } = options;
   process.env["DEJAVM_BENCH_ENGINE"] = engine;
+  const programs = options.programs?.split(",").filter((name) => name !== "") ?? [];
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
-  const report = await runEngineBench({ ...counted, programs }, (line) => {
+  const report = await runEngineBench({ ...counted, programs, icount }, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : engineTable(report));

@@ -2,10 +2,11 @@
 import { readFileSync } from "node:fs";
 import { Argument, Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
-import type { MigrateBenchCommand } from "./bench-command.ts";
+import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
 import type { DemoOptions } from "./demo/migration-demo.ts";
 import { addLogCommands } from "./log/program.ts";
+import { addReplayCommands, addTraceCommands } from "./replay/program.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
 
@@ -39,7 +40,8 @@ ${STATUSES}`,
   addImage(program);
   addAgentCommands(program, setStatus);
   addWan(program);
-  addLogCommands(program, setStatus);
+  addTraceCommands(addLogCommands(program, setStatus), setStatus);
+  addReplayCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -54,6 +56,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("-d, --detach", "with --name: let the agent of this host run it")
     .option("--state-dir <path>", "with --detach: the agent's state directory")
     .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--replay-limit <seconds>", "with --name: replay at most so much (default: 10)")
     .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
@@ -191,14 +194,15 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .command("engine")
     .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
     .option("--rounds <n>", "measure each program so many times; the median counts")
-    .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .option("--programs <names>", "only these, separated by commas; boot, bare, debian go, too")
+    .option("--no-icount", "leave out QEMU with exact counting")
     .addOption(
       new Option("--engine <how>", "what executes")
         .choices(["auto", "interpreter"])
         .default("auto"),
     )
     .option("--json", "report on stdout")
-    .action(async (options: BenchOptions) => {
+    .action(async (options: BenchEngineOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
       setStatus(await benchEngine(options));
     })
@@ -233,13 +237,6 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
-}
-
-interface BenchOptions {
-  readonly rounds?: string;
-  readonly program: string[];
-  readonly engine: "auto" | "interpreter";
-  readonly json?: boolean;
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

@@ -16,6 +16,8 @@ export const HASH_BYTES = 32;
 
 /** zstd's fastest level: about 500 MB/s, and RAM shrinks to less than a third. */
 const LEVEL = 1;
+/** The least that Node's zlib takes as the size of a piece. */
+const MIN_CHUNK = 64;
 /** Compression that saves less is not worth unpacking. */
 const WORTH_IT = 0.95;
 
@@ -86,13 +88,24 @@ export function checkPack(pack: ContentPack): void {
 
 /** zstd at the store's level. */
 export function compress(bytes: Uint8Array): Uint8Array {
-  return plain(zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } }));
+  const packed = zstdCompressSync(bytes, {
+    params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
+    pledgedSrcSize: bytes.length,
+    // All of it in one piece: joining pieces costs more than the room.
+    chunkSize: Math.max(MIN_CHUNK, bytes.length),
+  });
+  return plain(packed);
 }
 
 /** Undoes `compress`; never makes more than `maxBytes`. Throws E_STORE_CORRUPT. */
 export function decompress(bytes: Uint8Array, maxBytes: number): Uint8Array {
   try {
-    return plain(zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, maxBytes) }));
+    return plain(
+      zstdDecompressSync(bytes, {
+        maxOutputLength: Math.max(1, maxBytes),
+        chunkSize: Math.min(MAX_PACK_BYTES, Math.max(MIN_CHUNK, maxBytes)),
+      }),
+    );
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw storeError("E_STORE_CORRUPT", `cannot decompress stored bytes: ${reason}`, { cause });

@@ -8,6 +8,7 @@ import {
   MAX_CHUNKS,
   MAX_CONTROL_BYTES,
   MAX_DISKS,
+  MAX_INVENTORY,
   MAX_LIST_ITEMS,
   MAX_NAME_CHARS,
   MAX_PAGES,
@@ -163,6 +164,15 @@ const ACCEPT = z.strictObject({
   freeDiskBytes: MEASURE,
 });
 
+/**
+ * Contents that the target's store has from earlier: the first 8 bytes of the sha256 of each. The
+ * source refers to such pages instead of sending them; a wrong guess is asked for again.
+ */
+const INVENTORY = z.strictObject({
+  kind: z.literal("inventory"),
+  prefixes: bytes(0, 8 * MAX_INVENTORY),
+});
+
 /** The target will not take it, now or any more. Always the end of the migration. */
 const REFUSED = z.strictObject({
   kind: z.literal("refused"),
@@ -263,6 +273,7 @@ export const MESSAGE = z.discriminatedUnion("kind", [
   SOURCE_PROGRESS,
   MOVED,
   ACCEPT,
+  INVENTORY,
   REFUSED,
   WANT,
   UNKNOWN_REFERENCE,

@@ -11,7 +11,11 @@ import type { LinkView, PreparedBatch, SourceAction } from "./source-types.ts";
 import { type Batch, TransferPlan } from "./transfer-plan.ts";
 
 /** Reads under way at once: enough to keep compression busy, few enough to stay in order. */
-const MAX_READS = 6;
+const MAX_READS = 8;
+/** Pages of one read at least, where the link carries a read's pages within milliseconds. */
+const USUAL_READ_PAGES = 16;
+/** Bytes per ms below which smaller reads keep the trace's way free: 8 Mbit/s. */
+const SLOW_BYTES_PER_MS = 1000;
 /** A page on the wire before any was measured: zstd on RAM-like data. */
 const USUAL_PAGE_BYTES = 1300;
 /** Pages of an increment before the first is known: little, so that one is tried. */
@@ -138,7 +142,7 @@ export class Checkpoints {
   *reads(link: LinkView): Generator<SourceAction, void, undefined> {
     while (this.#reads.size < MAX_READS) {
       const urgent = this.#pages.isUrgent || this.#chunks.isUrgent;
-      if (!urgent && this.#reads.size >= link.bulkRoom) return;
+      if (!urgent && link.bulkRoom === 0) return;
       const read = this.#nextBatch(link);
       if (read === undefined) return;
       const id = this.#nextRead++;
@@ -186,7 +190,9 @@ export class Checkpoints {
 
   #nextBatch(link: LinkView): { batch: Batch; what: "pages" | "chunks" } | undefined {
     const wanted = Math.floor(link.bulkMessageBytes / this.#pageBytes);
-    const pages = Math.min(Math.max(wanted, 4), MAX_PAGES_PER_READ);
+    const isSlow = link.bytesPerMs > 0 && link.bytesPerMs < SLOW_BYTES_PER_MS;
+    const least = isSlow ? 4 : USUAL_READ_PAGES;
+    const pages = Math.min(Math.max(wanted, least), MAX_PAGES_PER_READ);
     const chunks = Math.min(Math.max(wanted >> 4, 1), MAX_CHUNKS_PER_READ);
     const chunksFirst = this.#chunks.isUrgent && !this.#pages.isUrgent;
     const next = (what: "pages" | "chunks") => {

@@ -15,7 +15,10 @@ export {
   type DoubtState,
   type FoundOffer,
 } from "./doubt-session.ts";
+export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
+export { forkVm } from "./driver/fork.ts";
 export {
   createNamedVm,
   findNamedVm,
@@ -23,7 +26,6 @@ export {
   type NamedVmOptions,
   resumeNamedVm,
 } from "./driver/named-vm.ts";
-export type { KnownContents, KnownPage } from "./driver/page-reader.ts";
 export {
   RecordedVm,
   type RecordedVmOptions,
@@ -35,6 +37,14 @@ export {
   type SourceMigrationOptions,
   startSourceMigration,
 } from "./driver/source-migration.ts";
+export {
+  type ReplayGoal,
+  StoredReplay,
+  type StoredReplayOptions,
+  type StoredReplayProgress,
+  type StoredReplayResult,
+} from "./driver/stored-replay.ts";
+
 export type { SourceAgentErrorCode } from "./errors.ts";
 export type {
   BytesByKind,

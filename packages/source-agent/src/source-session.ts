@@ -228,6 +228,9 @@ export class SourceSession {
       case "accept":
         if (this.#state.kind !== "negotiating") return this.#outOfPlace(message, now);
         return this.#accepted(now);
+      case "inventory":
+        // The driver looks at it: contents are nothing to the session.
+        return;
       case "target-progress":
         return this.#targetProgress(message, now);
       case "want":

@@ -197,6 +197,7 @@ export class TargetSession {
     if (verdict.kind === "refuse") return this.#unable(verdict.reason, true);
     this.#enter({ kind: "receiving", offer: state.offer });
     this.#send({ kind: "accept", migration: state.offer.migration, ...verdict.has });
+    for (const prefixes of verdict.inventory ?? []) this.#send({ kind: "inventory", prefixes });
   }
 
   #checkpoint(message: ControlMessageOf<"checkpoint">, now: number): void {

@@ -23,6 +23,8 @@ export type Verdict =
   | {
       readonly kind: "accept";
       readonly has: Omit<ControlMessageOf<"accept">, "kind" | "migration">;
+      /** sha256 prefixes of contents that are here, as `inventory` carries them. */
+      readonly inventory?: readonly Uint8Array[];
     }
   | { readonly kind: "refuse"; readonly reason: Reason };
 

@@ -9,8 +9,6 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
-import { stateDirectory } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import {
   exportLineage,
@@ -24,6 +22,7 @@ import { fileError } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
 import { BROKEN_OFF, longWork } from "../long-work.ts";
+import { openStore, storeDirectory } from "../store.ts";
 import { textTable } from "../text-table.ts";
 
 /** Options of every `log` command. */
@@ -67,7 +66,7 @@ export function list(options: LogOptions): void {
 
 /** `log show`. */
 export function show(name: string, options: LogOptions): void {
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   try {
     const info = findIn(store, name);
     const checkpoints = store.checkpoints(info.id).map((checkpoint) => ({
@@ -92,7 +91,7 @@ export function show(name: string, options: LogOptions): void {
 
 /** `log rm`: stops at the first that cannot be removed. */
 export function remove(names: readonly string[], options: LogOptions): void {
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
     for (const name of names) {
       store.removeLineage(findIn(store, name).id);
@@ -135,12 +134,8 @@ export async function verify(options: LogOptions): Promise<number> {
 
 /** `log gc`: the exit status. */
 export async function gc(options: LogOptions): Promise<number> {
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
-    const { tornTail } = store;
-    if (tornTail !== undefined) {
-      tell(`an interrupted write had left ${tornTail.cutBytes} bytes; they were cut off`);
-    }
     const report = await longWork(store.gc());
     if (report === BROKEN_OFF) return exitStatus.interrupted;
     if (options.json === true) print(report);
@@ -164,7 +159,7 @@ export async function exportTo(
       "give --force or another name",
     );
   }
-  const store = openLogStore(storeDirectory(options), { mode: "read" });
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   const part = `${file}.part`;
   const fd = toStdout ? 1 : writingFile(part, () => openSync(part, "w", 0o600));
   let whole = false;
@@ -198,7 +193,7 @@ export async function exportTo(
 /** `log import`: the exit status. */
 export async function importFrom(file: string, options: ImportOptions): Promise<number> {
   const fd = readingFile(file, () => openSync(file, "r"));
-  const store = openLogStore(storeDirectory(options));
+  const store = openStore(options.stateDir);
   try {
     const read = (count: number): Uint8Array => readingFile(file, () => readUpTo(fd, count));
     const info = await longWork(importLineage(store, read, options.name));
@@ -213,21 +208,18 @@ export async function importFrom(file: string, options: ImportOptions): Promise<
   }
 }
 
-function storeDirectory({ stateDir }: LogOptions): string {
-  return join(stateDirectory(stateDir), "store");
-}
-
 /** Undefined: nothing was ever recorded. */
 function openToRead(options: LogOptions): LogStore | undefined {
   try {
-    return openLogStore(storeDirectory(options), { mode: "read" });
+    return openLogStore(storeDirectory(options.stateDir), { mode: "read" });
   } catch (error) {
     if (error instanceof CodedError && error.code === "E_STORE_UNKNOWN") return undefined;
     throw error;
   }
 }
 
-function findIn(store: LogStore, name: string): LineageInfo {
+/** Throws E_STORE_UNKNOWN. */
+export function findIn(store: LogStore, name: string): LineageInfo {
   const info = store.findLineage(name);
   if (info !== undefined) return info;
   throw new CodedError("E_STORE_UNKNOWN", `there is no recorded machine ${name}`, {

@@ -1,8 +1,5 @@
 /** Machines of `run --name`: made under a name, or brought back by it. */
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { assert } from "@dejavm/base";
-import { openLogStore } from "@dejavm/log-store";
 import {
   createNamedVm,
   findNamedVm,
@@ -12,8 +9,11 @@ import {
 } from "@dejavm/source-agent";
 import { fingerprint, VirtualMachine, type VirtualMachineEvents } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
+import { openStore } from "../store.ts";
 import { type NetworkOptions, type RunOptions, refuse } from "./options.ts";
 import { type NetworkPlan, planNetwork, planRun, type RunPlan } from "./plan.ts";
+
+const MAX_REPLAY_LIMIT_S = 86_400;
 
 /** A machine to be started, by whatever way. */
 export interface Starter extends Pick<RunPlan, "image" | "keyboard" | "memoryBytes"> {
@@ -35,10 +35,10 @@ export async function planStart(image: string | undefined, options: RunOptions):
     return plainStart(await planRun(image, options));
   }
   refuse("--name", { "--from": options.from });
-  const store = openLogStore(join(stateHome(), "store"));
+  const store = openStore();
   try {
     const found = findNamedVm(store, name);
-    const usual = { store, name };
+    const usual = { store, name, ...replayLimit(options) };
     if (found !== undefined) return resuming(usual, found.config, image, options);
     return creating(usual, await planRun(image, options), options);
   } catch (error) {
@@ -57,7 +57,14 @@ function plainStart(plan: RunPlan): Starter {
   };
 }
 
-type Usual = Pick<NamedVmOptions, "store" | "name">;
+type Usual = Pick<NamedVmOptions, "store" | "name" | "replayLimitMs">;
+
+function replayLimit({ replayLimit: text }: RunOptions): Pick<NamedVmOptions, "replayLimitMs"> {
+  if (text === undefined) return {};
+  const seconds = Number(text);
+  if (seconds > 0 && seconds <= MAX_REPLAY_LIMIT_S) return { replayLimitMs: seconds * 1000 };
+  throw usageError(`cannot use --replay-limit ${text}`, "want seconds above 0, at most a day");
+}
 
 function resuming(
   usual: Usual,
@@ -164,9 +171,4 @@ function keptOptions(note: string): NetworkOptions {
     netAllow: texts(values.get("netAllow")),
     netDeny: texts(values.get("netDeny")),
   };
-}
-
-function stateHome(): string {
-  const base = process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state");
-  return join(base, "dejavm");
 }

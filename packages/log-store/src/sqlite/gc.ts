@@ -78,10 +78,26 @@ function dropLeftovers(database: StoreDatabase, mayDrop: (lineage: number) => bo
   }
 }
 
-/** Which contents are in use: a bit for each slot of each pack. */
+/** Slots of one pack: two words of bits, which are many times faster than one bigint. */
+class SlotSet {
+  #low = 0;
+  #high = 0;
+
+  has(slot: number): boolean {
+    const word = slot < 32 ? this.#low : this.#high;
+    return (word & (1 << (slot & 31))) !== 0;
+  }
+
+  add(slot: number): void {
+    if (slot < 32) this.#low |= 1 << slot;
+    else this.#high |= 1 << (slot & 31);
+  }
+}
+
+/** Which contents are in use. */
 class Marks {
   readonly #database: StoreDatabase;
-  readonly #packs = new Map<number, bigint>();
+  readonly #packs = new Map<number, SlotSet>();
   #lastPart = 0;
 
   constructor(database: StoreDatabase) {
@@ -134,17 +150,19 @@ class Marks {
   }
 
   has(pack: number, slot: number): boolean {
-    return ((this.#packs.get(pack) ?? 0n) & (1n << BigInt(slot))) !== 0n;
+    return this.#packs.get(pack)?.has(slot) === true;
   }
 
   /** Answers whether it is the first to mark it. */
   #mark(content: number): boolean {
     if (content === ZERO_CONTENT) return false;
     const pack = Math.floor(content / MAX_PACK_ITEMS);
-    const bit = 1n << BigInt(content % MAX_PACK_ITEMS);
-    const marked = this.#packs.get(pack) ?? 0n;
-    this.#packs.set(pack, marked | bit);
-    return (marked & bit) === 0n;
+    const slot = content % MAX_PACK_ITEMS;
+    let slots = this.#packs.get(pack);
+    if (slots === undefined) this.#packs.set(pack, (slots = new SlotSet()));
+    if (slots.has(slot)) return false;
+    slots.add(slot);
+    return true;
   }
 }
 

@@ -41,6 +41,15 @@ describe("[LS2] two processes", () => {
     store.close();
   });
 
+  it("several find the same new store at once", async () => {
+    const place = join(directory, "new");
+    const children = Array.from({ length: 4 }, () =>
+      spawn(process.execPath, [...ARGUMENTS, place, "1", "0"]),
+    );
+    const ends = children.map((child) => new Promise((resolve) => child.on("close", resolve)));
+    expect(await Promise.all(ends)).toEqual([0, 0, 0, 0]);
+  });
+
   it("one reads, verifies and collects garbage while the other writes", async () => {
     const place = join(directory, "beside");
     openLogStore(join(place, "store")).close();

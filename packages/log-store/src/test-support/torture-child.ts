@@ -3,9 +3,9 @@
  *
  *     node torture-child.ts DIRECTORY FROM TO [sync|nosync]
  *
- * With `sync` or `nosync` it also writes to DIRECTORY/acked how many steps are done, as if it had
- * told the outside world; with `sync` only after they are durable. DEJAVM_TORTURE_UID: the account
- * that it works as.
+ * With TO before FROM it only opens the store. With `sync` or `nosync` it also writes to
+ * DIRECTORY/acked how many steps are done, as if it had told the outside world; with `sync` only
+ * after they are durable. DEJAVM_TORTURE_UID: the account that it works as.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -17,6 +17,7 @@ const account = Number(process.env["DEJAVM_TORTURE_UID"] ?? 0);
 if (account !== 0) process.setuid?.(account);
 try {
   const store = openLogStore(join(directory, "store"), { walPages: 40 });
+  if (Number(to) < Number(from)) process.exit();
   const acked = acknowledge === "" ? undefined : openSync(join(directory, "acked"), "a");
   const workload = new Workload(store);
   workload.run(Number(from), Number(to), (steps) => {

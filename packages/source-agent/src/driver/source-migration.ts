@@ -23,7 +23,9 @@ import {
   type SourceOptions,
   type SourceProgress,
 } from "../source-types.ts";
-import { type KnownContents, PageReader } from "./page-reader.ts";
+import type { BlockIndex } from "./block-index.ts";
+import { KnownContents } from "./known-contents.ts";
+import { PageReader } from "./page-reader.ts";
 
 /** The session looks at the link and the clock at least this often. */
 const TICK_MS = 5;
@@ -44,8 +46,8 @@ export interface SourceMigrationOptions {
   readonly linkName: () => string;
   /** Bulk bytes per millisecond at most; default: no limit. */
   readonly maxBytesPerMs?: number;
-  /** What the target has, once it has accepted; undefined: send everything. */
-  readonly known?: (accept: Extract<Message, { kind: "accept" }>) => KnownContents | undefined;
+  /** Blocks of disk bases that the target has, too: pages equal to one are not sent. */
+  readonly image?: BlockIndex;
   readonly onProgress?: (progress: SourceProgress) => void;
   /** Longest time without link before the commitment, milliseconds. */
   readonly giveUpAfterMs?: number;
@@ -74,7 +76,8 @@ class Migration implements SourceMigration {
   readonly #session: SourceSession;
   readonly #done = Promise.withResolvers<MigrationReport>();
   readonly #timer: NodeJS.Timeout;
-  #reader: PageReader;
+  readonly #known = new KnownContents();
+  readonly #reader: PageReader;
   #link: LinkDriver;
   #isDraining = false;
   #isOver = false;
@@ -82,7 +85,11 @@ class Migration implements SourceMigration {
   constructor(options: SourceMigrationOptions) {
     this.#options = options;
     this.#session = new SourceSession(options.session, performance.now());
-    this.#reader = this.#makeReader(undefined);
+    this.#reader = new PageReader({
+      request: (request) => options.request(shifted(request)),
+      known: this.#known,
+      done: (batch) => this.#handle({ kind: "prepared", batch }),
+    });
     this.#link = this.#makeLink();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#drain();
@@ -117,14 +124,6 @@ class Migration implements SourceMigration {
     this.#handle({ kind: "settle", live });
   }
 
-  #makeReader(known: KnownContents | undefined): PageReader {
-    return new PageReader({
-      request: (request) => this.#options.request(shifted(request)),
-      known,
-      done: (batch) => this.#handle({ kind: "prepared", batch }),
-    });
-  }
-
   #makeLink(): LinkDriver {
     const { agent, dial, linkName, maxBytesPerMs, giveUpAfterMs } = this.#options;
     const handlers: LinkHandlers = {
@@ -152,7 +151,8 @@ class Migration implements SourceMigration {
   }
 
   #message(message: Message): void {
-    if (message.kind === "accept") this.#reader = this.#makeReader(this.#options.known?.(message));
+    if (message.kind === "accept") this.#known.image = this.#options.image;
+    if (message.kind === "inventory") this.#known.add(message.prefixes);
     this.#handle({ kind: "message", message });
   }
 
@@ -178,6 +178,7 @@ class Migration implements SourceMigration {
   #act(action: SourceAction): void {
     switch (action.kind) {
       case "vm":
+        if (action.request.kind === "close-checkpoint") this.#reader.forget(action.request.id);
         return this.#options.request(shifted(action.request));
       case "send":
         return this.#link.send(action.message);

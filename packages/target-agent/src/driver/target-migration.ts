@@ -264,6 +264,8 @@ export class TargetMigration {
     const verdict = await this.#host.judge(offer);
     if (verdict.kind === "accept") {
       this.#store = new TargetStore(this.#host.store, offer, this.#host.agent);
+      const inventory = this.#store.inventory();
+      return this.#handle({ kind: "judged", verdict: { ...verdict, inventory } });
     }
     this.#handle({ kind: "judged", verdict });
   }

@@ -2,11 +2,23 @@
 import { assert } from "@dejavm/base";
 import type { CheckpointWriter, LineageId, LineageWriter, LogStore } from "@dejavm/log-store";
 import { position, ticks } from "@dejavm/machine";
-import type { ControlMessageOf } from "@dejavm/protocol";
+import { type ControlMessageOf, MAX_INVENTORY } from "@dejavm/protocol";
 import { readSegmentHeader } from "@dejavm/trace";
 import type { ChunkBatch, ChunkName } from "@dejavm/vm";
 
 const CHUNK_BYTES = 65_536;
+const HASH_BYTES = 32;
+const PREFIX_BYTES = 8;
+
+function prefixesOf(hashes: Uint8Array): Uint8Array {
+  const count = hashes.length / HASH_BYTES;
+  const prefixes = new Uint8Array(count * PREFIX_BYTES);
+  for (let i = 0; i < count; i++) {
+    const prefix = hashes.subarray(i * HASH_BYTES, i * HASH_BYTES + PREFIX_BYTES);
+    prefixes.set(prefix, i * PREFIX_BYTES);
+  }
+  return prefixes;
+}
 
 /** See the head of this file. */
 export class TargetStore {
@@ -41,6 +53,19 @@ export class TargetStore {
   /** The one who may write to the lineage: whoever takes the machine over takes it, too. */
   get writer(): LineageWriter {
     return this.#writer;
+  }
+
+  /** What is here from earlier stays of the machine: sha256 prefixes of its last pages. */
+  inventory(): Uint8Array[] {
+    const info = this.#store.checkpoints(this.#writer.lineage).at(-1);
+    if (info === undefined) return [];
+    const reader = this.#store.openCheckpoint(info.id);
+    const parts: Uint8Array[] = [];
+    for (let at = 0; at < reader.pages.length; at += MAX_INVENTORY) {
+      const pages = reader.pages.slice(at, at + MAX_INVENTORY);
+      parts.push(prefixesOf(reader.pageHashes(pages)));
+    }
+    return parts;
   }
 
   openCheckpoint(message: ControlMessageOf<"checkpoint">): void {
