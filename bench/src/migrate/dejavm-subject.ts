@@ -114,9 +114,9 @@ export class DejavmSubject implements Subject {
   #watchArrival(): { readonly done: Promise<void>; readonly giveUp: () => void } {
     const { promise, resolve } = Promise.withResolvers<void>();
     const client = new ControlClient(agentSocket(this.#target.stateDir));
-    let isOver = false;
+    const giving = new AbortController();
     const attempt = async (): Promise<void> => {
-      while (!isOver) {
+      while (!giving.signal.aborted) {
         try {
           const path = `/v1/vms/${NAME}`;
           await client.ask({ method: "GET", path, answer: vmSummarySchema });
@@ -131,12 +131,7 @@ export class DejavmSubject implements Subject {
       resolve();
     };
     void attempt();
-    return {
-      done: promise,
-      giveUp: () => {
-        isOver = true;
-      },
-    };
+    return { done: promise, giveUp: () => giving.abort() };
   }
 }
 
