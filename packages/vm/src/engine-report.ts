@@ -105,8 +105,10 @@ export function engineReport(
 /** For people, without colours. */
 export function engineLines(report: EngineReport): string[] {
   const { seconds, positions, tlb } = report;
-  const tier = (name: string, count: number, time: number): string =>
-    `${name.padEnd(12)}${(count / 1e6).toFixed(1).padStart(10)} M instructions  ${time.toFixed(2)} s`;
+  const tier = (name: string, count: number, time: number): string => {
+    const millions = (count / 1e6).toFixed(1).padStart(10);
+    return `${name.padEnd(12)}${millions} M instructions  ${time.toFixed(2)} s`;
+  };
   return [
     tier("interpreter", positions.interpreter, seconds.interpreter),
     tier("translated", positions.translated, seconds.translated),

@@ -5,7 +5,7 @@
  */
 
 /** Samples that are kept; later ones only count. */
-export const MAX_PROFILE_SAMPLES = 2_000_000;
+const MAX_PROFILE_SAMPLES = 2_000_000;
 /** Unknown code is summed up by page. */
 const PAGE_MASK = ~0xfffn;
 /** Addresses of Linux's kernel are in the upper half. */
