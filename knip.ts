@@ -23,7 +23,7 @@ const config: KnipConfig = {
         "machine/checkpoint-pause.ts",
         "simulation/main.ts",
         "simulation/soak.ts",
-        "determinism/scenario-{process,worker}.ts",
+        "determinism/{scenario,session}-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
       ignoreBinaries: ["mount", "umount"],
@@ -36,9 +36,9 @@ const config: KnipConfig = {
     // Programs of the host that these start.
     "packages/debian": { project: ["src/**/*.ts"], ignoreBinaries: ["flock"] },
     "packages/image": { project: ["src/**/*.ts"], ignoreBinaries: ["mount", "umount"] },
-    // Started as a process by tests, which compile with the host's compiler.
+    // A thread, and a process of tests, which compile with the host's compiler.
     "packages/log-store": {
-      entry: ["src/test-support/torture-child.ts"],
+      entry: ["src/sqlite/wal-worker.ts", "src/test-support/torture-child.ts"],
       project: ["src/**/*.ts"],
       ignoreBinaries: ["cc", "mount", "umount"],
     },

@@ -18,6 +18,7 @@ export {
   runMigrateBench,
 } from "./migrate/migrate-bench.ts";
 export { migrateTable } from "./migrate/migrate-table.ts";
+export { RedisClient, type RedisReport } from "./migrate/redis-client.ts";
 export {
   type NetworkBenchOptions,
   type NetworkBenchResult,

@@ -99,10 +99,13 @@ export class RedisClient {
     await this.#loop;
   }
 
-  /** Reads every key back; gives how many are not what was acknowledged last. */
-  async lost(through: "same-connection" | "new-connection"): Promise<number> {
+  /** Reads all keys back, a new connection at `port`; gives how many are not as acknowledged. */
+  async lost(
+    through: "same-connection" | "new-connection",
+    port = this.#options.port,
+  ): Promise<number> {
     const fresh = through === "new-connection";
-    const connection = fresh ? await greet(this.#options) : this.#connection;
+    const connection = fresh ? await greet({ ...this.#options, port }) : this.#connection;
     let lost = 0;
     try {
       for (let from = 0; from < this.#options.keyCount; from += BATCH) {

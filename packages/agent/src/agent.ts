@@ -4,16 +4,25 @@
  */
 import { randomBytes } from "node:crypto";
 import { createServer, type Server } from "node:http";
+import { join } from "node:path";
+import { type LogStore, openLogStore } from "@dejavm/log-store";
+import { type FrameSocketEvents, frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
+import { Acceptor } from "@dejavm/target-agent";
+import type { WebSocket } from "ws";
 import type { AgentConfig, HostPort } from "./config.ts";
 import { CONTROL_VERSION, type Info, pairingSchema, vmDefinitionSchema } from "./control/api.ts";
 import { agentSocket } from "./control/discovery.ts";
-import { parseBody, type Route } from "./control/routes.ts";
+import { parseBody, type Route, type StreamRoute } from "./control/routes.ts";
 import { ControlServer } from "./control/server.ts";
 import { vmRoutes, vmStreams } from "./control/vm-routes.ts";
 import { agentError } from "./errors.ts";
 import { type Fingerprint, type Identity, loadIdentity } from "./identity/identity.ts";
 import type { Log } from "./log.ts";
 import { AgentMetrics } from "./metrics.ts";
+import { migrationStream, storedMigrations } from "./migration/control.ts";
+import { MIGRATION_PATH } from "./migration/outgoing.ts";
+import { targetHost } from "./migration/target-host.ts";
+import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
 import { Invitations } from "./pairing/invitations.ts";
 import { PeerBook } from "./pairing/peers.ts";
 import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
@@ -22,8 +31,8 @@ import { type PairRequest, PeerListener } from "./peer/listener.ts";
 import { prepareStateDirectory } from "./state-dir.ts";
 import { VmRegistry } from "./vm/registry.ts";
 
-/** Largest message between agents. */
-const MAX_LINK_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** RFC 6455: the message violates a policy. */
+const CLOSE_POLICY = 1008;
 
 /** See the head of this file. `start` makes one. */
 export class Agent {
@@ -32,7 +41,10 @@ export class Agent {
   readonly #identity: Identity;
   readonly #peers: PeerBook;
   readonly #invitations = new Invitations();
+  readonly #store: LogStore;
   readonly #vms: VmRegistry;
+  readonly #acceptor: Acceptor;
+  readonly #tunnels = new TunnelDesk();
   readonly #metrics: AgentMetrics;
   #control: ControlServer | undefined;
   #listener: PeerListener | undefined;
@@ -44,7 +56,19 @@ export class Agent {
     this.#log = log;
     this.#identity = loadIdentity(config.stateDir, config.name);
     this.#peers = new PeerBook(config.stateDir);
-    this.#vms = new VmRegistry({ stateDir: config.stateDir, log });
+    this.#store = openLogStore(join(config.stateDir, "store"));
+    const host = { store: this.#store, log };
+    this.#vms = new VmRegistry(config.stateDir, host);
+    this.#acceptor = new Acceptor(
+      targetHost({
+        ...host,
+        agentName: config.name,
+        stateDir: config.stateDir,
+        tunnels: this.#tunnels,
+        isTaken: (name) => this.#vms.isTaken(name),
+        onArrived: (vm) => this.#vms.adopt(vm),
+      }),
+    );
     this.#metrics = new AgentMetrics({
       vms: () => this.#vms.list().map((vm) => vm.summary()),
       peerCount: () => this.#peers.peers.length,
@@ -79,6 +103,7 @@ export class Agent {
   /** Stops the machines' processes and closes everything. */
   async close(): Promise<void> {
     await this.#vms.close();
+    this.#store.close();
     await this.#listener?.close();
     this.#metricsServer?.closeAllConnections();
     this.#metricsServer?.close();
@@ -91,11 +116,12 @@ export class Agent {
     this.#control = await ControlServer.listen({
       socketPath: agentSocket(stateDir),
       routes: [...this.#routes(), ...vmRoutes(this.#vms)],
-      streams: vmStreams(this.#vms),
+      streams: [...vmStreams(this.#vms), this.#migrations()],
       onDefect: (error) => this.#log.error({ err: error }, "a request failed"),
     });
     if (listen !== undefined) this.#listener = await this.#listenForPeers(listen);
     if (metrics !== undefined) await this.#serveMetrics(metrics);
+    await this.#vms.resumeAll();
     this.#log.info(this.info, "agent is ready");
   }
 
@@ -103,15 +129,16 @@ export class Agent {
     return PeerListener.listen({
       at,
       identity: this.#identity,
-      maxMessageBytes: MAX_LINK_MESSAGE_BYTES,
+      maxMessageBytes: MAX_FRAME_BYTES,
       peerOf: (fingerprint) => this.#peers.withFingerprint(fingerprint),
       onPair: (request, fingerprint) => this.#accept(request, fingerprint),
       onLink: (peer, path, link) => {
         this.#metrics.peerConnections.inc({ result: "accepted" });
         this.#log.info({ peer: peer.name, path }, "a peer has connected");
-        link.on("error", () => undefined);
-        // Nothing is served on links yet.
-        link.close(1008, "E_AGENT_PROTOCOL");
+        if (path === MIGRATION_PATH) this.#acceptMigration(link);
+        else if (path.startsWith(TUNNEL_PATH)) {
+          this.#tunnels.accept(path.slice(TUNNEL_PATH.length), link);
+        } else link.close(CLOSE_POLICY, "there is nothing of that name");
       },
       onRefused: (code, message) => {
         this.#metrics.peerConnections.inc({ result: "refused" });
@@ -133,6 +160,11 @@ export class Agent {
           return vm.summary();
         },
       },
+      {
+        method: "GET",
+        path: "/v1/migrations",
+        handle: () => ({ migrations: storedMigrations(this.#store) }),
+      },
       { method: "GET", path: "/v1/peers", handle: () => ({ peers: this.#peers.peers }) },
       {
         method: "DELETE",
@@ -142,6 +174,32 @@ export class Agent {
       { method: "POST", path: "/v1/invitations", handle: () => this.#invite() },
       { method: "POST", path: "/v1/pairings", handle: (_, body) => this.#pair(body) },
     ];
+  }
+
+  #migrations(): StreamRoute {
+    return migrationStream({
+      host: { store: this.#store, log: this.#log },
+      identity: this.#identity,
+      agentName: this.#config.name,
+      vmNamed: (name) => this.#vms.named(name),
+      peerNamed: (name) => this.#peers.named(name),
+      onEnded: (vm, result) => {
+        this.#metrics.migrations.inc({ role: "source", result });
+        if (result !== "moved") return;
+        this.#vms.departed(vm.name);
+        this.#tunnels.close(vm.lineage);
+      },
+    });
+  }
+
+  #acceptMigration(link: WebSocket): void {
+    // Nothing comes before the event after this one.
+    const hears: { events?: FrameSocketEvents } = {};
+    const socket = frameSocketOf(link, {
+      onMessage: (bytes) => hears.events?.onMessage(bytes),
+      onClose: (code) => hears.events?.onClose(code),
+    });
+    hears.events = this.#acceptor.accept(socket);
   }
 
   #health(): object {

@@ -8,9 +8,11 @@ export {
   failureSchema,
   infoSchema,
   invitationSchema,
+  migrationsSchema,
   peerSchema,
   portsSchema,
-  type VmDefinition,
+  progressSchema,
+  reportSchema,
   type VmSummary,
   vmSummarySchema,
 } from "./control/api.ts";

@@ -13,8 +13,9 @@ export const BROKEN_OFF: unique symbol = Symbol("broken off");
  * Runs the steps to their end, or until SIGINT or SIGTERM: then they are left off, which undoes
  * what they say they undo, and the answer is BROKEN_OFF.
  */
-export async function longWork<Result>(
-  steps: Generator<StoreProgress, Result>,
+export async function longWork<Step extends StoreProgress, Result>(
+  steps: Generator<Step, Result>,
+  text: (step: Step) => string = inWords,
 ): Promise<Result | typeof BROKEN_OFF> {
   const progress = textProgress(process.stderr);
   let stop = false;
@@ -28,8 +29,7 @@ export async function longWork<Result>(
       const step = steps.next();
       if (step.done === true) return step.value;
       if (performance.now() - turn < TURN_MS) continue;
-      const { phase, done, total } = step.value;
-      progress.show(phase, total > done ? `${phase}: ${done} of ${total}` : `${phase}: ${done}`);
+      progress.show(step.value.phase, text(step.value));
       await setImmediate();
       if (stop) return BROKEN_OFF;
       turn = performance.now();
@@ -40,4 +40,8 @@ export async function longWork<Result>(
     process.off("SIGTERM", onSignal);
     steps.return(undefined as never);
   }
+}
+
+function inWords({ phase, done, total }: StoreProgress): string {
+  return total > done ? `${phase}: ${done} of ${total}` : `${phase}: ${done}`;
 }

@@ -1,10 +1,12 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
 import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
+import type { DemoOptions } from "./demo/migration-demo.ts";
 import { addLogCommands } from "./log/program.ts";
+import { addReplayCommands, addTraceCommands } from "./replay/program.ts";
 import type { RunOptions } from "./run/options.ts";
 import type { WanOptions } from "./wan-command.ts";
 
@@ -38,7 +40,8 @@ ${STATUSES}`,
   addImage(program);
   addAgentCommands(program, setStatus);
   addWan(program);
-  addLogCommands(program, setStatus);
+  addTraceCommands(addLogCommands(program, setStatus), setStatus);
+  addReplayCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -50,7 +53,10 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
     .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("-d, --detach", "with --name: let the agent of this host run it")
+    .option("--state-dir <path>", "with --detach: the agent's state directory")
     .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--replay-limit <seconds>", "with --name: replay at most so much (default: 10)")
     .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
@@ -92,6 +98,11 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("--json", "report on stdout; the guest's output goes to stderr")
     .option("--verbose", "with --exec: show the guest's console on stderr")
     .action(async (image: string | undefined, options: RunOptions) => {
+      if (options.detach === true) {
+        const { runDetached } = await import("./agent/detach-command.ts");
+        await runDetached(image, options);
+        return;
+      }
       const { run } = await import("./run/run.ts");
       setStatus(await run(image, options));
     })
@@ -234,12 +245,22 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
 function addDemo(program: Command, setStatus: (status: number) => void): void {
   const demo = program
     .command("demo")
-    .description("Boot Debian, work in it, save it, go on from the snapshot: ends 0 if all holds")
-    .action(async () => {
-      const { demo: action } = await import("./demo.ts");
-      setStatus(await action());
+    .addArgument(
+      new Argument("[what]", "what to show").choices(["migration", "machine"]).default("migration"),
+    )
+    .description("Move a Debian under load between two agents over a WAN: ends 0 if all holds")
+    .option("--profile <name>", "the WAN: see `dejavm wan`", "intercontinental")
+    .option("--keep", "leave it running until Ctrl-C")
+    .action(async (what: "migration" | "machine", options: DemoOptions) => {
+      if (what === "machine") {
+        const { demo: action } = await import("./demo/machine-demo.ts");
+        setStatus(await action());
+        return;
+      }
+      const { migrationDemo } = await import("./demo/migration-demo.ts");
+      setStatus(await migrationDemo(options));
     })
-    .addHelpText("after", "\nExample:\n  dejavm demo");
+    .addHelpText("after", "\nExamples:\n  dejavm demo\n  dejavm demo machine");
   configure(demo);
 }
 

@@ -1,5 +1,5 @@
 /** The public face of `@dejavm/gateway`: the guest's network edge. */
-export { SwitchedNetwork, type Tunnel, TunnelSource } from "./driver/flow-tunnel.ts";
+export { flowsMessage, SwitchedNetwork, type Tunnel, TunnelSource } from "./driver/flow-tunnel.ts";
 export { Gateway, type GatewayOptions, type NetworkPolicy } from "./driver/gateway.ts";
 export {
   NetStream,
@@ -14,5 +14,6 @@ export { formatForward, type PortForward, parseForward } from "./forwards.ts";
 export { FrameSplitter, lengthPrefix } from "./framing.ts";
 export type { GatewayLimits } from "./limits.ts";
 export type { Counters, DropReason, GatewayMetrics } from "./metrics.ts";
+export { capturedFrame, captureHeader } from "./pcapng.ts";
 export { formatRule, type PolicyRule, parseRule } from "./policy.ts";
 export type { Flow } from "./socket-events.ts";

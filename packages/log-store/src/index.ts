@@ -13,6 +13,7 @@ export {
 export { type ExportReport, exportLineage } from "./export/export-lineage.ts";
 export type { ReadBytes } from "./export/format.ts";
 export { importLineage } from "./export/import-lineage.ts";
+export { HOST_CODECS } from "./host-codecs.ts";
 export { DEFAULT_RETENTION_BYTES } from "./limits.ts";
 export {
   type CheckpointId,

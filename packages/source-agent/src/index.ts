@@ -17,6 +17,8 @@ export {
 } from "./doubt-session.ts";
 export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
+export { forkVm } from "./driver/fork.ts";
 export {
   createNamedVm,
   findNamedVm,
@@ -25,7 +27,7 @@ export {
   resumeNamedVm,
 } from "./driver/named-vm.ts";
 export {
-  type RecordedVm,
+  RecordedVm,
   type RecordedVmOptions,
   type RecordingState,
   type RecoveredFrom,
@@ -35,6 +37,14 @@ export {
   type SourceMigrationOptions,
   startSourceMigration,
 } from "./driver/source-migration.ts";
+export {
+  type ReplayGoal,
+  StoredReplay,
+  type StoredReplayOptions,
+  type StoredReplayProgress,
+  type StoredReplayResult,
+} from "./driver/stored-replay.ts";
+
 export type { SourceAgentErrorCode } from "./errors.ts";
 export type {
   BytesByKind,

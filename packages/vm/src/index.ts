@@ -1,10 +1,15 @@
 /** The public face of `@dejavm/vm`: machines that run live on this host. */
 export type { DescribedDisk, Description } from "./description.ts";
-export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
+export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-file.ts";
 export { enableBranchHints } from "./driver/engine-flags.ts";
 export type { MonitorSpec } from "./driver/engine-monitor.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
-export type { EngineName, MachineSource, StartSpec } from "./driver/machine-maker.ts";
+export {
+  type EngineName,
+  type MachineSource,
+  machineOptions,
+  type StartSpec,
+} from "./driver/machine-maker.ts";
 export { inspectSnapshot } from "./driver/snapshot-file.ts";
 export {
   type DigestReport,

@@ -206,7 +206,12 @@ export type ReplayReport =
    */
   | ({ readonly kind: "replay-ended"; readonly reason: TraceEnd } & Whereabouts)
   /** Answer to `go-live`. */
-  | ({ readonly kind: "live"; readonly id: number } & Whereabouts);
+  | ({
+      readonly kind: "live";
+      readonly id: number;
+      /** The checkpoint that the machine came from: what a later one's `since` can name. */
+      readonly checkpoint: number;
+    } & Whereabouts);
 
 /** All that the machine's thread can tell. */
 export type VmReport = LiveReport | ControlReport | CheckpointReport | ReplayReport;

@@ -93,6 +93,57 @@ export const stopSchema = z.strictObject({
 /** See `stopSchema`. */
 export type StopRequest = z.infer<typeof stopSchema>;
 
+/** First message of `/v1/vms/NAME/migrate`. */
+export const migrateSchema = z.strictObject({
+  /** A peer's name. */
+  to: z.string().regex(AGENT_NAME),
+  maxDowntimeMs: z.number().min(1).max(60_000).default(100),
+  /** Least share of its speed that the guest keeps. */
+  minSpeed: z.number().min(0.01).max(1).default(0.5),
+  ifNotConverging: z.enum(["slow", "copy", "cancel"]).default("slow"),
+  /** For pages and chunks, at most; absent: what the link gives. */
+  bandwidthMbit: z.number().min(0.01).exactOptional(),
+});
+/** See `migrateSchema`. */
+export type MigrateRequest = z.infer<typeof migrateSchema>;
+/** A text message of the client's: give the migration up. */
+export const cancelSchema = z.strictObject({ cancel: z.literal(true) });
+
+/** How far a migration is: messages of the server. */
+export const progressSchema = z.object({
+  progress: z.object({
+    phase: z.string(),
+    lagMs: z.number().optional(),
+    share: z.number(),
+    bytesPerMs: z.number(),
+    sentBytes: z.number(),
+    pendingPages: z.number(),
+    predictedDowntimeMs: z.number().optional(),
+    why: z.string(),
+  }),
+});
+/** The server's last message. */
+export const reportSchema = z.object({
+  report: z.looseObject({
+    migration: z.string(),
+    name: z.string(),
+    outcome: z.discriminatedUnion("kind", [
+      z.object({ kind: z.literal("moved"), epoch: z.int() }),
+      z.object({
+        kind: z.literal("stayed"),
+        phase: z.string(),
+        code: z.string(),
+        message: z.string(),
+        hint: z.string().optional(),
+      }),
+    ]),
+  }),
+});
+/** Answer to `GET /v1/migrations`. */
+export const migrationsSchema = z.object({
+  migrations: z.array(z.object({ atMs: z.number(), report: z.looseObject({}) })),
+});
+
 /** `POST` and `DELETE /v1/vms/NAME/ports`. */
 export const portSchema = z.strictObject({ forward: text(100) });
 /** Answer to both: what is forwarded, with the ports that the host gave. */

@@ -6,15 +6,15 @@ import { type Parameters, parseBody, type Route, type StreamRoute } from "./rout
 import { serveConsole, serveExec } from "./streams.ts";
 
 /** The machines that a control socket has. */
-export interface VmDirectory {
-  list(): readonly ControlledVm[];
-  /** Ends it, and forgets it and all that is kept of it. Throws E_VM_STATE while it runs. */
-  remove(vm: ControlledVm): Promise<void>;
+export interface VmDirectory<Vm extends ControlledVm = ControlledVm> {
+  list(): readonly Vm[];
+  /** Forgets it and all that is kept of it. Throws E_VM_STATE while it runs. */
+  remove(vm: Vm): Promise<void>;
 }
 
 /** Requests about machines. */
-export function vmRoutes(directory: VmDirectory): readonly Route[] {
-  const named = ({ name = "" }: Parameters): ControlledVm => findVm(directory, name);
+export function vmRoutes<Vm extends ControlledVm>(directory: VmDirectory<Vm>): readonly Route[] {
+  const named = ({ name = "" }: Parameters): Vm => findVm(directory, name);
   return [
     {
       method: "GET",
@@ -64,7 +64,9 @@ export function vmRoutes(directory: VmDirectory): readonly Route[] {
 }
 
 /** Consoles and commands of machines. */
-export function vmStreams(directory: VmDirectory): readonly StreamRoute[] {
+export function vmStreams<Vm extends ControlledVm>(
+  directory: VmDirectory<Vm>,
+): readonly StreamRoute[] {
   return [
     {
       method: "GET",
@@ -80,7 +82,7 @@ export function vmStreams(directory: VmDirectory): readonly StreamRoute[] {
 }
 
 /** Throws E_VM_UNKNOWN. */
-function findVm(directory: VmDirectory, name: string): ControlledVm {
+function findVm<Vm extends ControlledVm>(directory: VmDirectory<Vm>, name: string): Vm {
   const vm = directory.list().find((other) => other.name === name);
   if (vm !== undefined) return vm;
   throw agentError("E_VM_UNKNOWN", `there is no machine ${name}`, "`dejavm ps` lists machines");

@@ -70,6 +70,12 @@ export class RunningVm implements ControlledVm {
     return this.#facts.keyboard;
   }
 
+  /** Where it stands now, for `ps`; `notes` say what needs to be known besides. */
+  setState(state: VmState, notes: readonly string[] = []): void {
+    this.#state = state;
+    this.#notes = notes;
+  }
+
   /** Bytes that the guest put out. Commands may be slower than the guest: it waits for them. */
   output(port: ConsolePort, bytes: Uint8Array): void | Promise<void> {
     if (port === "agent") return this.#exec?.receive(bytes);
@@ -182,7 +188,7 @@ export class RunningVm implements ControlledVm {
   }
 
   get #ended(): boolean {
-    return this.#state === "stopped" || this.#state === "failed";
+    return this.#state === "stopped" || this.#state === "failed" || this.#state === "moved";
   }
 
   #network(): ForwardControl {
@@ -200,8 +206,8 @@ export class RunningVm implements ControlledVm {
   }
 
   #end(state: "stopped" | "failed", notes: readonly string[]): void {
-    this.#state = state;
-    this.#notes = notes;
+    // A machine that lives elsewhere now has not stopped.
+    if (this.#state !== "moved") this.setState(state, notes);
     this.#turning?.reject(this.#wrongState("pause or resume"));
     this.#turning = undefined;
     this.#exec?.fail(

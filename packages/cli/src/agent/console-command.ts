@@ -1,6 +1,7 @@
 /** `dejavm console` and `dejavm exec`: this terminal, or pipe, at a machine that runs elsewhere. */
 import { once } from "node:events";
 import {
+  type ControlClient,
   EXEC_STDERR,
   execExitSchema,
   failureSchema,
@@ -56,20 +57,51 @@ export async function execIn(
   options: AttachOptions,
 ): Promise<number> {
   const stream = await open(name, "exec", options);
+  const ended = commandEnd(stream, name, (which, bytes) => {
+    void writeFully(which === EXEC_STDERR ? process.stderr : process.stdout, bytes);
+  });
+  stream.send(JSON.stringify({ command }), { binary: false });
+  passInput(stream);
+  return ended;
+}
+
+/** Runs a command without input; gives its status and all of its output. Throws as `execIn`. */
+export async function runCommand(
+  client: ControlClient,
+  name: string,
+  command: string,
+  input?: Uint8Array,
+): Promise<{ readonly status: number; readonly output: string }> {
+  const stream = client.stream(`/v1/vms/${name}/exec`);
+  await once(stream, "open");
+  const parts: Uint8Array[] = [];
+  const ended = commandEnd(stream, name, (_which, bytes) => {
+    parts.push(bytes);
+  });
+  stream.send(JSON.stringify({ command }), { binary: false });
+  if (input !== undefined) stream.send(input);
+  stream.send(JSON.stringify({ stdin: "end" }), { binary: false });
+  return { status: await ended, output: Buffer.concat(parts).toString("utf8") };
+}
+
+/** Settles with the status once the stream is closed. */
+async function commandEnd(
+  stream: WebSocket,
+  name: string,
+  onOutput: (which: number, bytes: Uint8Array) => void,
+): Promise<number> {
+  stream.on("error", () => undefined);
   const failure = failureOf(stream);
   let status: number | undefined;
   stream.on("message", (data, binary) => {
     const bytes = toBytes(data);
-    if (!binary) {
-      const exit = execExitSchema.safeParse(JSON.parse(Buffer.from(bytes).toString("utf8")));
-      if (exit.success) status = exit.data.exit;
+    if (binary) {
+      onOutput(bytes[0] ?? 0, bytes.subarray(1));
       return;
     }
-    const output = bytes[0] === EXEC_STDERR ? process.stderr : process.stdout;
-    void writeFully(output, bytes.subarray(1));
+    const exit = execExitSchema.safeParse(JSON.parse(Buffer.from(bytes).toString("utf8")));
+    if (exit.success) status = exit.data.exit;
   });
-  stream.send(JSON.stringify({ command }), { binary: false });
-  passInput(stream);
   await once(stream, "close");
   if (status !== undefined) return status;
   throw (

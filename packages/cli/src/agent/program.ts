@@ -1,7 +1,8 @@
 /** The commands about agents and the machines that run: options and help. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { configure } from "../command-help.ts";
 import type { AgentOptions } from "./agent-command.ts";
+import type { MigrateOptions } from "./migrate-command.ts";
 import type { PairOptions } from "./pair-command.ts";
 import type { StopOptions } from "./vm-commands.ts";
 
@@ -21,6 +22,7 @@ export function addAgentCommands(program: Command, setStatus: (status: number) =
   addConsole(program, setStatus);
   addSteering(program);
   addPort(program);
+  addMigrate(program, setStatus);
 }
 
 function addAgent(program: Command): void {
@@ -164,6 +166,45 @@ function addPort(program: Command): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm port ls web --json");
   configure(list);
+}
+
+function addMigrate(program: Command, setStatus: (status: number) => void): void {
+  const migrate = common(program.command("migrate"))
+    .argument("<name>", NAME)
+    .requiredOption("--to <peer>", "the agent to move it to, as `dejavm peers` shows it")
+    .option("--max-downtime <time>", "longest pause (default: 100ms)")
+    .option("--min-speed <share>", "what the guest keeps of its speed (default: 50%)")
+    .option("--bandwidth <rate>", "at most so much of the link, such as 50Mbit")
+    .addOption(
+      new Option("--if-not-converging <how>", "what to do then (default: slow)").choices([
+        "slow",
+        "copy",
+        "cancel",
+      ]),
+    )
+    .description("Move a machine to another host while it runs (Ctrl-C cancels)")
+    .action(async (name: string, options: MigrateOptions) => {
+      const { migrate: action } = await import("./migrate-command.ts");
+      setStatus(await action(name, options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm migrate web --to paris --max-downtime 50ms");
+  const migrations = program.command("migrations").description("Migrations that have ended");
+  const list = common(migrations.command("ls"))
+    .description("List them, the newest first")
+    .action(async (options: Common) => {
+      const { migrations: action } = await import("./migrate-command.ts");
+      await action(undefined, options);
+    })
+    .addHelpText("after", "\nExample:\n  dejavm migrations ls");
+  const show = common(migrations.command("show"))
+    .argument("<id>", "as `migrations ls` shows it")
+    .description("Show one's report")
+    .action(async (id: string, options: Common) => {
+      const { migrations: action } = await import("./migrate-command.ts");
+      await action(id, options);
+    })
+    .addHelpText("after", "\nExample:\n  dejavm migrations show 0123456789abcdef --json");
+  for (const command of [migrate, migrations, list, show]) configure(command);
 }
 
 function common(command: Command): Command {

@@ -218,7 +218,8 @@ function openToRead(options: LogOptions): LogStore | undefined {
   }
 }
 
-function findIn(store: LogStore, name: string): LineageInfo {
+/** Throws E_STORE_UNKNOWN. */
+export function findIn(store: LogStore, name: string): LineageInfo {
   const info = store.findLineage(name);
   if (info !== undefined) return info;
   throw new CodedError("E_STORE_UNKNOWN", `there is no recorded machine ${name}`, {

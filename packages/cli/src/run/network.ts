@@ -52,7 +52,11 @@ export async function connectNetwork(
         mtu: NET_MTU,
       });
       return {
-        connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
+        connect: (vm) => {
+          gateway.plug((frame) => vm.sendFrame(frame));
+          // A fork's cable was pulled out.
+          vm.setLink(true);
+        },
         send: (frame) => gateway.sendFrame(frame),
         close: () => gateway.close(),
         gateway,

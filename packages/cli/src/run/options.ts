@@ -18,6 +18,11 @@ export interface RunOptions extends NetworkOptions {
   /** What the machine is called by other commands. */
   readonly name?: string;
   readonly durable?: boolean;
+  /** Seconds of execution. */
+  readonly replayLimit?: string;
+  readonly detach?: boolean;
+  /** Of the agent that is to run it. */
+  readonly stateDir?: string;
   /** False: `--no-record` was given. */
   readonly record?: boolean;
   readonly memory?: string;

@@ -7,6 +7,14 @@ import type { Flow } from "../socket-events.ts";
 import { decodeTunnelMessage, encodeTunnelMessage, type TunnelMessage } from "../tunnel-wire.ts";
 import type { Gateway } from "./gateway.ts";
 
+/**
+ * The open flows as a message of a tunnel, before there is a `TunnelSource`: the other side knows
+ * them by the time that the VM is live there. The gateway can still go on if it never is.
+ */
+export function flowsMessage(gateway: Gateway): Uint8Array {
+  return encodeTunnelMessage({ kind: "flows", flows: gateway.openFlows() });
+}
+
 /** At the old gateway. It serves the flows that are open, and says when each and all are over. */
 export class TunnelSource {
   readonly #gateway: Gateway;

@@ -30,6 +30,11 @@ export interface GatewayOptions {
   readonly policy: NetworkPolicy;
   /** Largest IPv4 packet on the cable; 1500 if not given. */
   readonly mtu?: number;
+  /**
+   * The guest's card, 6 bytes, where it is known: a guest that was running before may be silent
+   * for long, and takes nothing that is addressed to all.
+   */
+  readonly guestMac?: Uint8Array | undefined;
   /** Undefined: those of /etc/resolv.conf. */
   readonly resolvers?: readonly Resolver[] | undefined;
   /** Every frame is captured in this file, in pcapng. */
@@ -66,7 +71,7 @@ export class Gateway {
   #closed = false;
 
   private constructor(options: GatewayOptions) {
-    const { policy, mtu, capturePath, resolvers = hostResolvers() } = options;
+    const { policy, mtu, guestMac, capturePath, resolvers = hostResolvers() } = options;
     this.#options = options;
     this.#rules = policy.rules;
     this.#core = new GatewayCore({
@@ -75,6 +80,7 @@ export class Gateway {
       rules: policy.rules,
       ...(policy.limits === undefined ? {} : { limits: policy.limits }),
       ...(mtu === undefined ? {} : { mtu }),
+      ...(guestMac === undefined ? {} : { guestMac }),
     });
     this.#core.setPlugged(false, now());
     const onEvent = (event: SocketEvent): void => {

@@ -23,14 +23,17 @@ import { failPoint } from "./fail-point.ts";
 import { type FileLock, lockHolder, tryFileLock } from "./file-lock.ts";
 import { createPrivateFile, translateError, translating } from "./host-errors.ts";
 import { APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
+import { WalMover } from "./wal-mover.ts";
 import { findTornTail, type TornTail } from "./wal-tail.ts";
 
 /** Name of the database within the store's directory. */
 const DATABASE_NAME = "store.db";
 /** Bytes of a database page: fewer, larger ones suit packs; smaller ones suit small commits. */
 const PAGE_SIZE = 8192;
-/** WAL pages after which a commit moves them into the database: 16 MiB. */
+/** WAL pages after which they are moved into the database, beside commits: 16 MiB. */
 const DEFAULT_WAL_PAGES = 2048;
+/** Where moving does not keep up, a commit does it at so many times that length. */
+const WAL_OVERRUN = 16;
 /** How long a commit waits for another process's: those last for milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000;
 /** How long a process waits for others to renew the store, or to leave it so that it can. */
@@ -51,6 +54,7 @@ export class StoreDatabase {
   readonly #sqlite: Database.Database;
   readonly #presence: FileLock | undefined;
   readonly #walFd: number | undefined;
+  readonly #mover: WalMover | undefined;
   readonly #commit: Database.Transaction<(body: () => void) => void>;
   readonly #statements = new Map<string, Database.Statement>();
   #syncing: Promise<void> | undefined;
@@ -81,7 +85,8 @@ export class StoreDatabase {
           presence = takePresence(directory, "shared");
         }
         this.tornTail = findTornTail(sqlite, `${path}-wal`);
-        this.#walFd = openWal(sqlite, path, walPages);
+        this.#walFd = openWal(sqlite, path, walPages * WAL_OVERRUN);
+        this.#mover = new WalMover(sqlite, path, walPages);
       } else if (version < SCHEMA_VERSION) {
         throw new OldFormError(path);
       }
@@ -127,6 +132,7 @@ export class StoreDatabase {
       }),
     );
     assert(result !== undefined, "a commit has run its body");
+    this.#mover?.committed();
     return result.value;
   }
 
@@ -165,6 +171,7 @@ export class StoreDatabase {
 
   close(): void {
     if (!this.#sqlite.open) return;
+    this.#mover?.close();
     this.#sqlite.close();
     if (this.#walFd !== undefined) closeSync(this.#walFd);
     this.#presence?.release();

@@ -69,12 +69,13 @@ function check(store: LogStore): void {
   expect(reader.state).toEqual(Uint8Array.of(4, 5, 6));
 }
 
-it.runIf(process.env["DEJAVM_WRITE_GOLDEN"] === "1")("writes one of the newest form", () => {
+it("[LS11] a new store holds the same as the golden ones", () => {
   const path = join(directory, "new");
   const store = openLogStore(path, { now: () => 1_700_000_000_000 });
   fill(store);
   check(store);
   store.close();
+  if (process.env["DEJAVM_WRITE_GOLDEN"] !== "1") return;
   const golden = goldenPath(SCHEMA_VERSION);
   expect(existsSync(golden), `${golden} is there; released forms do not change`).toBe(false);
   writeFileSync(golden, zstdCompressSync(readFileSync(join(path, "store.db"))));

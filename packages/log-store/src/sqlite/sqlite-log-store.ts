@@ -53,7 +53,7 @@ export interface LogStoreOptions {
   readonly mode?: OpenMode;
   /** Wall time, milliseconds since 1970. */
   readonly now?: () => number;
-  /** Pages of the write-ahead log after which a commit moves them into the database. */
+  /** Pages of the write-ahead log after which they are moved into the database. */
   readonly walPages?: number;
 }
 

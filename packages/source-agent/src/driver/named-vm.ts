@@ -2,32 +2,18 @@
  * Machines with names: made once, recorded from their first position on, and brought back by name
  * for as long as they live here.
  */
-import { hash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { CodedError } from "@dejavm/base";
 import type { LineageInfo, LineageWriter, LogStore } from "@dejavm/log-store";
 import type { MachineConfig } from "@dejavm/machine";
-import {
-  checkFingerprint,
-  decodeTraceHeader,
-  encodeTraceHeader,
-  fingerprintOf,
-  traceStart,
-} from "@dejavm/trace";
-import {
-  type DiskFile,
-  fingerprint,
-  inspectDiskFile,
-  type StartSpec,
-  VirtualMachine,
-  type VirtualMachineEvents,
-} from "@dejavm/vm";
+import { encodeTraceHeader, fingerprintOf, traceStart } from "@dejavm/trace";
+import { type StartSpec, VirtualMachine, type VirtualMachineEvents } from "@dejavm/vm";
 import type { SourceAgentErrorCode } from "../errors.ts";
 import { decodeVmConfig, encodeVmConfig, restoreConfigOf, type VmConfig } from "../vm-config.ts";
-import { loadBoot } from "./boot-files.ts";
 import { RecordedVm } from "./recorded-vm.ts";
 import { recoverVm } from "./recover.ts";
+import { checkSameMachine, HASHER, inspectVm, type VmFiles } from "./vm-files.ts";
 
-const hasher = { sha256: (bytes: Uint8Array) => hash("sha256", bytes, "buffer") };
 const NS_PER_MS = 1_000_000n;
 const NS_PER_TICK = 100n;
 /** A host's clock that is further behind than this was set back: the guest's time just goes on. */
@@ -72,9 +58,9 @@ export async function createNamedVm(
   power: Pick<MachineConfig, "entropySeed" | "wallTimeNs">,
 ): Promise<NamedVm> {
   const { store, name } = options;
-  const made = await inspect(config);
+  const made = await inspectVm(config);
   const machine: MachineConfig = { ...restoreConfigOf(config), ...power, boot: needBoot(made) };
-  const header = encodeTraceHeader(fingerprintOf(machine, sha256Of(config), hasher));
+  const header = encodeTraceHeader(fingerprintOf(machine, sha256Of(config), HASHER));
   const encoded = encodeVmConfig(config);
   const lineage = store.createLineage({ name, config: encoded, fingerprint: header });
   const writer = store.openLineage(lineage.id);
@@ -85,7 +71,7 @@ export async function createNamedVm(
       {
         ...specOf(options, config, made),
         source: { kind: "create", config: machine },
-        record: traceStart(header, hasher),
+        record: traceStart(header, HASHER),
       },
       recorded.events,
     );
@@ -109,13 +95,9 @@ export async function resumeNamedVm(options: NamedVmOptions): Promise<NamedVm> {
   if (found === undefined) throw notHere(name, "there is no machine of that name");
   const { lineage, config } = found;
   checkOwnership(lineage);
-  const made = await inspect(config);
-  const present = { ...restoreConfigOf(config), ...(made.boot && { boot: made.boot }) };
+  const made = await inspectVm(config);
   const header = lineage.fingerprint;
-  checkFingerprint(
-    decodeTraceHeader(header).fingerprint,
-    fingerprintOf(present, made.sha256, hasher),
-  );
+  checkSameMachine(header, config, made);
   const writer = store.openLineage(lineage.id);
   const recorded = record(options, config, { writer, header });
   try {
@@ -159,20 +141,7 @@ function beginAnew(
   );
 }
 
-/** What the configuration names, as it is here. */
-interface Inspected {
-  readonly disks: readonly DiskFile[];
-  readonly sha256: readonly Uint8Array[];
-  readonly boot: ReturnType<typeof loadBoot> | undefined;
-}
-
-async function inspect(config: VmConfig): Promise<Inspected> {
-  const disks = config.disks.map(({ path }) => inspectDiskFile(path));
-  const sha256 = await Promise.all(disks.map(({ path }) => fingerprint(path)));
-  return { disks, sha256, boot: config.boot && loadBoot(config.boot) };
-}
-
-function needBoot({ boot }: Inspected): NonNullable<Inspected["boot"]> {
+function needBoot({ boot }: VmFiles): NonNullable<VmFiles["boot"]> {
   if (boot !== undefined) return boot;
   throw new CodedError("E_CONFIG_INVALID", "cannot switch on a machine that boots nothing");
 }
@@ -182,7 +151,7 @@ const sha256Of = ({ disks }: VmConfig): Uint8Array[] => disks.map(({ sha256 }) =
 function specOf(
   { spec }: NamedVmOptions,
   config: VmConfig,
-  { disks, boot }: Inspected,
+  { disks, boot }: VmFiles,
 ): Omit<StartSpec, "source" | "record"> {
   const restart = config.restarts && boot !== undefined ? { restart: boot } : {};
   return { ...spec, disks, pace: config.pace, ...restart };
@@ -201,7 +170,7 @@ function record(
     durable,
     events,
     onNotice,
-    start: traceStart(header, hasher),
+    start: traceStart(header, HASHER),
     ...(replayLimitMs === undefined ? {} : { replayLimitMs }),
     ...(retentionBytes === undefined ? {} : { retentionBytes }),
   });

@@ -162,7 +162,7 @@ class Recovering {
         this.#goLiveAtEnd();
         break;
       case "live":
-        this.#isLive();
+        this.#isLive(report.checkpoint);
         break;
       case "diverged":
         this.#done.reject(diverged(report.position, report.divergence.reason.kind));
@@ -194,12 +194,12 @@ class Recovering {
     });
   }
 
-  #isLive(): void {
+  #isLive(checkpoint: number): void {
     const { recorded } = this.#options;
     if (this.#vm === undefined) return;
     this.#vm.attach(recorded.events);
     const { id: stored } = this.#checkpoint.info;
-    recorded.attachRecovered(this.#vm, { id: CHECKPOINT, stored, hasGap: this.hasGap });
+    recorded.attachRecovered(this.#vm, { id: checkpoint, stored, hasGap: this.hasGap });
     this.#done.resolve();
   }
 }

@@ -74,7 +74,10 @@ function threadCpuMs(): number {
 }
 
 /** What a machine is told about its engine and its reset. */
-export function machineOptions({ engine = "auto", restart }: StartSpec): MachineOptions {
+export function machineOptions({
+  engine = "auto",
+  restart,
+}: Pick<StartSpec, "engine" | "restart">): MachineOptions {
   return {
     jit: { ...POLICIES[engine], now: threadCpuMs },
     ...(restart === undefined ? {} : { restart }),

@@ -35,9 +35,18 @@ const spec = workerData as StartSpec;
 
 let monitor: EngineMonitor | undefined;
 
+/** Reports of one turn travel together: a message costs more than what is in it. */
+let reports: VmReport[] = [];
+
 function post(report: VmReport): void {
-  const full = report.kind === "ended" ? { ...report, ...monitor?.finish() } : report;
-  port.postMessage(full, reportTransfers(full));
+  reports.push(report.kind === "ended" ? { ...report, ...monitor?.finish() } : report);
+}
+
+function flush(): void {
+  if (reports.length === 0) return;
+  const batch = reports;
+  reports = [];
+  port.postMessage(batch, batch.flatMap(reportTransfers));
 }
 
 function now(): number {
@@ -68,6 +77,7 @@ class Turner {
 
   handle(request: VmRequest): void {
     guarded(this.#onEnd, () => this.#loop?.handle(request));
+    flush();
     this.wake();
   }
 
@@ -84,6 +94,7 @@ class Turner {
       const start = microseconds();
       const wait = this.#loop?.advance(now()) ?? { kind: "ended" };
       monitor?.sliceEnded(start);
+      flush();
       if (wait.kind === "ended") return this.#onEnd();
       if (wait.kind === "now") return this.wake();
       if (wait.at === undefined) return;
@@ -98,6 +109,7 @@ function guarded(onFailure: () => void, action: () => void): void {
     action();
   } catch (error) {
     post({ kind: "failed", error: toReport(error) });
+    flush();
     onFailure();
   }
 }
@@ -162,6 +174,7 @@ function start(): void {
     const absentMs =
       restored === undefined ? 0 : Date.now() - Number(restored.savedAtNs / 1_000_000n);
     const behindTicks = absentMs * TICKS_PER_MS;
+    flush();
     turner.turn(live({ behindTicks, record: spec.record, base: undefined, inputs: [] }));
     return;
   }
@@ -178,11 +191,12 @@ function start(): void {
       const inputs: InputEvent[] =
         entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];
       const loop = live({ behindTicks, record, base, inputs });
-      post({ kind: "live", id, ...whereabouts() });
+      post({ kind: "live", id, checkpoint: base.id, ...whereabouts() });
       if (frozen) loop.handle({ kind: "freeze", id });
       turner.turn(loop);
     },
   });
+  flush();
   turner.turn(replay);
 }
 

@@ -9,9 +9,9 @@ import { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import { buildImage, imageSpec } from "@dejavm/image";
 import { type StartSpec, VirtualMachine } from "@dejavm/vm";
-import { exitStatus } from "./exit-status.ts";
-import { imageProgress } from "./progress.ts";
-import { planRun } from "./run/plan.ts";
+import { exitStatus } from "../exit-status.ts";
+import { imageProgress } from "../progress.ts";
+import { planRun } from "../run/plan.ts";
 
 /** Positions that the repeated run takes: part of a second of guest work. */
 const REPEATED_POSITIONS = 50_000_000n;
