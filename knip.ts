@@ -29,7 +29,11 @@ const config: KnipConfig = {
       ignoreBinaries: ["mount", "umount"],
     },
     bench: {
-      entry: ["src/machine-child.ts", "src/migrate/wan-child.ts", "src/record{,-debian}/*-child.ts"],
+      entry: [
+        "src/machine-child.ts",
+        "src/migrate/wan-child.ts",
+        "src/record{,-debian}/*-child.ts",
+      ],
       project: ["src/**/*.ts"],
     },
     "packages/*": { project: ["src/**/*.ts"] },
