@@ -1,6 +1,6 @@
 /**
- * What recording costs a Debian: pairs of runs of the same work, recorded and not, each in a process
- * of its own from one snapshot; how the trace grows; how fast it is replayed.
+ * What recording costs a Debian: pairs of runs of the same work, recorded and not, each in a
+ * process of its own from one snapshot; how the trace grows; how fast it is replayed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
