@@ -21,16 +21,27 @@ const config: KnipConfig = {
       entry: [
         "differential/main.ts",
         "machine/checkpoint-pause.ts",
-        "determinism/scenario-{process,worker}.ts",
+        "simulation/main.ts",
+        "simulation/soak.ts",
+        "determinism/{scenario,session}-{process,worker}.ts",
       ],
       project: ["**/*.ts"],
       ignoreBinaries: ["mount", "umount"],
     },
-    bench: { entry: ["src/machine-child.ts"], project: ["src/**/*.ts"] },
+    bench: {
+      entry: ["src/machine-child.ts", "src/migrate/wan-child.ts"],
+      project: ["src/**/*.ts"],
+    },
     "packages/*": { project: ["src/**/*.ts"] },
     // Programs of the host that these start.
     "packages/debian": { project: ["src/**/*.ts"], ignoreBinaries: ["flock"] },
     "packages/image": { project: ["src/**/*.ts"], ignoreBinaries: ["mount", "umount"] },
+    // A thread, and a process of tests, which compile with the host's compiler.
+    "packages/log-store": {
+      entry: ["src/sqlite/wal-worker.ts", "src/test-support/torture-child.ts"],
+      project: ["src/**/*.ts"],
+      ignoreBinaries: ["cc", "mount", "umount"],
+    },
     // The worker is started by its file name.
     "packages/vm": {
       entry: ["src/driver/worker.ts"],

@@ -11,12 +11,10 @@ import type { GuestProgram } from "./programs.ts";
 const run = promisify(execFile);
 
 const GUEST_FOLDER = fileURLToPath(new URL("../guest/", import.meta.url));
-const SHARED = ["start.S", "finish.c"];
 const INCLUDED = ["guest.h", "guest.ld"];
-const FLAGS = [
-  "-O2",
-  "-march=rv64gc_zba_zbb_zbs",
-  "-mabi=lp64d",
+const COMMON = ["-O2", "-march=rv64gc_zba_zbb_zbs", "-mabi=lp64d"];
+const BARE = [
+  ...COMMON,
   "-mcmodel=medany",
   "-ffreestanding",
   "-nostdlib",
@@ -26,7 +24,10 @@ const FLAGS = [
   "-fno-pie",
   "-fno-stack-protector",
   "-Wl,--build-id=none",
+  "-T",
+  join(GUEST_FOLDER, "guest.ld"),
 ];
+const PROCESS = [...COMMON, "-static", "-Wl,--build-id=none"];
 
 /** The path of a cross compiler, and of the folder where its results are kept. */
 export interface BuildOptions {
@@ -34,24 +35,34 @@ export interface BuildOptions {
   readonly cacheFolder: string;
 }
 
-/** Returns the path of the program's ELF file. */
-export async function buildProgram(
+/** Returns the path of the program's ELF file: it runs in M-mode without any software. */
+export async function buildProgram(program: GuestProgram, options: BuildOptions): Promise<string> {
+  const sources = ["start.S", "finish.c", `${program.name}.c`];
+  return compile(program, { kind: "bare", flags: BARE, sources }, options);
+}
+
+/** The same program as a Linux process, linked statically. */
+export async function buildProcess(program: GuestProgram, options: BuildOptions): Promise<string> {
+  const sources = ["process.c", `${program.name}.c`];
+  return compile(program, { kind: "process", flags: PROCESS, sources }, options);
+}
+
+async function compile(
   program: GuestProgram,
+  { kind, flags, sources }: { kind: string; flags: readonly string[]; sources: readonly string[] },
   { compiler, cacheFolder }: BuildOptions,
 ): Promise<string> {
-  const sources = [...SHARED, `${program.name}.c`];
   const { stdout: version } = await run(compiler, ["--version"]);
-  const hash = createHash("sha256").update(JSON.stringify([version, FLAGS, program]));
+  const hash = createHash("sha256").update(JSON.stringify([version, flags, program]));
   for (const name of [...sources, ...INCLUDED]) hash.update(await readFile(GUEST_FOLDER + name));
-  const path = join(cacheFolder, `${program.name}-${hash.digest("hex").slice(0, 16)}.elf`);
+  const id = hash.digest("hex").slice(0, 16);
+  const path = join(cacheFolder, `${program.name}-${kind}-${id}.elf`);
   if (existsSync(path)) return path;
   await mkdir(cacheFolder, { recursive: true });
   const temporary = `${path}.${process.pid}`;
   await run(compiler, [
-    ...FLAGS,
+    ...flags,
     `-DROUNDS=${program.rounds}`,
-    "-T",
-    join(GUEST_FOLDER, "guest.ld"),
     "-o",
     temporary,
     ...sources.map((name) => join(GUEST_FOLDER, name)),

@@ -2,140 +2,103 @@
  * `dejavm bench engine`: how fast the machine executes, beside QEMU TCG plain and with exact
  * counting (`-icount shift=0`), in one run.
  *
- * Method: every program runs on all three in turn, then the next; that is one round. Speed is
- * instructions (the machine's exact count) per CPU second of the whole process, all threads, user
- * and system, less what the empty program takes on that side in that round (start-up). A program's
- * figures are medians over the rounds, its ratios medians of each round's ratio.
+ * Method: in each round everything runs on all sides, one after the other; figures are medians over
+ * the rounds, ratios medians of each round's ratio. How time is attributed: bare.ts, debian.ts.
  */
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { cacheDir, type DebianProgress, requireHostTool } from "@dejavm/debian";
-import { resolveImage } from "@dejavm/image";
-import { type BootOptions, bootMachine, bootQemu } from "./boot.ts";
-import { buildProgram } from "./build.ts";
-import { measureMachine, measureQemu } from "./measure.ts";
-import { EMPTY_PROGRAM, type GuestProgram, PROGRAMS } from "./programs.ts";
+import { BARE_PROGRAMS, type BareSpeeds, buildBare, measureBare } from "./bare.ts";
+import {
+  DEBIAN_PROGRAMS,
+  type DebianRound,
+  debianGuest,
+  measureDebian,
+  qemuVersion,
+  type Side,
+} from "./debian.ts";
 import { geometricMean, median } from "./stats.ts";
 
 /** What to measure. */
 export interface EngineBenchOptions {
   /** How often everything is measured, 1 or more; 5 if not given. */
   readonly rounds?: number;
-  /** Names of programs to measure, and `boot`; none: all. Throws E_USAGE for an unknown one. */
+  /** Programs, `boot`, `bare` or `debian` for all of a kind; none: everything. */
   readonly programs?: readonly string[];
+  /** Whether QEMU is measured with exact counting, too; true if not given. */
+  readonly icount?: boolean;
 }
 
 /** One program's medians. */
 export interface ProgramResult {
   readonly name: string;
-  /** Million instructions per CPU second. */
-  readonly mips: number;
-  readonly qemuMips: number;
-  readonly qemuIcountMips: number;
+  /** `bare`: M-mode without any software; `debian`: a process. */
+  readonly kind: "bare" | "debian";
+  /** Million instructions per CPU second for bare programs, CPU seconds for processes. */
+  readonly machine: number;
+  readonly qemu: number;
+  /** Null: not measured. */
+  readonly qemuIcount: number | null;
   /** The machine's speed over QEMU's. */
   readonly ratio: number;
-  readonly ratioIcount: number;
+  readonly ratioIcount: number | null;
+}
+
+/** Wall and CPU seconds from a process's start to the guest's prompt. */
+export interface BootResult {
+  readonly seconds: number;
+  readonly qemuSeconds: number;
+  readonly cpuSeconds: number;
+  readonly qemuCpuSeconds: number;
+  /** The machine's wall time over QEMU's: the median of each round's. */
+  readonly timeRatio: number;
 }
 
 /** What `--json` prints. */
 export interface EngineBenchResult {
+  readonly qemuVersion: string;
+  readonly rounds: number;
   readonly programs: readonly ProgramResult[];
   readonly geomeanRatio: number;
-  readonly geomeanRatioIcount: number;
-  /** Wall seconds from start to a shell; null where no boot was asked for. */
-  readonly bootSeconds: number | null;
-  readonly qemuBootSeconds: number | null;
+  readonly geomeanRatioIcount: number | null;
+  readonly boot: BootResult | null;
 }
 
 const DEFAULT_ROUNDS = 5;
-const ICOUNT = ["-icount", "shift=0"];
-/** Start-up varies by a few milliseconds; a time below this is not worth a figure. */
-const SHORTEST_SECONDS = 0.01;
-
-interface Sample {
-  readonly positions: number;
-  readonly machine: number;
-  readonly plain: number;
-  readonly icount: number;
-}
-
-async function sample(elf: string, qemu: string, name: string): Promise<Sample> {
-  const machine = await measureMachine(elf);
-  const plain = await measureQemu(qemu, elf, []);
-  const icount = await measureQemu(qemu, elf, ICOUNT);
-  for (const other of [plain, icount]) {
-    if (other.output === machine.output) continue;
-    throw new Error(`${name}: the machine printed ${machine.output}, QEMU ${other.output}`);
-  }
-  return {
-    positions: machine.positions,
-    machine: machine.cpuSeconds,
-    plain: plain.cpuSeconds,
-    icount: icount.cpuSeconds,
-  };
-}
-
-/** Million instructions per second, start-up subtracted. */
-function speeds(one: Sample, empty: Sample): { machine: number; plain: number; icount: number } {
-  const count = (one.positions - empty.positions) / 1e6;
-  const rate = (side: "machine" | "plain" | "icount") =>
-    count / Math.max(one[side] - empty[side], SHORTEST_SECONDS);
-  return { machine: rate("machine"), plain: rate("plain"), icount: rate("icount") };
-}
-
-function summarise(name: string, rounds: readonly ReturnType<typeof speeds>[]): ProgramResult {
-  return {
-    name,
-    mips: median(rounds.map((round) => round.machine)),
-    qemuMips: median(rounds.map((round) => round.plain)),
-    qemuIcountMips: median(rounds.map((round) => round.icount)),
-    ratio: median(rounds.map((round) => round.machine / round.plain)),
-    ratioIcount: median(rounds.map((round) => round.machine / round.icount)),
-  };
-}
-
-interface BuiltProgram {
-  readonly program: GuestProgram;
-  readonly elf: string;
-  readonly speeds: ReturnType<typeof speeds>[];
-}
-
 const BOOT = "boot";
+const KINDS = { bare: BARE_PROGRAMS, debian: DEBIAN_PROGRAMS } as const;
 
-function checkNames(names: readonly string[]): void {
-  const known = [...PROGRAMS.map(({ name }) => name), BOOT];
+interface Selection {
+  readonly bare: readonly string[];
+  readonly debian: readonly string[];
+  readonly boot: boolean;
+}
+
+function select(names: readonly string[]): Selection {
+  const known = [...BARE_PROGRAMS, ...DEBIAN_PROGRAMS, ...Object.keys(KINDS), BOOT];
   for (const name of names) {
     if (known.includes(name)) continue;
     throw new CodedError("E_USAGE", `there is no benchmark program ${name}`, {
       hint: `want one of ${known.join(", ")}`,
     });
   }
+  const all = names.length === 0;
+  const of = (kind: keyof typeof KINDS): readonly string[] =>
+    KINDS[kind].filter((name) => all || names.includes(kind) || names.includes(name));
+  return { bare: of("bare"), debian: of("debian"), boot: all || names.includes(BOOT) };
 }
 
-/** The default image and how to boot it. Throws E_IMAGE_UNKNOWN, E_IMAGE_CORRUPT. */
-async function defaultBoot(): Promise<BootOptions> {
-  const { kernel, initrd, disk, manifest } = await resolveImage();
-  return {
-    kernel,
-    initrd,
-    disk,
-    memoryMib: 256,
-    marker: "root@dejavm:",
-    commandLine: `${manifest.commandLine} console=ttyS0`,
-  };
-}
+type DebianSides = Partial<Record<Side, DebianRound>>;
 
 /**
  * Measures; `progress` gets a line before each step. QEMU and the cross compiler are fetched where
  * they are missing. Throws E_TOOL_MISSING, E_USAGE, E_IMAGE_* and what a tool could not do.
  */
 export async function runEngineBench(
-  { rounds = DEFAULT_ROUNDS, programs: names = [] }: EngineBenchOptions,
+  { rounds = DEFAULT_ROUNDS, programs: names = [], icount = true }: EngineBenchOptions,
   progress: (line: string) => void,
 ): Promise<EngineBenchResult> {
-  checkNames(names);
-  const wanted = (name: string) => names.length === 0 || names.includes(name);
-  const boot = wanted(BOOT) ? await defaultBoot() : undefined;
+  const selection = select(names);
   // Downloads and unpacking report every piece; a line for each would be too much.
   const show = (step: DebianProgress): void => {
     if ("message" in step) progress(step.message);
@@ -144,39 +107,105 @@ export async function runEngineBench(
   const compiler = await requireHostTool("riscv64-linux-gnu-gcc", show);
   const build = { compiler, cacheFolder: join(cacheDir(), "bench") };
   progress("compiling the guest programs");
-  const empty = await buildProgram(EMPTY_PROGRAM, build);
-  const built: BuiltProgram[] = [];
-  for (const program of PROGRAMS) {
-    if (!wanted(program.name)) continue;
-    built.push({ program, elf: await buildProgram(program, build), speeds: [] });
-  }
-  const boots: number[] = [];
-  const qemuBoots: number[] = [];
+  const wantsDebian = selection.boot || selection.debian.length > 0;
+  const guest = wantsDebian ? await debianGuest(build) : undefined;
+  const programs = selection.bare.length > 0 ? await buildBare(selection.bare, build) : [];
+  const bare: Map<string, BareSpeeds>[] = [];
+  const debian: DebianSides[] = [];
   for (let round = 1; round <= rounds; round++) {
-    const startUp = await sample(empty, qemu, "empty");
-    for (const { program, elf, speeds: results } of built) {
-      progress(`round ${round} of ${rounds}: ${program.name}`);
-      results.push(speeds(await sample(elf, qemu, program.name), startUp));
+    const say = (line: string): void => progress(`round ${round} of ${rounds}: ${line}`);
+    if (programs.length > 0) bare.push(await measureBare({ programs, qemu, icount }, say));
+    if (guest === undefined) continue;
+    const sides: DebianSides = {};
+    // Exact counting is not what a boot is compared with.
+    const exact = icount && selection.debian.length > 0;
+    for (const side of ["machine", "plain", ...(exact ? ["icount" as const] : [])] as const) {
+      const names = selection.debian;
+      sides[side] = await measureDebian({ side, qemu, guest }, names, (line) =>
+        say(`${line} (${side})`),
+      );
     }
-    if (boot === undefined) continue;
-    progress(`round ${round} of ${rounds}: boot`);
-    boots.push(await bootMachine(boot));
-    qemuBoots.push(await bootQemu(qemu, boot));
+    checkOutputs(sides);
+    debian.push(sides);
   }
-  return report(built, boots, qemuBoots);
+  const results = [
+    ...bareResults(selection.bare, bare),
+    ...debianResults(selection.debian, debian),
+  ];
+  return {
+    qemuVersion: await qemuVersion(qemu),
+    rounds,
+    programs: results,
+    geomeanRatio: geometricMean(results.map(({ ratio }) => ratio)),
+    geomeanRatioIcount: icount
+      ? geometricMean(results.map(({ ratioIcount }) => ratioIcount ?? Number.NaN))
+      : null,
+    boot: selection.boot ? bootResult(debian) : null,
+  };
 }
 
-function report(
-  built: readonly BuiltProgram[],
-  boots: readonly number[],
-  qemuBoots: readonly number[],
-): EngineBenchResult {
-  const programs = built.map(({ program, speeds: results }) => summarise(program.name, results));
+/** Every side prints the same, or the figures compare nothing. */
+function checkOutputs({ machine, ...others }: DebianSides): void {
+  for (const [name, { output }] of machine?.programs ?? []) {
+    for (const other of Object.values(others)) {
+      const theirs = other.programs.get(name)?.output;
+      if (theirs === output) continue;
+      throw new Error(`${name}: the machine printed ${output}, QEMU ${String(theirs)}`);
+    }
+  }
+}
+
+function known(value: number): number | null {
+  return Number.isNaN(value) ? null : value;
+}
+
+function bareResults(
+  names: readonly string[],
+  rounds: readonly ReadonlyMap<string, BareSpeeds>[],
+): ProgramResult[] {
+  return names.map((name) => {
+    const speeds = rounds.flatMap((round) => round.get(name) ?? []);
+    return {
+      name,
+      kind: "bare",
+      machine: median(speeds.map(({ machine }) => machine)),
+      qemu: median(speeds.map(({ plain }) => plain)),
+      qemuIcount: known(median(speeds.map(({ icount }) => icount))),
+      ratio: median(speeds.map(({ machine, plain }) => machine / plain)),
+      ratioIcount: known(median(speeds.map(({ machine, icount }) => machine / icount))),
+    };
+  });
+}
+
+function debianResults(names: readonly string[], rounds: readonly DebianSides[]): ProgramResult[] {
+  return names.map((name) => {
+    const seconds = (side: Side): number[] =>
+      rounds.map((round) => round[side]?.programs.get(name)?.cpuSeconds ?? Number.NaN);
+    const ours = seconds("machine");
+    const ratios = (side: Side): number =>
+      median(seconds(side).map((theirs, round) => theirs / (ours[round] ?? Number.NaN)));
+    return {
+      name,
+      kind: "debian",
+      machine: median(ours),
+      qemu: median(seconds("plain")),
+      qemuIcount: known(median(seconds("icount"))),
+      ratio: ratios("plain"),
+      ratioIcount: known(ratios("icount")),
+    };
+  });
+}
+
+function bootResult(rounds: readonly DebianSides[]): BootResult {
+  const of = (side: Side, field: "bootSeconds" | "bootCpuSeconds"): number[] =>
+    rounds.map((round) => round[side]?.[field] ?? Number.NaN);
+  const ours = of("machine", "bootSeconds");
+  const theirs = of("plain", "bootSeconds");
   return {
-    programs,
-    geomeanRatio: geometricMean(programs.map(({ ratio }) => ratio)),
-    geomeanRatioIcount: geometricMean(programs.map(({ ratioIcount }) => ratioIcount)),
-    bootSeconds: boots.length === 0 ? null : median(boots),
-    qemuBootSeconds: qemuBoots.length === 0 ? null : median(qemuBoots),
+    seconds: median(ours),
+    qemuSeconds: median(theirs),
+    cpuSeconds: median(of("machine", "bootCpuSeconds")),
+    qemuCpuSeconds: median(of("plain", "bootCpuSeconds")),
+    timeRatio: median(ours.map((own, round) => own / (theirs[round] ?? Number.NaN))),
   };
 }

@@ -1,8 +1,30 @@
 /** The public face of `@dejavm/bench`: what `dejavm bench` runs. */
 export {
+  type BootResult,
   type EngineBenchOptions,
   type EngineBenchResult,
   type ProgramResult,
   runEngineBench,
 } from "./engine.ts";
+export {
+  type LogStoreBenchOptions,
+  type LogStoreBenchResult,
+  runLogStoreBench,
+} from "./log-store.ts";
+export {
+  type MigrateBenchOptions,
+  type MigrateBenchResult,
+  type MigrateRun,
+  runMigrateBench,
+} from "./migrate/migrate-bench.ts";
+export { migrateTable } from "./migrate/migrate-table.ts";
+export { RedisClient, type RedisReport } from "./migrate/redis-client.ts";
+export {
+  type NetworkBenchOptions,
+  type NetworkBenchResult,
+  type NetworkResultRow,
+  runNetworkBench,
+} from "./network/network.ts";
+export { networkTable } from "./network/table.ts";
+export { QmpProcess } from "./qmp.ts";
 export { engineTable } from "./table.ts";

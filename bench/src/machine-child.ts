@@ -3,8 +3,9 @@
  *
  *     machine-child program ELF MEMORY_MIB
  *                             prints a MachineMeasurement as JSON
- *     machine-child boot KERNEL INITRD DISK MEMORY_MIB MARKER COMMAND_LINE
- *                             ends when the console shows MARKER; as `dejavm run` would run it
+ *     machine-child guest KERNEL INITRD MEMORY_MIB COMMAND_LINE DISK...
+ *                             the guest's serial console is standard input and output, and it
+ *                             runs as `dejavm run` would run it
  *
  * The environment says which tiers execute: DEJAVM_BENCH_ENGINE is `interpreter` or `auto`.
  */
@@ -69,27 +70,23 @@ function runProgram(elf: string, memoryMib: string): void {
   process.stdout.write(JSON.stringify({ cpuSeconds: (user + system) / 1e6, positions, output }));
 }
 
-async function boot(args: readonly string[]): Promise<void> {
-  const [kernel = "", initrd = "", disk = "", memoryMib = "", marker = "", commandLine = ""] = args;
-  const diskFile = inspectDiskFile(disk);
-  const config: MachineConfig = {
-    ...configuration(
-      {
-        kind: "linux",
-        kernel: readFileSync(kernel),
-        initrd: readFileSync(initrd),
-        commandLine,
-      },
-      memoryMib,
-    ),
-    disks: [{ sizeBytes: diskFile.sizeBytes, readOnly: false, serial: "" }],
+async function runGuest(args: readonly string[]): Promise<void> {
+  const [kernel = "", initrd = "", memoryMib = "", commandLine = "", ...paths] = args;
+  const disks = paths.map(inspectDiskFile);
+  const boot: BootConfig = {
+    kind: "linux",
+    kernel: readFileSync(kernel),
+    initrd: readFileSync(initrd),
+    commandLine,
   };
-  let seen = "";
-  const shown = Promise.withResolvers<void>();
+  const config: MachineConfig = {
+    ...configuration(boot, memoryMib),
+    disks: disks.map(({ sizeBytes }) => ({ sizeBytes, readOnly: false, serial: "" })),
+  };
   const vm = await VirtualMachine.start(
     {
       source: { kind: "create", config },
-      disks: [diskFile],
+      disks,
       pace: "live",
       engine,
       limit: undefined,
@@ -97,18 +94,14 @@ async function boot(args: readonly string[]): Promise<void> {
     },
     {
       onConsole: (port, bytes) => {
-        if (port === "uart") seen += Buffer.from(bytes).toString("latin1");
-        if (seen.includes(marker)) shown.resolve();
+        if (port === "uart") process.stdout.write(bytes);
       },
     },
   );
-  const ended = () =>
-    shown.reject(new Error(`no "${marker}" on the console: ${seen.slice(-1000)}`));
-  vm.ended.then(ended, shown.reject);
-  await shown.promise;
-  process.exit(0);
+  process.stdin.on("data", (bytes: Buffer) => vm.sendConsole("uart", Uint8Array.from(bytes)));
+  await vm.ended;
 }
 
 const [command, ...args] = process.argv.slice(2);
 if (command === "program") runProgram(args[0] ?? "", args[1] ?? "");
-else await boot(args);
+else await runGuest(args);

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { cpuSecondsOf } from "./cpu-time.ts";
+import { QEMU_CPU } from "./qemu-cpu.ts";
 
 /** What one run took and gave. */
 export interface Measurement {
@@ -22,8 +23,6 @@ export interface MachineMeasurement extends Measurement {
   readonly positions: number;
 }
 
-/** The processor that the programs are compiled for, with nothing that the machine lacks. */
-const QEMU_CPU = "rv64,v=off,h=off,sv57=off,zfa=off,zbc=off,zawrs=off";
 const MEMORY_MIB = 128;
 const TIMEOUT_MS = 120_000;
 
@@ -87,11 +86,8 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const CHILD = fileURLToPath(new URL(`./machine-child.${EXTENSION}`, import.meta.url));
 
 /** Starts this package's child process, which runs the machine. */
-export function startMachineChild(args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [...process.execArgv, CHILD, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: TIMEOUT_MS,
-  });
+export function startMachineChild(args: readonly string[], timeoutMs = TIMEOUT_MS): ChildProcess {
+  return spawn(process.execPath, [...process.execArgv, CHILD, ...args], { timeout: timeoutMs });
 }
 
 /** Runs `elf` on the machine. */

@@ -1,20 +1,26 @@
-/** The scenario in headless Chromium: a server for its files, a page, and a worker in it. */
+/** Headless Chromium: a server for a guest's files, a page, and a worker in it. */
 import { createServer, type Server } from "node:http";
 import { fileURLToPath } from "node:url";
 import { assert } from "@dejavm/base";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
-import type { GuestFiles, Way } from "./scenario.ts";
+import type { GuestFiles } from "./scenario.ts";
 
-const WORKER = fileURLToPath(new URL("scenario-worker.ts", import.meta.url));
+/** What is to be done there. */
+export interface WorkerTask {
+  /** A file beside this one: gets `message`, and posts one answer. */
+  readonly worker: string;
+  /** As JSON, both ways. */
+  readonly message: unknown;
+}
 
-/** The digests that Chromium, the program at `executablePath`, comes to. */
+/** What a worker in Chromium, the program at `executablePath`, answers. */
 export async function runInChromium(
   executablePath: string,
   files: GuestFiles,
-  way: Way,
-): Promise<string[]> {
-  const server = await serve(files);
+  { worker, message }: WorkerTask,
+): Promise<unknown> {
+  const server = await serve(files, fileURLToPath(new URL(worker, import.meta.url)));
   const browser = await chromium.launch({
     executablePath,
     // In containers there is neither a user namespace nor much shared memory.
@@ -25,7 +31,7 @@ export async function runInChromium(
     const address = server.address();
     assert(address !== null && typeof address === "object", "it listens");
     await page.goto(`http://127.0.0.1:${address.port}/`);
-    return await page.evaluate<string[]>(`(${IN_PAGE})(${JSON.stringify(way)})`);
+    return await page.evaluate<unknown>(`(${IN_PAGE})(${JSON.stringify(message)})`);
   } finally {
     await browser.close();
     server.close();
@@ -33,16 +39,16 @@ export async function runInChromium(
 }
 
 /** Runs in the page: a worker may compile modules of any size at once. */
-const IN_PAGE = `(way) => new Promise((resolve, reject) => {
+const IN_PAGE = `(message) => new Promise((resolve, reject) => {
   const worker = new Worker("/worker.js", { type: "module" });
   worker.onmessage = ({ data }) => resolve(data);
   worker.onerror = ({ message }) => reject(new Error(message));
-  worker.postMessage(way);
+  worker.postMessage(message);
 })`;
 
-async function serve(files: GuestFiles): Promise<Server> {
+async function serve(files: GuestFiles, worker: string): Promise<Server> {
   const { outputFiles } = await build({
-    entryPoints: [WORKER],
+    entryPoints: [worker],
     bundle: true,
     format: "esm",
     conditions: ["source"],

@@ -1,36 +1,13 @@
 /** A booting Debian with scripted input comes to the same states, however it is run. */
 import { fileURLToPath } from "node:url";
-import { CodedError } from "@dejavm/base";
 import { hostTool, runProcess } from "@dejavm/debian";
-import { buildImage, imageSpec } from "@dejavm/image";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { runInChromium } from "./browser.ts";
-import { type GuestPaths, openGuest } from "./guest-files.ts";
-import { type GuestFiles, MARKS, runScenario, type Way } from "./scenario.ts";
+import { findGuest, type Guest } from "./default-guest.ts";
+import { MARKS, runScenario, type Way } from "./scenario.ts";
 
 const PROCESS = fileURLToPath(new URL("scenario-process.ts", import.meta.url));
-/** What keeps the image away without being a mistake of ours. */
-const OUTSIDE = ["E_NO_NETWORK", "E_MIRROR_CHANGING", "E_TOOL_MISSING"];
-
-interface Guest {
-  readonly paths: GuestPaths;
-  readonly files: GuestFiles;
-}
-
 let guest: Guest | string = "not built";
-
-/** The default image, or why there is none. */
-async function findGuest(): Promise<Guest | string> {
-  try {
-    const { image } = await buildImage(imageSpec());
-    const { kernel, initrd, disk, manifest } = image;
-    const paths = { kernel, initrd, disk, commandLine: manifest.commandLine };
-    return { paths, files: openGuest(paths) };
-  } catch (error) {
-    if (!(error instanceof CodedError && OUTSIDE.includes(String(error.code)))) throw error;
-    return error.message;
-  }
-}
 
 function theGuest(): Guest {
   if (typeof guest === "string") throw new Error(guest);
@@ -85,7 +62,8 @@ describe("a booting Debian has equal digests at equal positions", () => {
     async (way, { skip }) => {
       const chromium = await hostTool("chromium");
       if (chromium.kind === "skipped") return skip(chromium.reason);
-      const digests = await runInChromium(chromium.command, theGuest().files, way);
+      const task = { worker: "scenario-worker.ts", message: way };
+      const digests = await runInChromium(chromium.command, theGuest().files, task);
       expect(digests).toEqual(expected.slice(0, way.marks));
     },
   );

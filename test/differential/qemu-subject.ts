@@ -17,8 +17,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { QmpProcess } from "@dejavm/bench";
 import { MATCHING_CPU } from "../support/qemu.ts";
-import { QmpProcess } from "../support/qmp.ts";
 import { Assembler } from "./assembler.ts";
 import { CSR } from "./csr.ts";
 import { REGION_BASE, REGION_BYTES } from "./layout.ts";

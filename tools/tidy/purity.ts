@@ -5,10 +5,10 @@
 import { type BindingPattern, type ParamPattern, Visitor } from "oxc-parser";
 import type { Finding, Source } from "./source.ts";
 
-const PURE_MEMBERS = ["base", "machine", "trace", "protocol"].map((name) => `packages/${name}`);
+const PURE_MEMBERS = ["base", "machine", "trace"].map((name) => `packages/${name}`);
 
 /** Members that are pure but for their `src/driver/`. */
-const SANS_IO_CORES = ["packages/gateway"];
+const SANS_IO_CORES = ["packages/gateway", "packages/protocol"];
 
 /** Files that may use one of the names, as the one door to what it stands for. */
 const DOORS: readonly { readonly path: string; readonly name: string; readonly reason: string }[] =

@@ -4,4 +4,5 @@ export type { Brand } from "./brand.ts";
 export { ByteReader, ByteWriter, type TruncationError } from "./bytes.ts";
 export { crc32 } from "./crc32.ts";
 export { CodedError, type CodedErrorOptions } from "./errors.ts";
+export { finishSum, pseudoSum, sumBytes, sumIsRight } from "./internet-checksum.ts";
 export { Prng, type PrngState } from "./prng.ts";

@@ -1,21 +1,69 @@
-/** `dejavm bench engine`: runs the benchmark of bench/, prints its table or JSON. */
+/** `dejavm bench`: runs a benchmark of bench/, prints its table or JSON. */
+import { usageError } from "./errors.ts";
 import { exitStatus } from "./exit-status.ts";
 import { parseCount } from "./parse.ts";
 
-/** Gives the exit status. Throws E_TOOL_MISSING where QEMU or the cross compiler cannot be had. */
-export async function benchEngine(options: {
+/** Options as commander gives them. */
+export interface BenchEngineOptions {
   readonly rounds?: string;
-  readonly program: readonly string[];
+  readonly programs?: string;
+  /** False: `--no-icount` was given. */
+  readonly icount: boolean;
   readonly engine: "auto" | "interpreter";
   readonly json?: boolean;
-}): Promise<number> {
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING where QEMU or the cross compiler cannot be had. */
+export async function benchEngine(options: BenchEngineOptions): Promise<number> {
   const { engineTable, runEngineBench } = await import("@dejavm/bench");
-  const { rounds, program: programs, engine, json } = options;
+  const { rounds, icount, engine, json } = options;
   process.env["DEJAVM_BENCH_ENGINE"] = engine;
+  const programs = options.programs?.split(",").filter((name) => name !== "") ?? [];
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
-  const report = await runEngineBench({ ...counted, programs }, (line) => {
+  const report = await runEngineBench({ ...counted, programs, icount }, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : engineTable(report));
+  return exitStatus.ok;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*. */
+export async function benchNetwork(options: {
+  readonly rounds?: string;
+  readonly row: readonly string[];
+  readonly json?: boolean;
+}): Promise<number> {
+  const { networkTable, runNetworkBench } = await import("@dejavm/bench");
+  const { rounds, row: rows, json } = options;
+  const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
+  // As this very program was started, from sources or not.
+  const dejavm = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  const report = await runNetworkBench({ ...counted, rows, dejavm }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : networkTable(report));
+  return exitStatus.ok;
+}
+
+/** Options of `bench migrate` as commander gives them. */
+export interface MigrateBenchCommand {
+  readonly workload: readonly string[];
+  readonly profile: readonly string[];
+  readonly mode: readonly string[];
+  readonly vs?: string;
+  readonly json?: boolean;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
+export async function benchMigrate(options: MigrateBenchCommand): Promise<number> {
+  const { workload: workloads, profile: profiles, mode: qemuModes, vs, json } = options;
+  if (vs !== "qemu") {
+    throw usageError("cannot measure without --vs qemu", "`--vs qemu` is what there is so far");
+  }
+  const { migrateTable, runMigrateBench } = await import("@dejavm/bench");
+  const result = await runMigrateBench({ workloads, profiles, qemuModes }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
   return exitStatus.ok;
 }

@@ -3,13 +3,7 @@ import { CodedError } from "@dejavm/base";
 import { exitStatus } from "./exit-status.ts";
 
 /** Codes of this package; docs/errors.md has their causes and remedies. */
-export type CliErrorCode =
-  | "E_USAGE"
-  | "E_GUEST_ENDED"
-  | "E_EXEC_NO_AGENT"
-  | "E_EXEC_LOST"
-  | "E_DEMO_FAILED"
-  | "E_INTERNAL";
+export type CliErrorCode = "E_USAGE" | "E_GUEST_ENDED" | "E_DEMO_FAILED" | "E_INTERNAL";
 
 /** The command line itself is wrong. */
 export function usageError(message: string, hint: string): CodedError<CliErrorCode> {

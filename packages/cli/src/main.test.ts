@@ -49,6 +49,15 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe("dejavm", () => {
+  test("wan refuses what it cannot use, with a code", async () => {
+    const ends = ["--listen", "127.0.0.1:0", "--to", "127.0.0.1:1"];
+    expect(await dejavm(["wan", ...ends, "--profile", file("text")])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining("E_WAN_PROFILE") as string,
+    });
+    expect(await dejavm(["wan", "--to", "x"])).toMatchObject({ status: 2 });
+  });
+
   test("--version and --help end with 0 on stdout", async () => {
     expect(await dejavm(["--version"])).toMatchObject({ status: 0, stdout: "0.1.0\n", stderr: "" });
     const help = await dejavm(["run", "--help"]);

@@ -1,7 +1,14 @@
 /** The command line of `dejavm`: sub-commands, options, help. Commands are loaded when called. */
 import { readFileSync } from "node:fs";
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
+import { addAgentCommands } from "./agent/program.ts";
+import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
+import { configure, repeatable } from "./command-help.ts";
+import type { DemoOptions } from "./demo/migration-demo.ts";
+import { addLogCommands } from "./log/program.ts";
+import { addReplayCommands, addTraceCommands } from "./replay/program.ts";
 import type { RunOptions } from "./run/options.ts";
+import type { WanOptions } from "./wan-command.ts";
 
 const STATUSES = `
 Exit status:
@@ -31,6 +38,10 @@ ${STATUSES}`,
   configure(program);
   addRun(program, setStatus);
   addImage(program);
+  addAgentCommands(program, setStatus);
+  addWan(program);
+  addTraceCommands(addLogCommands(program, setStatus), setStatus);
+  addReplayCommands(program, setStatus);
   addBench(program, setStatus);
   addDemo(program, setStatus);
   return program;
@@ -41,6 +52,12 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .command("run")
     .argument("[image]", "image to boot (default: debian)")
     .description("Run a machine with its console on this terminal (Ctrl-A h: keys)")
+    .option("--name <name>", "record it under this name, or bring the machine of that name back")
+    .option("-d, --detach", "with --name: let the agent of this host run it")
+    .option("--state-dir <path>", "with --detach: the agent's state directory")
+    .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--replay-limit <seconds>", "with --name: replay at most so much (default: 10)")
+    .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
     .option("--kernel <file>", "boot this Linux kernel instead of an image")
@@ -55,6 +72,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     )
     .addOption(repeatable("--net-allow <rule>", "let the guest reach ADDRESS[:PORT], repeatable"))
     .addOption(repeatable("--net-deny <rule>", "forbid it; comes before what is allowed"))
+    .addOption(repeatable("--dns <address>", "DNS server for the guest: HOST[:PORT], repeatable"))
     .option("--pcap <file>", "capture the guest's frames in a file")
     .option("--max-instructions <n>", "stop after so many instructions and traps, status 3")
     .option("--save <file>", "save a snapshot when we end the machine, or on Ctrl-A s")
@@ -77,6 +95,11 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("--json", "report on stdout; the guest's output goes to stderr")
     .option("--verbose", "with --exec: show the guest's console on stderr")
     .action(async (image: string | undefined, options: RunOptions) => {
+      if (options.detach === true) {
+        const { runDetached } = await import("./agent/detach-command.ts");
+        await runDetached(image, options);
+        return;
+      }
       const { run } = await import("./run/run.ts");
       setStatus(await run(image, options));
     })
@@ -91,6 +114,7 @@ Examples:
   dejavm run --elf tests/rv64ui-p-add --max-instructions 1e6 --json
   dejavm run --save debian.snapshot      end with Ctrl-A x, then go on with
   dejavm run --from debian.snapshot
+  dejavm run --name web -p 8080:80       the next time \`run --name web\` is enough
 ${STATUSES}`,
     );
   configure(command);
@@ -134,6 +158,35 @@ function addImage(program: Command): void {
   for (const command of [build, list, remove]) configure(command);
 }
 
+function addWan(program: Command): void {
+  const wan = program
+    .command("wan")
+    .description("A wide-area path on this host: delay, rate, queue, stalls and cuts for TCP")
+    .requiredOption("--listen <address>", "HOST:PORT (port 0: any), or unix:PATH")
+    .requiredOption("--to <address>", "where it leads: HOST:PORT or unix:PATH")
+    .option(
+      "--profile <name>",
+      "metro, continental, intercontinental or a JSON file",
+      "continental",
+    )
+    .option("--seed <number>", "decides jitter and which segments stall (default: random)")
+    .option("--json", "a line of JSON on stdout for each thing to tell")
+    .action(async (options: WanOptions) => {
+      const { wan: action } = await import("./wan-command.ts");
+      await action(options);
+    })
+    .addHelpText(
+      "after",
+      `
+Standard input takes lines: \`stats\`, or a step such as {"do":"cut","forMs":1000}.
+
+Examples:
+  dejavm wan --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --profile intercontinental
+  dejavm wan --listen unix:wan.sock --to unix:target.sock --profile lossy.json --json`,
+    );
+  configure(wan);
+}
+
 function addBench(program: Command, setStatus: (status: number) => void): void {
   const bench = program.command("bench").description("Measure the machine beside QEMU");
   configure(bench);
@@ -141,62 +194,71 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .command("engine")
     .description("Speed of fixed guest programs and of a Debian boot, beside QEMU's TCG")
     .option("--rounds <n>", "measure each program so many times; the median counts")
-    .addOption(repeatable("--program <name>", "only this program, repeatable"))
+    .option("--programs <names>", "only these, separated by commas; boot, bare, debian go, too")
+    .option("--no-icount", "leave out QEMU with exact counting")
     .addOption(
       new Option("--engine <how>", "what executes")
         .choices(["auto", "interpreter"])
         .default("auto"),
     )
     .option("--json", "report on stdout")
-    .action(async (options: BenchOptions) => {
+    .action(async (options: BenchEngineOptions) => {
       const { benchEngine } = await import("./bench-command.ts");
       setStatus(await benchEngine(options));
     })
     .addHelpText("after", "\nExample:\n  dejavm bench engine --json");
   configure(engine);
-}
-
-interface BenchOptions {
-  readonly rounds?: string;
-  readonly program: string[];
-  readonly engine: "auto" | "interpreter";
-  readonly json?: boolean;
+  const network = bench
+    .command("network")
+    .description("The guest's network, beside QEMU's user network inside and outside of QEMU")
+    .option("--rounds <n>", "measure each row so many times; the median counts")
+    .addOption(repeatable("--row <name>", "only this row, repeatable"))
+    .option("--json", "report on stdout")
+    .action(async (options: { rounds?: string; row: string[]; json?: boolean }) => {
+      const { benchNetwork } = await import("./bench-command.ts");
+      setStatus(await benchNetwork(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench network --row download --json");
+  configure(network);
+  const migrate = bench
+    .command("migrate")
+    .description("Move a guest under load through the WAN rig, and watch its clients")
+    .addOption(repeatable("--workload <name>", "only idle, cpu, redis or dirty, repeatable"))
+    .addOption(repeatable("--profile <name>", "only that WAN profile, repeatable"))
+    .addOption(repeatable("--mode <name>", "only that mode of QEMU, repeatable"))
+    .option("--vs <system>", "measure qemu, too")
+    .option("--json", "report on stdout")
+    .action(async (options: MigrateBenchCommand) => {
+      const { benchMigrate } = await import("./bench-command.ts");
+      setStatus(await benchMigrate(options));
+    })
+    .addHelpText(
+      "after",
+      "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
+    );
+  configure(migrate);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {
   const demo = program
     .command("demo")
-    .description("Boot Debian, work in it, save it, go on from the snapshot: ends 0 if all holds")
-    .action(async () => {
-      const { demo: action } = await import("./demo.ts");
-      setStatus(await action());
+    .addArgument(
+      new Argument("[what]", "what to show").choices(["migration", "machine"]).default("migration"),
+    )
+    .description("Move a Debian under load between two agents over a WAN: ends 0 if all holds")
+    .option("--profile <name>", "the WAN: see `dejavm wan`", "intercontinental")
+    .option("--keep", "leave it running until Ctrl-C")
+    .action(async (what: "migration" | "machine", options: DemoOptions) => {
+      if (what === "machine") {
+        const { demo: action } = await import("./demo/machine-demo.ts");
+        setStatus(await action());
+        return;
+      }
+      const { migrationDemo } = await import("./demo/migration-demo.ts");
+      setStatus(await migrationDemo(options));
     })
-    .addHelpText("after", "\nExample:\n  dejavm demo");
+    .addHelpText("after", "\nExamples:\n  dejavm demo\n  dejavm demo machine");
   configure(demo);
-}
-
-/** Errors of the command line look like all others. */
-function configure(command: Command): void {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) => {
-      const message =
-        text
-          .replace(/^error: /, "")
-          .trim()
-          .split("\n")[0] ?? "";
-      write(`dejavm: E_USAGE ${message}\n  hint: see '${pathOf(command)} --help'\n`);
-    },
-  });
-}
-
-function pathOf(command: Command): string {
-  const parent = command.parent;
-  return parent === null ? command.name() : `${pathOf(parent)} ${command.name()}`;
-}
-
-function repeatable(flags: string, description: string): Option {
-  const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
-  return new Option(flags, description).default([], "none").argParser(collect);
 }
 
 function version(): string {

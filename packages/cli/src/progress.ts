@@ -1,6 +1,33 @@
 /** Progress on stderr: one line that is written over on a terminal, else a line per phase. */
 import type { ImageProgress } from "@dejavm/image";
 
+/** Shows what is being done. `done` leaves the cursor on a fresh line. */
+export interface TextProgress {
+  readonly show: (phase: string, text: string) => void;
+  readonly done: () => void;
+}
+
+/** A progress line on `output`: of each phase the newest text on a terminal, else the first. */
+export function textProgress(output: NodeJS.WriteStream): TextProgress {
+  let lastPhase = "";
+  let shown = false;
+  return {
+    show(phase, text) {
+      if (output.isTTY) {
+        output.write(`\r\x1b[K${text.slice(0, Math.max(20, output.columns - 1))}`);
+        shown = true;
+      } else if (phase !== lastPhase) {
+        output.write(`${text}\n`);
+      }
+      lastPhase = phase;
+    },
+    done() {
+      if (shown) output.write("\r\x1b[K");
+      shown = false;
+    },
+  };
+}
+
 /** Shows what an image build does. `done` leaves the cursor on a fresh line. */
 export interface ProgressLine {
   readonly show: (progress: ImageProgress) => void;
@@ -9,24 +36,8 @@ export interface ProgressLine {
 
 /** A progress line on `output`. */
 export function imageProgress(output: NodeJS.WriteStream): ProgressLine {
-  let lastPhase = "";
-  let shown = false;
-  return {
-    show(progress) {
-      const text = describe(progress);
-      if (output.isTTY) {
-        output.write(`\r\x1b[K${text.slice(0, Math.max(20, output.columns - 1))}`);
-        shown = true;
-      } else if (progress.phase !== lastPhase) {
-        output.write(`${text}\n`);
-      }
-      lastPhase = progress.phase;
-    },
-    done() {
-      if (shown) output.write("\r\x1b[K");
-      shown = false;
-    },
-  };
+  const { show, done } = textProgress(output);
+  return { show: (progress) => show(progress.phase, describe(progress)), done };
 }
 
 function describe(progress: ImageProgress): string {

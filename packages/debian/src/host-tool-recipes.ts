@@ -8,6 +8,7 @@ export type HostToolName =
   | "gdb-multiarch"
   | "mke2fs"
   | "qemu-system-riscv64"
+  | "redis-benchmark"
   | "redis-cli"
   | "riscv64-linux-gnu-gcc"
   | "riscv64-linux-gnu-objcopy"
@@ -88,6 +89,12 @@ export const TOOL_RECIPES: Readonly<Record<HostToolName, ToolRecipe>> = {
     onPath: [],
     probe: ["--version"],
     args: ["-L", "TREE/usr/share/qemu"],
+  },
+  "redis-benchmark": {
+    bundle: "redis",
+    program: "usr/bin/redis-benchmark",
+    onPath: ["redis-benchmark"],
+    probe: ["--version"],
   },
   "redis-cli": {
     bundle: "redis",

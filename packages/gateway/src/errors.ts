@@ -6,7 +6,8 @@ export type GatewayErrorCode =
   | "E_NET_ADDRESS"
   | "E_NET_FORWARD"
   | "E_NET_POLICY"
-  | "E_NET_PORT_IN_USE";
+  | "E_NET_PORT_IN_USE"
+  | "E_NET_TUNNEL";
 
 /** An error with what to do about it. */
 export function gatewayError(

@@ -1,9 +1,8 @@
 /** [NE2] Frames that nobody should send. */
 import { randomInt } from "node:crypto";
-import { Prng } from "@dejavm/base";
+import { finishSum, Prng, sumBytes } from "@dejavm/base";
 import { expect, test } from "vitest";
 import { put16 } from "./bytes.ts";
-import { finishSum, sumBytes } from "./checksum.ts";
 import { MAX_FRAME_BYTES } from "./gateway-core.ts";
 import { NETWORK } from "./policy.ts";
 import { ipFrame, tcpFrame, udpFrame } from "./test-support/guest-frames.ts";

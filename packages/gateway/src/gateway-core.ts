@@ -55,6 +55,8 @@ export interface CoreOptions {
   readonly limits?: Partial<GatewayLimits>;
   /** Largest IPv4 packet on the cable, told by DHCP; MIN_MTU .. MAX_MTU. */
   readonly mtu?: number;
+  /** The guest's card, 6 bytes; learned from its frames where it is not given. */
+  readonly guestMac?: Uint8Array;
 }
 
 /** See the head of this file. */
@@ -79,7 +81,8 @@ export class GatewayCore {
 
   /** Throws E_NET_POLICY. */
   constructor(options: CoreOptions) {
-    const { seed, resolvers, rules, limits, mtu = DEFAULT_MTU } = options;
+    const { seed, resolvers, rules, limits, mtu = DEFAULT_MTU, guestMac } = options;
+    if (guestMac !== undefined) this.#link.guestMac.set(guestMac);
     assert(mtu >= MIN_MTU && mtu <= MAX_MTU, `an MTU of ${mtu} bytes`);
     this.#policy = new Policy(rules);
     this.#mtu = mtu;
@@ -360,7 +363,9 @@ export class GatewayCore {
     payload: Uint8Array,
   ): void {
     this.#identification = (this.#identification + 1) & 0xffff;
-    const how = { mtu: this.#mtu, identification: this.#identification };
+    // Any guest takes datagrams in parts of the usual size, whatever its card was told.
+    const mtu = Math.min(this.#mtu, DEFAULT_MTU);
+    const how = { mtu, identification: this.#identification };
     for (const bytes of framesOf(this.#link, { ...ends, protocol }, payload, how)) {
       this.#emit({ kind: "frame", bytes });
     }

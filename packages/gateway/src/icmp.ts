@@ -1,6 +1,6 @@
 /** ICMP (RFC 792): echo to the gateway's addresses, and errors to the guest. */
+import { finishSum, sumBytes, sumIsRight } from "@dejavm/base";
 import { put16 } from "./bytes.ts";
-import { finishSum, sumBytes, sumIsRight } from "./checksum.ts";
 import type { Ipv4Packet, Packet } from "./ipv4.ts";
 import type { DropReason } from "./metrics.ts";
 import { ICMP, ICMP_BYTES, type UNREACHABLE } from "./wire.ts";

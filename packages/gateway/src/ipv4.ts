@@ -1,6 +1,6 @@
 /** IPv4 packets (RFC 791) inside Ethernet frames: taking them apart and making them. */
+import { finishSum, sumBytes, sumIsRight } from "@dejavm/base";
 import { get16, get32, put16, put32 } from "./bytes.ts";
-import { finishSum, sumBytes, sumIsRight } from "./checksum.ts";
 import type { DropReason } from "./metrics.ts";
 import {
   DEFAULT_TTL,

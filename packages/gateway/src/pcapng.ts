@@ -10,6 +10,7 @@ const VERSION_MAJOR = 1;
 const UNKNOWN_LENGTH = 0xffff_ffff_ffff_ffffn;
 const LINK_TYPE_ETHERNET = 1;
 const OPTION_END = 0;
+const OPTION_COMMENT = 1;
 const OPTION_FLAGS = 2;
 const OPTION_NAME = 2;
 /** Bits 0 and 1 of a packet's flags. */
@@ -28,16 +29,18 @@ export function captureHeader(): Uint8Array {
     .finish();
 }
 
-/** One frame; `microseconds` since 1970. */
+/** One frame; `microseconds` since 1970, and what a reader is to see beside it. */
 export function capturedFrame(
   frame: Uint8Array,
   direction: keyof typeof DIRECTION,
   microseconds: bigint,
+  comment = "",
 ): Uint8Array {
   const body = new ByteWriter(frame.length + 64).u32(0);
   body.u32(Number(microseconds >> 32n)).u32(Number(microseconds & 0xffff_ffffn));
   body.u32(frame.length).u32(frame.length).bytes(frame);
   pad(body, frame.length);
+  if (comment !== "") option(body, OPTION_COMMENT, new TextEncoder().encode(comment));
   option(body, OPTION_FLAGS, Uint8Array.of(DIRECTION[direction], 0, 0, 0));
   body.u16(OPTION_END).u16(0);
   return block(BLOCK.EnhancedPacket, body.finish());

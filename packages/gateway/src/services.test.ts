@@ -1,9 +1,8 @@
 /** ARP, ICMP, DHCP, DNS, UDP and fragments, through the core. */
-import { Prng } from "@dejavm/base";
+import { finishSum, Prng, sumBytes, sumIsRight } from "@dejavm/base";
 import { describe, expect, test } from "vitest";
 import { address } from "./address.ts";
 import { get16, get32, put16, put32 } from "./bytes.ts";
-import { finishSum, sumBytes, sumIsRight } from "./checksum.ts";
 import { MAX_DATAGRAMS } from "./fragments.ts";
 import { makeFrame, PAYLOAD_START } from "./ipv4.ts";
 import { NETWORK } from "./policy.ts";

@@ -3,9 +3,9 @@
  * answers come in only from peers that it has spoken to. Peers of a forward get a port of the
  * gateway each. Flows end when nothing has passed for a while.
  */
+import { finishSum, pseudoSum, sumBytes, sumIsRight } from "@dejavm/base";
 import { formatAddress, parseAddress } from "./address.ts";
 import { get16, put16 } from "./bytes.ts";
-import { finishSum, pseudoSum, sumBytes, sumIsRight } from "./checksum.ts";
 import { Deadlines, type Timed } from "./deadlines.ts";
 import type { Environment } from "./environment.ts";
 import { FlowTable } from "./flow-table.ts";

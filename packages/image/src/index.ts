@@ -24,3 +24,4 @@ export {
   removeImage,
   resolveImage,
 } from "./image-store.ts";
+export { type TarEntry, tarEnd, tarMember } from "./tar.ts";

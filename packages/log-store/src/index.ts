@@ -1,6 +1,7 @@
 /** The public face of `@dejavm/log-store`: durable traces, checkpoints and ownership records. */
 export {
   type ContentPack,
+  checkPack,
   compressPack,
   HASH_BYTES,
   MAX_PACK_BYTES,
@@ -9,6 +10,10 @@ export {
   sha256,
   unpack,
 } from "./content-pack.ts";
+export { type ExportReport, exportLineage } from "./export/export-lineage.ts";
+export type { ReadBytes } from "./export/format.ts";
+export { importLineage } from "./export/import-lineage.ts";
+export { HOST_CODECS } from "./host-codecs.ts";
 export { DEFAULT_RETENTION_BYTES } from "./limits.ts";
 export {
   type CheckpointId,

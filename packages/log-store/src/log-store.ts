@@ -193,7 +193,10 @@ export interface LineageWriter {
   beginCheckpoint(checkpoint: NewCheckpoint): CheckpointWriter;
   /** Merges segments at the tail into bigger, compressed ones; cheap when there is little to do. */
   compact(): void;
-  /** Thins out checkpoints, then drops the oldest with their trace, until `limits` hold. */
+  /**
+   * Thins out checkpoints, then drops the oldest with their trace, until `limits` hold. What nobody
+   * needs then is freed little by little, in the turns of the event loop.
+   */
   retain(limits: RetentionLimits): RetentionReport;
   release(): void;
 }

@@ -72,8 +72,8 @@ export class MemoryLogStore implements LogStore {
     const info: LineageInfo = {
       id,
       name,
-      config: config.slice(),
-      fingerprint: fingerprint.slice(),
+      config: new Uint8Array(config),
+      fingerprint: new Uint8Array(fingerprint),
       forkedFrom,
       createdAtMs: this.#now(),
       ownership: undefined,

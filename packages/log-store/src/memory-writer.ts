@@ -95,7 +95,7 @@ export class MemoryLineageWriter implements LineageWriter {
     this.#checkHeld();
     checkSize("configuration", config.length, MAX_CONFIG_BYTES);
     const { lineage } = this.#parts;
-    lineage.info = { ...lineage.info, config: config.slice() };
+    lineage.info = { ...lineage.info, config: new Uint8Array(config) };
   }
 
   setName(name: string): void {
@@ -121,7 +121,7 @@ export class MemoryLineageWriter implements LineageWriter {
       storage,
       lineage,
       id,
-      created: { ...checkpoint, state: checkpoint.state.slice() },
+      created: { ...checkpoint, state: new Uint8Array(checkpoint.state) },
       createdAtMs: now(),
       openParent,
       checkHeld: () => this.#checkHeld(),
@@ -277,7 +277,7 @@ class MemoryCheckpointWriter implements CheckpointWriter {
     }
     const hex = hexHash(sha256(bytes), 0);
     const { contents } = this.#parts.storage;
-    if (!contents.has(hex)) contents.set(hex, bytes.slice());
+    if (!contents.has(hex)) contents.set(hex, new Uint8Array(bytes));
     this.#places.set(place, hex);
   }
 

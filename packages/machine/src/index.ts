@@ -1,4 +1,5 @@
 /** The public face of `@dejavm/machine`. */
+
 export { detectKernel } from "./board/linux-image.ts";
 export {
   MAX_MEMORY_BYTES,
@@ -17,6 +18,7 @@ export {
   type StateValue,
   TIMEBASE_HZ,
 } from "./device/device.ts";
+export { NET_MTU } from "./device/virtio/net/wire.ts";
 export { type Disassembly, disassemble } from "./disassemble.ts";
 export {
   DEFAULT_POLICY,

@@ -42,7 +42,7 @@ import { encodeState } from "./snapshot/state-codec.ts";
 /**
  * Number of the guest-visible behaviour: rises when the same inputs would lead somewhere else.
  */
-export const SEMANTICS = 1;
+export const SEMANTICS = 2;
 
 /**
  * Positions that one call into generated code covers at most: V8 replaces its baseline code only
@@ -254,6 +254,22 @@ export class Machine {
   /** Instructions retired since power-on: positions that were no traps. */
   get instructions(): bigint {
     return this.#core.get64("position") - this.#core.get64("traps");
+  }
+
+  /** Whether the computer is switched off, or stands where its guest asked for a reset. */
+  get isOff(): boolean {
+    return this.#power.kind !== "on";
+  }
+
+  /** Switches a computer on that is off, as its reset would; it was made with `restart`. */
+  switchOn(): void {
+    assert(this.isOff && this.#restart !== undefined, "the machine is off and can boot");
+    this.#powerCycle(this.#restart);
+  }
+
+  /** Whether `switchOn` is possible. */
+  get canBoot(): boolean {
+    return this.#restart !== undefined;
   }
 
   /** How often this object has switched the computer on again. */
@@ -487,7 +503,6 @@ export class Machine {
     if (missing !== undefined) return shortage(missing);
     if (at > now) this.#board.setTime(at);
     if (event.kind === "clock") this.#setClock(event);
-    this.#settle();
     this.#board.flushOutputs();
     return { kind: "accepted" };
   }
@@ -547,7 +562,7 @@ export class Machine {
     return found ? this.#core.get64("walkAddress") : undefined;
   }
 
-  /** How many pages are absent. */
+  /** How many RAM pages are absent; while there are any, `digest` does not tell of all. */
   get absentPages(): number {
     return this.#ram.absentCount;
   }
@@ -691,6 +706,11 @@ export class Machine {
     this.#startHtif();
   }
 
+  /** A 128-bit hash of each RAM page: its low half at [2 * page], its high half behind it. */
+  pageDigests(): BigUint64Array {
+    return this.#digest.parts();
+  }
+
   /**
    * Does part of what the next digest must do, over at most `maxPages` pages. True: what is left
    * is only what is written from the first such call on.
@@ -699,7 +719,10 @@ export class Machine {
     return this.#digest.prepare(maxPages);
   }
 
-  /** Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past. */
+  /**
+   * Hash of the complete state, 32 hex digits; equal for equal machines, whatever their past.
+   * Means nothing while a page is absent. Costs what was written since the last one.
+   */
   digest(): string {
     this.#board.flushOutputs();
     const state = this.#core.hashBytes(encodeState(this.save()), 1);

@@ -3,10 +3,12 @@
  *
  *     page-group   checkpoint u32, codec u8, 0 u8, count u16, rawBytes u32,
  *                  page u32 [count], data
+ *     zero-pages   checkpoint u32, 0 u8, 0 u8, count u16, page u32 [count]
  *     page-refs    checkpoint u32, 0 u8, 0 u8, count u16, {page u32, sha256} [count]
  *     image-refs   checkpoint u32, 0 u8, 0 u8, count u16, {page u32, disk u32, block u32} [count]
  *     chunk-group  checkpoint u32, codec u8, layer u8, count u16, rawBytes u32,
  *                  {disk u32, chunk u32} [count], data
+ *     zero-chunks  checkpoint u32, 0 u8, 0 u8, count u16, {disk u32, chunk u32} [count]
  *     chunk-refs   checkpoint u32, 0 u8, 0 u8, count u16, {disk u32, chunk u32, sha256} [count]
  *
  * `data` is `rawBytes` long once decompressed: whole pages (4,096 bytes) or chunks (65,536), in the
@@ -44,6 +46,11 @@ export type BulkMessage =
       readonly pages: readonly number[];
       readonly data: Uint8Array;
     }
+  | {
+      readonly kind: "zero-pages";
+      readonly checkpoint: number;
+      readonly pages: readonly number[];
+    }
   /** Pages equal to one that the target has, named by content. */
   | {
       readonly kind: "page-refs";
@@ -69,6 +76,11 @@ export type BulkMessage =
       readonly data: Uint8Array;
     }
   | {
+      readonly kind: "zero-chunks";
+      readonly checkpoint: number;
+      readonly chunks: readonly ChunkName[];
+    }
+  | {
       readonly kind: "chunk-refs";
       readonly checkpoint: number;
       readonly refs: readonly (ChunkName & { readonly sha256: Uint8Array })[];
@@ -87,6 +99,10 @@ export function encodeBulk(message: BulkMessage): Uint8Array {
       writer.u32(message.pages.length * PAGE_BYTES);
       for (const page of message.pages) writer.u32(page);
       return writer.bytes(message.data).finish();
+    case "zero-pages":
+      head(writer, 0, 0, message.pages.length);
+      for (const page of message.pages) writer.u32(page);
+      return writer.finish();
     case "page-refs":
       head(writer, 0, 0, message.refs.length);
       for (const { page, sha256 } of message.refs) writer.u32(page).bytes(sha256);
@@ -105,6 +121,10 @@ export function encodeBulk(message: BulkMessage): Uint8Array {
       writer.u32(message.chunks.length * CHUNK_BYTES);
       for (const { disk, chunk } of message.chunks) writer.u32(disk).u32(chunk);
       return writer.bytes(message.data).finish();
+    case "zero-chunks":
+      head(writer, 0, 0, message.chunks.length);
+      for (const { disk, chunk } of message.chunks) writer.u32(disk).u32(chunk);
+      return writer.finish();
     case "chunk-refs":
       head(writer, 0, 0, message.refs.length);
       for (const { disk, chunk, sha256 } of message.refs) {
@@ -136,6 +156,12 @@ export function decodeBulk(kind: BulkMessage["kind"], bytes: Uint8Array): BulkMe
       const pages = take.list(4, () => take.below(MAX_PAGES, "page"));
       return { kind, checkpoint, codec, pages, data: take.data(codec, PAGE_BYTES) };
     }
+    case "zero-pages": {
+      take.zero(first + second);
+      take.count(MAX_GROUP_REFERENCES);
+      const pages = take.list(4, () => take.below(MAX_PAGES, "page"));
+      return take.end({ kind, checkpoint, pages });
+    }
     case "page-refs": {
       take.zero(first + second);
       take.count(MAX_GROUP_REFERENCES);
@@ -161,6 +187,12 @@ export function decodeBulk(kind: BulkMessage["kind"], bytes: Uint8Array): BulkMe
       take.size(CHUNK_BYTES, MAX_GROUP_CHUNKS);
       const chunks = take.list(8, () => take.chunk());
       return { kind, checkpoint, codec, layer, chunks, data: take.data(codec, CHUNK_BYTES) };
+    }
+    case "zero-chunks": {
+      take.zero(first + second);
+      take.count(MAX_GROUP_REFERENCES);
+      const chunks = take.list(8, () => take.chunk());
+      return take.end({ kind, checkpoint, chunks });
     }
     case "chunk-refs": {
       take.zero(first + second);

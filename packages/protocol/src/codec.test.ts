@@ -26,7 +26,7 @@ const COMMIT: Message = {
   position: 1234n,
   ticks: 99n,
   digest: "00112233445566778899aabbccddeeff",
-  lastSegment: 17n,
+  trace: { sequence: 17, position: 1234n, ticks: 99n, chain: SHA },
 };
 
 function bulk(message: BulkMessage, sequence = 1): Frame {
@@ -43,7 +43,7 @@ const FRAMES: readonly Frame[] = [
   {
     kind: "message",
     sequence: 7,
-    message: { kind: "want", pages: [1, 2], chunks: [[0, 77]] },
+    message: { kind: "want", checkpoint: 0, pages: [1, 2], chunks: [[0, 77]] },
   },
   {
     kind: "message",
@@ -61,6 +61,7 @@ const FRAMES: readonly Frame[] = [
     pages: [3, 5],
     data: new Uint8Array(8192).fill(3),
   }),
+  bulk({ kind: "zero-pages", checkpoint: 1, pages: [0, 7] }),
   bulk({ kind: "page-refs", checkpoint: 1, refs: [{ page: 3, sha256: SHA }] }),
   bulk({ kind: "image-refs", checkpoint: 1, refs: [{ page: 3, disk: 0, block: 12 }] }),
   bulk({
@@ -71,6 +72,7 @@ const FRAMES: readonly Frame[] = [
     chunks: [{ disk: 0, chunk: 9 }],
     data: Uint8Array.of(1, 2, 3, 4),
   }),
+  bulk({ kind: "zero-chunks", checkpoint: 1, chunks: [{ disk: 0, chunk: 7 }] }),
   bulk({ kind: "chunk-refs", checkpoint: 0, refs: [{ disk: 1, chunk: 9, sha256: SHA }] }),
 ];
 
@@ -106,8 +108,9 @@ describe("frames", () => {
     expect(hex(encodeFrame({ kind: "message", sequence: 5, message: COMMIT }))).toBe(
       "1005000000de0006a46b696e64a6636f6d6d6974a565706f636802a8706f736974696f6ed300000000000004d2" +
         "a57469636b73d30000000000000063a6646967657374d92030303131323233333434353536363737383839" +
-        "3961616262636364646565666" +
-        "6ab6c6173745365676d656e74d30000000000000011",
+        "39616162626363646465656666a57472616365de0004a873657175656e636511a8706f736974696f6ed300" +
+        "000000000004d2a57469636b73d30000000000000063a5636861696ec420" +
+        "09".repeat(32),
     );
     const refs: BulkMessage = {
       kind: "image-refs",
@@ -193,7 +196,7 @@ describe("frames", () => {
     const want = (page: number): Frame => ({
       kind: "message",
       sequence: 0,
-      message: { kind: "want", pages: [page], chunks: [] },
+      message: { kind: "want", checkpoint: 0, pages: [page], chunks: [] },
     });
     const edges: [(n: number) => Frame, number][] = [
       [pageGroup, MAX_GROUP_PAGES],

@@ -11,7 +11,7 @@
  *       0x04    -         pong: u32 token
  *       0x10    n         control message: MessagePack
  *       0x11    n         trace segment, as the trace package sealed it
- *       0x20 .. 0x24 n    bulk message (bulk.ts)
+ *       0x20 .. 0x26 n    bulk message (bulk.ts)
  */
 import { assert, ByteReader, ByteWriter, unreachable } from "@dejavm/base";
 import { Packr } from "msgpackr";
@@ -82,6 +82,8 @@ const KIND = {
   "image-refs": 0x22,
   "chunk-group": 0x23,
   "chunk-refs": 0x24,
+  "zero-pages": 0x25,
+  "zero-chunks": 0x26,
 } as const;
 
 const BULK_KINDS = new Map<number, BulkMessage["kind"]>([
@@ -90,6 +92,8 @@ const BULK_KINDS = new Map<number, BulkMessage["kind"]>([
   [KIND["image-refs"], "image-refs"],
   [KIND["chunk-group"], "chunk-group"],
   [KIND["chunk-refs"], "chunk-refs"],
+  [KIND["zero-pages"], "zero-pages"],
+  [KIND["zero-chunks"], "zero-chunks"],
 ]);
 
 // Plain values only: no records, no shared structures, byte arrays as byte arrays.
@@ -131,6 +135,8 @@ function encodeMessage(sequence: number, message: Message): Uint8Array {
     case "image-refs":
     case "chunk-group":
     case "chunk-refs":
+    case "zero-pages":
+    case "zero-chunks":
       return write(KIND[message.kind], encodeBulk(message));
     default:
       return write(KIND.control, pack(message));

@@ -7,6 +7,14 @@ export {
   MAX_GROUP_REFERENCES,
 } from "./bulk.ts";
 export {
+  type Dial,
+  type FrameSocket,
+  type FrameSocketEvents,
+  frameSocketOf,
+  type WebSocketLike,
+} from "./driver/frame-socket.ts";
+export { LinkDriver, type LinkHandlers, type LinkState } from "./driver/link-driver.ts";
+export {
   CLOSE_CODE,
   type CloseCode,
   closeCodeOf,
@@ -20,6 +28,7 @@ export {
   MAX_FRAME_BYTES,
   MAX_GROUP_CHUNKS,
   MAX_GROUP_PAGES,
+  MAX_INVENTORY,
   MAX_LIST_ITEMS,
   PROTOCOL_VERSIONS,
   type VersionRange,

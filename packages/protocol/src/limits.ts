@@ -38,6 +38,8 @@ export const MAX_DISKS = 8;
 export const MAX_TEXT_CHARS = 1024;
 /** Names and identifiers. */
 export const MAX_NAME_CHARS = 128;
+/** Contents named by one `inventory`: 256 KiB. */
+export const MAX_INVENTORY = 32_768;
 /** Elements of a list in a control message: pages asked for, decisions told, ... */
 export const MAX_LIST_ITEMS = 4096;
 /** Bulk connections of one link beside the control connection. */

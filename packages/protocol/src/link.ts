@@ -158,7 +158,7 @@ export class Link {
   }
 
   handle(event: LinkEvent, now: number): void {
-    if (this.#over) return;
+    if (this.#over) return this.#refuse(event);
     this.#now = now;
     switch (event.kind) {
       case "connected":
@@ -182,6 +182,14 @@ export class Link {
         unreachable(event);
     }
     this.#tend(now);
+  }
+
+  /** Whoever comes to a link that is over hears so, instead of waiting. */
+  #refuse(event: LinkEvent): void {
+    if (event.kind !== "attach" && event.kind !== "connected") return;
+    const { connection } = event;
+    const reason = "the link is over";
+    this.#actions.push({ kind: "close", connection, code: CLOSE_CODE.linkUnknown, reason });
   }
 
   poll(): LinkAction | undefined {
@@ -294,7 +302,9 @@ export class Link {
     }
     const queued = this.#bulkQueue[0];
     if (queued === undefined) return 0;
-    return "data" in queued ? queued.data.length : queued.refs.length * 40;
+    if ("data" in queued) return queued.data.length;
+    if ("refs" in queued) return queued.refs.length * 40;
+    return "pages" in queued ? queued.pages.length * 4 : queued.chunks.length * 8;
   }
 
   #openBulk(): Lane | undefined {

@@ -8,6 +8,7 @@ import {
   MAX_CHUNKS,
   MAX_CONTROL_BYTES,
   MAX_DISKS,
+  MAX_INVENTORY,
   MAX_LIST_ITEMS,
   MAX_NAME_CHARS,
   MAX_PAGES,
@@ -28,7 +29,9 @@ const DIGEST = z.string().check(z.regex(/^[0-9a-f]{32}$/u));
 const SHA256 = bytes(32, 32);
 
 function bytes(least: number, most: number) {
-  return z.instanceof(Uint8Array).check(z.refine((b) => b.length >= least && b.length <= most));
+  return z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.length >= least && value.length <= most,
+  );
 }
 
 function list<Item extends z.ZodMiniType>(item: Item) {
@@ -44,6 +47,9 @@ const REASON = z.strictObject({
   message: TEXT,
   hint: z.optional(TEXT),
 });
+
+/** A point between two trace segments: the next one's number, the place and the chain so far. */
+const TRACE_POINT = z.strictObject({ sequence: COUNT, position: U64, ticks: U64, chain: SHA256 });
 
 const DISK_OFFER = z.strictObject({
   sizeBytes: COUNT,
@@ -74,8 +80,8 @@ const OFFER = z.strictObject({
 });
 
 /**
- * A checkpoint begins: its state, and which pages and chunks make it up. Pages in neither set are
- * zero (first checkpoint) or as they were at the one before. Pages and chunks follow as bulk.
+ * A checkpoint begins: its state, and which pages and chunks make it up. All others are zero (as
+ * in the base image), or as they were at the checkpoint before. Contents follow as bulk.
  */
 const CHECKPOINT = z.strictObject({
   kind: z.literal("checkpoint"),
@@ -83,13 +89,11 @@ const CHECKPOINT = z.strictObject({
   checkpoint: U32,
   position: U64,
   ticks: U64,
-  /** Sequence number of the first trace segment after this checkpoint. */
-  nextSegment: U64,
+  /** Where the trace after this checkpoint begins. */
+  trace: TRACE_POINT,
   state: BLOB,
-  /** Pages that will be sent. */
+  /** Pages that will be sent, zero ones too. */
   pages: PAGE_SET,
-  /** Pages that are zero now and were not at the checkpoint before. */
-  zeroPages: PAGE_SET,
   /** Chunks that will be sent, [disk, chunk]; their count may exceed one message: `more`. */
   chunks: list(z.tuple([DISK, CHUNK])),
   /** Whether another `checkpoint-chunks` follows. */
@@ -113,15 +117,23 @@ const COMMIT = z.strictObject({
   position: U64,
   ticks: U64,
   digest: DIGEST,
-  /** Sequence number of the last trace segment; it precedes this message. */
-  lastSegment: U64,
+  /** Where the trace goes on; the segments before precede this message. */
+  trace: TRACE_POINT,
 });
 
 /** An input that reached the source after F; the target's machine gets it once it is live. */
 const LATE_INPUT = z.strictObject({
   kind: z.literal("late-input"),
-  /** Encoded by the trace package. */
-  event: BLOB,
+  input: z.discriminatedUnion("kind", [
+    z.strictObject({
+      kind: z.literal("console"),
+      port: z.enum(["uart", "hvc", "agent"]),
+      bytes: bytes(0, 65_536),
+    }),
+    z.strictObject({ kind: z.literal("frame"), bytes: bytes(0, 65_600) }),
+    z.strictObject({ kind: z.literal("link"), up: z.boolean() }),
+    z.strictObject({ kind: z.literal("power-button") }),
+  ]),
 });
 
 /** How far the source is: the target cannot know what was not sent. */
@@ -152,6 +164,15 @@ const ACCEPT = z.strictObject({
   freeDiskBytes: MEASURE,
 });
 
+/**
+ * Contents that the target's store has from earlier: the first 8 bytes of the sha256 of each. The
+ * source refers to such pages instead of sending them; a wrong guess is asked for again.
+ */
+const INVENTORY = z.strictObject({
+  kind: z.literal("inventory"),
+  prefixes: bytes(0, 8 * MAX_INVENTORY),
+});
+
 /** The target will not take it, now or any more. Always the end of the migration. */
 const REFUSED = z.strictObject({
   kind: z.literal("refused"),
@@ -164,6 +185,8 @@ const REFUSED = z.strictObject({
 /** Replay or an input waits for these. */
 const WANT = z.strictObject({
   kind: z.literal("want"),
+  /** The checkpoint from which replay began, or to which it jumped last. */
+  checkpoint: U32,
   pages: list(PAGE),
   chunks: list(z.tuple([DISK, CHUNK])),
 });
@@ -187,8 +210,8 @@ const TARGET_PROGRESS = z.strictObject({
   /** CPU time spent replaying and time spent waiting for pages, milliseconds in all. */
   cpuMs: MEASURE,
   waitingMs: MEASURE,
-  /** Trace segments and checkpoint (if any) that are durable here. */
-  durableSegment: U64,
+  /** The next trace segment to be stored here, and the newest checkpoint stored whole. */
+  durableSequence: COUNT,
   durableCheckpoint: z.optional(U32),
   /** Newest checkpoint whose pages have all arrived. */
   completeCheckpoint: z.optional(U32),
@@ -250,6 +273,7 @@ export const MESSAGE = z.discriminatedUnion("kind", [
   SOURCE_PROGRESS,
   MOVED,
   ACCEPT,
+  INVENTORY,
   REFUSED,
   WANT,
   UNKNOWN_REFERENCE,

@@ -77,15 +77,16 @@ export function fingerprintOf(
 
 /** Throws E_TRACE_CONFIG with the name of the first field in which a machine is another one. */
 export function checkFingerprint(trace: Fingerprint, machine: Fingerprint): void {
-  const [want, have] = [facts(trace), facts(machine)];
+  const bootKnown = trace.boot !== undefined && machine.boot !== undefined;
+  const [want, have] = [facts(trace, bootKnown), facts(machine, bootKnown)];
   for (const name of new Set([...want.keys(), ...have.keys()])) {
     const [expected, actual] = [want.get(name), have.get(name)];
     if (expected !== actual) throw mismatch(name, expected ?? "none", actual ?? "none");
   }
 }
 
-/** Everything that must be equal, by name. A boot that either side does not know is left out. */
-function facts({ boot, disks, ...rest }: Fingerprint): Map<string, string> {
+/** Everything that must be equal, by name; what was booted only where both sides know it. */
+function facts({ boot, disks, ...rest }: Fingerprint, bootKnown: boolean): Map<string, string> {
   const all = new Map<string, string>();
   const add = (prefix: string, record: object): void => {
     for (const [name, value] of Object.entries(record)) all.set(`${prefix}${name}`, String(value));
@@ -93,7 +94,7 @@ function facts({ boot, disks, ...rest }: Fingerprint): Map<string, string> {
   add("", rest);
   add("", { disks: disks.length });
   for (const [i, disk] of disks.entries()) add(`disks.${i}.`, disk);
-  if (boot !== undefined) add("boot.", boot);
+  if (boot !== undefined && bootKnown) add("boot.", boot);
   return all;
 }
 

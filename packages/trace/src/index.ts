@@ -1,6 +1,18 @@
 /** The public face of `@dejavm/trace`. */
 export type { TraceCodecs, TraceHasher } from "./codecs.ts";
+export {
+  type Difference,
+  differences,
+  findParting,
+  type InspectableMachine,
+  type Inspection,
+  inspect,
+  MAX_DIFFERENCES,
+  type Parting,
+  type Subject,
+} from "./difference.ts";
 export type { Divergence, DivergenceReason } from "./divergence.ts";
+export { differenceText, divergenceText, recordText } from "./divergence-text.ts";
 export type { TraceErrorCode } from "./errors.ts";
 export {
   type BootFingerprint,

@@ -51,13 +51,12 @@ export class TraceReader {
     const segment = openSegment(bytes, this.#codecs);
     const { header } = segment;
     const want = this.#point;
-    if (header.sequence > want.sequence) {
-      throw traceGap(`unit ${header.sequence} where unit ${want.sequence} is next`);
-    }
     const { units, starts } = unitsOf(segment);
     const known = want.sequence - header.sequence;
     const start = starts[known];
-    if (start === undefined) return [];
+    if (start === undefined) {
+      throw traceGap(`unit ${header.sequence} where unit ${want.sequence} is next`);
+    }
     if (!this.#ended && (start.position !== want.position || start.ticks !== want.ticks)) {
       const found = `unit ${want.sequence} begins at position ${start.position}`;
       throw traceGap(`${found}, want ${want.position}`);

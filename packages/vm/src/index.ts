@@ -1,9 +1,14 @@
 /** The public face of `@dejavm/vm`: machines that run live on this host. */
 export type { DescribedDisk, Description } from "./description.ts";
-export { type DiskFile, inspectDiskFile } from "./driver/disk-file.ts";
+export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-file.ts";
 export { enableBranchHints } from "./driver/engine-flags.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
-export type { EngineName, MachineSource, StartSpec } from "./driver/machine-maker.ts";
+export {
+  type EngineName,
+  type MachineSource,
+  machineOptions,
+  type StartSpec,
+} from "./driver/machine-maker.ts";
 export { inspectSnapshot } from "./driver/snapshot-file.ts";
 export {
   type DigestReport,
@@ -13,7 +18,7 @@ export {
   VirtualMachine,
   type VirtualMachineEvents,
 } from "./driver/virtual-machine.ts";
-export { fileError } from "./host-errors.ts";
+export { fileError, fromReport } from "./host-errors.ts";
 export type {
   CheckpointReport,
   ControlReport,

@@ -187,7 +187,8 @@ function segmentReport({ header, bytes }: Segment, firstPosition: bigint): Segme
     sequence: header.sequence,
     firstPosition,
     lastPosition: header.to.position,
-    bytes,
     chain: header.chain,
+    header,
+    bytes,
   };
 }

@@ -152,12 +152,21 @@ export class ReplayLoop implements MachineLoop {
     if (this.#state.kind === "over") return { kind: "ended" };
     this.#account(now);
     if (this.#state.kind !== "running") return { kind: "until", at: undefined };
+    this.#switchOn();
     const step = this.#replayer.advance(STEP_POSITIONS);
     this.#collectBlocks();
     this.#showOutputs();
     this.#act(step);
     if (now >= this.#nextReport || this.#state.kind !== "running") this.#reportReplayed(now);
     return this.#state.kind === "running" ? { kind: "now" } : { kind: "until", at: undefined };
+  }
+
+  /** A computer that is off does nothing: where the trace goes on it was switched on again. */
+  #switchOn(): void {
+    const { machine } = this.#options;
+    if (machine.isOff && machine.canBoot && this.#replayer.target !== undefined) {
+      machine.switchOn();
+    }
   }
 
   /** Time in which it stands still is counted. */
@@ -187,7 +196,6 @@ export class ReplayLoop implements MachineLoop {
         break;
       }
       case "ended":
-        this.#state = { kind: "at-frontier" };
         report({ kind: "replay-ended", reason: step.end, position, ticks });
         break;
       case "diverged":
@@ -204,24 +212,24 @@ export class ReplayLoop implements MachineLoop {
 
   #atFrontier(): void {
     this.#state = { kind: "at-frontier" };
-    if (this.#compare()) return;
     const { machine, report } = this.#options;
     const { position, ticks, wallTimeNs: guestWallNs } = machine;
     report({ kind: "at-frontier", position, ticks, guestWallNs, trace: this.#reader.point });
+    this.#compare();
   }
 
-  /** At the cutover's place the digest decides; gives whether it was there. */
-  #compare(): boolean {
+  /** At the cutover's place the digest decides. */
+  #compare(): void {
     const target = this.#target;
     const { machine, report } = this.#options;
-    if (target === undefined || machine.position !== target.position) return false;
-    if (machine.ticks !== target.ticks) return false;
+    if (target === undefined || machine.position !== target.position) return;
+    if (machine.ticks !== target.ticks) return;
     this.#target = undefined;
     const { position, ticks } = machine;
     const digest = machine.digest();
     if (digest === target.digest) {
       report({ kind: "reached", id: target.id, digest, position, ticks });
-      return true;
+      return;
     }
     const reason = { kind: "digest", expected: target.digest, actual: digest } as const;
     const { place } = machine;
@@ -229,7 +237,6 @@ export class ReplayLoop implements MachineLoop {
     const divergence = { reason, place, matched, before: [], after: [] };
     report({ kind: "diverged", divergence, position, ticks });
     this.#state = { kind: "missing" };
-    return true;
   }
 
   // ---- what is missing
@@ -346,6 +353,7 @@ export class ReplayLoop implements MachineLoop {
       this.#refuse(request.id, `go live: ${lacks} are absent`);
     } else {
       this.#state = { kind: "over" };
+      if (machine.isOff && machine.canBoot) machine.switchOn();
       this.#options.goLive(request, this.#base);
     }
   }

@@ -4,7 +4,7 @@
  * a segment before the outputs that wait for it.
  */
 import type { ConsolePort, InputEvent, Output, StopReason } from "@dejavm/machine";
-import type { Divergence, TraceEnd, TracePoint } from "@dejavm/trace";
+import type { Divergence, SegmentHeader, TraceEnd, TracePoint } from "@dejavm/trace";
 import type { ChunkBatch, ChunkName, PageBatch, VmMode } from "./requests.ts";
 
 /** Where the machine is. */
@@ -48,10 +48,11 @@ export interface SegmentReport {
   readonly sequence: number;
   readonly firstPosition: bigint;
   readonly lastPosition: bigint;
-  /** Framed, as `feed` takes it. */
-  readonly bytes: Uint8Array;
   /** The hash chain after it: what `TracePoint.chain` of the next segment is. */
   readonly chain: Uint8Array;
+  readonly header: SegmentHeader;
+  /** Framed, as `feed` takes it. */
+  readonly bytes: Uint8Array;
 }
 
 /** What a machine that runs tells. */
@@ -194,10 +195,18 @@ export type ReplayReport =
   | ({ readonly kind: "jumped"; readonly id: number; readonly applied: boolean } & Whereabouts)
   /** Answer to `replay-to`: there, and equal. */
   | ({ readonly kind: "reached"; readonly id: number; readonly digest: string } & Whereabouts)
-  /** The trace ends here for good, and why: nothing can be fed after it. */
+  /**
+   * A stretch of the trace ends here, and why. What is fed afterwards, or going live, switches a
+   * computer that is off on again.
+   */
   | ({ readonly kind: "replay-ended"; readonly reason: TraceEnd } & Whereabouts)
   /** Answer to `go-live`. */
-  | ({ readonly kind: "live"; readonly id: number } & Whereabouts);
+  | ({
+      readonly kind: "live";
+      readonly id: number;
+      /** The checkpoint that the machine came from: what a later one's `since` can name. */
+      readonly checkpoint: number;
+    } & Whereabouts);
 
 /** All that the machine's thread can tell. */
 export type VmReport = LiveReport | ControlReport | CheckpointReport | ReplayReport;

@@ -57,6 +57,9 @@ export interface RunnableMachine {
 
 /** A machine whose RAM comes bit by bit; see `Machine`. */
 export interface RestorableMachine extends RunnableMachine {
+  readonly isOff: boolean;
+  readonly canBoot: boolean;
+  switchOn(): void;
   readonly absentPages: number;
   isAbsentPage(page: number): boolean;
   supplyPage(page: number, bytes: Uint8Array | undefined): void;

@@ -38,6 +38,9 @@ const USER_ALIAS = 0x20_0000n;
 /** The data window again, through the same leaf table. */
 const DATA_ALIAS = 0x20_0000n;
 
+/** Address space identifiers that a program uses. */
+const CONTEXT_NAMES = 7;
+
 /** Requests to the handler, in a7. */
 const REQUEST = { satp: 0, mode: 1, status: 2, restore: 3 } as const;
 const SUM = 1 << 18;
@@ -394,7 +397,7 @@ class Generator {
     switch (this.#random.below(5)) {
       case 0:
       case 1:
-        return this.#request(REQUEST.satp, this.#random.pick(this.#spaces).satp);
+        return this.#request(REQUEST.satp, this.#anySpace());
       case 2:
         return this.#changeMode();
       case 3:
@@ -402,6 +405,12 @@ class Generator {
       default:
         this.#a.r("sfence.vma", zero, zero, zero);
     }
+  }
+
+  /** One of the spaces under one of more names than the machine keeps translations for. */
+  #anySpace(): bigint {
+    const name = BigInt(this.#random.below(CONTEXT_NAMES));
+    return this.#random.pick(this.#spaces).satp | (name << 44n);
   }
 
   #changeMode(): void {

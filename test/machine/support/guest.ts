@@ -90,6 +90,8 @@ export class Guest {
   readonly machine: Machine;
   /** RAM pages that were taken away, with their content. */
   readonly removed = new Map<number, Uint8Array>();
+  /** What left the machine and was handed here instead of waiting in the machine. */
+  readonly outputs: PositionedOutput[] = [];
   /** Called at each stop for something missing, before it is supplied. */
   onMissing: (() => void) | undefined;
   /** Called after each input. */
@@ -101,6 +103,11 @@ export class Guest {
   constructor(program: Program, machine: Machine = Machine.create(configOf(program), ENGINE)) {
     this.program = program;
     this.machine = machine;
+  }
+
+  /** A machine as it is switched on, on an engine that the test chooses. */
+  static on(engine: MachineOptions, program: Program): Guest {
+    return new Guest(program, Machine.create(configOf(program), engine));
   }
 
   /** A fresh machine in the state of a snapshot. */
@@ -160,14 +167,14 @@ export class Guest {
 
   /** What left since the last call, as text. */
   takeOutputs(): string {
-    return outputText(this.machine.takeOutputs());
+    return outputText([...this.outputs.splice(0), ...this.machine.takeOutputs()]);
   }
 
   #run(until: number): StopReason {
     for (;;) {
       const stop = this.machine.run(position(BigInt(until)), FOREVER);
       if (stop.kind === "breakpoint") this.onBreakpoint?.(stop.pc);
-      else if (stop.kind === "missing-page" || stop.kind === "missing-block") this.#supply(stop);
+      else if (stop.kind === "missing-page" || stop.kind === "missing-block") this.supply(stop);
       else return stop;
     }
   }
@@ -176,11 +183,17 @@ export class Guest {
     for (;;) {
       const result = this.machine.input(event);
       if (result.kind === "accepted") return this.onInput?.();
-      this.#supply(result);
+      this.supply(result);
     }
   }
 
-  #supply(stop: Shortage): void {
+  /** Gives back every page that was taken away. */
+  putBack(): void {
+    this.supply({ kind: "missing-page", pages: [...this.removed.keys()] });
+  }
+
+  /** Gives the machine what it lacks. */
+  supply(stop: Shortage): void {
     this.onMissing?.();
     if (stop.kind === "missing-page") {
       for (const page of stop.pages) {

@@ -1,5 +1,6 @@
 /** The guest's network cable: to the gateway in this process, or to a helper on a socket. */
 import { Gateway, NetStream } from "@dejavm/gateway";
+import { NET_MTU } from "@dejavm/machine";
 import type { VirtualMachine } from "@dejavm/vm";
 import type { NetworkPlan } from "./plan.ts";
 
@@ -8,7 +9,10 @@ export interface NetworkCable {
   /** From now on frames reach `vm`. */
   connect(vm: VirtualMachine): void;
   send(frame: Uint8Array): void;
-  close(): void;
+  /** Settles when all that was captured is written. */
+  close(): Promise<void>;
+  /** Undefined: a helper of another process has the network. */
+  readonly gateway: Gateway | undefined;
 }
 
 /**
@@ -34,16 +38,28 @@ export async function connectNetwork(
           });
         },
         send: (frame) => stream?.send(frame),
-        close: () => stream?.close(),
+        close: async () => stream?.close(),
+        gateway: undefined,
       };
     }
     case "gateway": {
-      const { policy, capturePath } = plan;
-      const gateway = await Gateway.start({ policy, capturePath, onNotice });
+      const { policy, resolvers, capturePath } = plan;
+      const gateway = await Gateway.start({
+        policy,
+        resolvers,
+        capturePath,
+        onNotice,
+        mtu: NET_MTU,
+      });
       return {
-        connect: (vm) => gateway.plug((frame) => vm.sendFrame(frame)),
+        connect: (vm) => {
+          gateway.plug((frame) => vm.sendFrame(frame));
+          // A fork's cable was pulled out.
+          vm.setLink(true);
+        },
         send: (frame) => gateway.sendFrame(frame),
-        close: () => void gateway.close(),
+        close: () => gateway.close(),
+        gateway,
       };
     }
   }

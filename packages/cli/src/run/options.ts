@@ -2,8 +2,29 @@
 import type { EngineName } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
 
+/** What the guest's network card is connected to. */
+export interface NetworkOptions {
+  /** `user`, `none` or `stream:...`. */
+  readonly net?: string;
+  readonly publish?: readonly string[];
+  readonly netAllow?: readonly string[];
+  readonly netDeny?: readonly string[];
+  readonly pcap?: string;
+  readonly dns?: readonly string[];
+}
+
 /** Texts as they were given; undefined: not given. */
-export interface RunOptions {
+export interface RunOptions extends NetworkOptions {
+  /** What the machine is called by other commands. */
+  readonly name?: string;
+  readonly durable?: boolean;
+  /** Seconds of execution. */
+  readonly replayLimit?: string;
+  readonly detach?: boolean;
+  /** Of the agent that is to run it. */
+  readonly stateDir?: string;
+  /** False: `--no-record` was given. */
+  readonly record?: boolean;
   readonly memory?: string;
   readonly disk: readonly string[];
   readonly kernel?: string;
@@ -15,12 +36,6 @@ export interface RunOptions {
   readonly from?: string;
   readonly save?: string;
   readonly maxInstructions?: string;
-  /** `user`, `none` or `stream:...`. */
-  readonly net?: string;
-  readonly publish?: readonly string[];
-  readonly netAllow?: readonly string[];
-  readonly netDeny?: readonly string[];
-  readonly pcap?: string;
   readonly pace?: "live" | "none";
   readonly engine?: EngineName;
   readonly seed?: string;

@@ -3,18 +3,20 @@
  * that can be wrong with what the user gave shows here, before a machine exists.
  */
 import { hash, randomBytes } from "node:crypto";
-import { accessSync, constants, readFileSync } from "node:fs";
-import { dirname } from "node:path";
-import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { accessSync, constants } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { CodedError } from "@dejavm/base";
 import {
   type NetworkPolicy,
   parseForward,
   parseNetAddress,
+  parseResolver,
   parseRule,
+  type Resolver,
   type StreamAddress,
 } from "@dejavm/gateway";
 import type { BootConfig, DiskConfig, MachineConfig } from "@dejavm/machine";
+import { loadBoot, readBootFile, type VmBoot } from "@dejavm/source-agent";
 import {
   type DescribedDisk,
   type DiskFile,
@@ -28,12 +30,10 @@ import {
 import { usageError } from "../errors.ts";
 import { findImage } from "../images.ts";
 import { parseCount, parseSize, parseWallTime } from "../parse.ts";
-import { bootSource, type RunOptions, refuse } from "./options.ts";
+import { bootSource, type NetworkOptions, type RunOptions, refuse } from "./options.ts";
 
 const DEFAULT_IMAGE = "debian";
 const DEFAULT_MEMORY = "256M";
-/** Largest kernel, initramfs or program file: RAM could not hold more. */
-const MAX_FILE_BYTES = 2 ** 31;
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 /** Locally administered, as QEMU's default card's neighbour. */
 const MAC = Uint8Array.of(0x52, 0x54, 0x00, 0xde, 0x0a, 0x01);
@@ -41,8 +41,11 @@ const MAC = Uint8Array.of(0x52, 0x54, 0x00, 0xde, 0x0a, 0x01);
 /** A machine to be started and what is around it. */
 export interface RunPlan {
   readonly spec: StartSpec;
+  /** Files that it boots; undefined for a snapshot. */
+  readonly boot: VmBoot | undefined;
   /** Name for messages and snapshots. */
   readonly image: string;
+  readonly memoryBytes: number;
   /** Console that the keyboard is connected to. */
   readonly keyboard: Keyboard;
   /** Where the guest's cable goes; undefined: it has none. */
@@ -55,6 +58,8 @@ export type NetworkPlan =
   | {
       readonly kind: "gateway";
       readonly policy: NetworkPolicy;
+      /** DNS servers; undefined: the host's own. */
+      readonly resolvers: readonly Resolver[] | undefined;
       /** A file for all frames. */
       readonly capturePath: string | undefined;
     };
@@ -89,7 +94,9 @@ export async function planRun(image: string | undefined, options: RunOptions): P
       ...pace,
       ...(restarts(options) ? { restart: boot.config } : {}),
     },
+    boot: boot.files,
     image: boot.name,
+    memoryBytes,
     keyboard: keyboardFor(boot.config.commandLine),
     network,
   };
@@ -118,6 +125,7 @@ function pacing(
 
 interface BootPlan {
   readonly name: string;
+  readonly files: VmBoot;
   readonly config: BootConfig;
   /** Disks before those of `--disk`. */
   readonly disks: readonly string[];
@@ -128,53 +136,47 @@ async function planBoot(
   image: string,
   options: RunOptions,
 ): Promise<BootPlan> {
-  const append = options.append ?? "";
-  const initrd = options.initrd === undefined ? {} : { initrd: readInput(options.initrd) };
-  switch (source) {
-    case "image": {
-      const found = await findImage(image);
-      const config: BootConfig = {
-        kind: "linux",
-        kernel: unpackKernel(readInput(found.kernel)),
-        initrd: readInput(found.initrd),
-        commandLine: [found.commandLine, append].filter(Boolean).join(" "),
-      };
-      return { name: image, config, disks: [found.disk] };
-    }
-    case "kernel": {
-      const kernel = unpackKernel(readInput(options.kernel ?? ""));
-      return {
-        name: "",
-        config: { kind: "linux", kernel, ...initrd, commandLine: append },
-        disks: [],
-      };
-    }
-    case "firmware": {
-      const kernel =
-        options.kernel === undefined ? {} : { kernel: unpackKernel(readInput(options.kernel)) };
-      const firmware = readInput(options.firmware ?? "");
-      return {
-        name: "",
-        config: { kind: "firmware", image: firmware, ...kernel, ...initrd, commandLine: append },
-        disks: [],
-      };
-    }
-    case "elf":
-      return {
-        name: "",
-        config: { kind: "firmware", image: readElf(options.elf ?? ""), commandLine: append },
-        disks: [],
-      };
+  if (source === "image") {
+    const found = await findImage(image);
+    const commandLine = [found.commandLine, options.append].filter(Boolean).join(" ");
+    const { kernel, initrd } = found;
+    return booting(image, { kind: "linux", firmware: "", kernel, initrd, commandLine }, [
+      found.disk,
+    ]);
   }
+  const { kernel = "", initrd = "", append: commandLine = "" } = options;
+  const firmware = source === "elf" ? options.elf : options.firmware;
+  if (source === "elf") checkElf(firmware ?? "");
+  const kind = source === "kernel" ? "linux" : "firmware";
+  return booting("", { kind, firmware: firmware ?? "", kernel, initrd, commandLine }, []);
+}
+
+/** Whoever brings the machine back may stand in another directory. */
+function booting(name: string, files: VmBoot, disks: readonly string[]): BootPlan {
+  const absolute = (path: string): string => (path === "" ? "" : resolve(path));
+  const { firmware, kernel, initrd } = files;
+  const named = {
+    ...files,
+    firmware: absolute(firmware),
+    kernel: absolute(kernel),
+    initrd: absolute(initrd),
+  };
+  return { name, files: named, config: loadBoot(named), disks };
 }
 
 /** `usual`: whether there is a network where the options say nothing about it. */
-function planNetwork(options: RunOptions, usual: boolean): NetworkPlan | undefined {
-  const { net, publish = [], netAllow = [], netDeny = [], pcap } = options;
-  const named = { "--publish": publish[0], "--net-allow": netAllow[0], "--net-deny": netDeny[0] };
-  const asked = Object.values({ ...named, pcap }).some((value) => value !== undefined);
+export function planNetwork(options: NetworkOptions, usual: boolean): NetworkPlan | undefined {
+  const { net, publish = [], netAllow = [], netDeny = [], dns = [], pcap } = options;
+  const named = {
+    "--publish": publish[0],
+    "--net-allow": netAllow[0],
+    "--net-deny": netDeny[0],
+    "--dns": dns[0],
+    "--pcap": pcap,
+  };
+  const asked = Object.values(named).some((value) => value !== undefined);
   if (net !== undefined && net !== "user") {
-    refuse(`--net ${net}`, { ...named, "--pcap": pcap });
+    refuse(`--net ${net}`, named);
     if (net === "none") return undefined;
     return { kind: "stream", address: parseNetAddress(net) };
   }
@@ -185,7 +187,8 @@ function planNetwork(options: RunOptions, usual: boolean): NetworkPlan | undefin
     ...netAllow.map((text) => parseRule("allow", text)),
   ];
   const policy = { rules, forwards: publish.map(parseForward) };
-  return { kind: "gateway", policy, capturePath: pcap };
+  const resolvers = dns.length === 0 ? undefined : dns.map(parseResolver);
+  return { kind: "gateway", policy, resolvers, capturePath: pcap };
 }
 
 async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {
@@ -214,7 +217,9 @@ async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {
       disks,
       ...pacing(options, { usual: "live", origin: description.position }),
     },
+    boot: undefined,
     image: description.image,
+    memoryBytes: description.memoryBytes,
     keyboard: description.keyboard,
     network,
   };
@@ -266,42 +271,11 @@ function keyboardFor(commandLine: string): Keyboard {
   return consoles.at(-1)?.[1] === "hvc0" ? "hvc" : "uart";
 }
 
-function readInput(path: string): Uint8Array {
-  try {
-    const bytes = readFileSync(path);
-    if (bytes.length > MAX_FILE_BYTES) {
-      throw new CodedError("E_FILE_IO", `cannot read ${path}: it has ${bytes.length} bytes`, {
-        hint: "want at most 2 GiB",
-      });
-    }
-    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  } catch (error) {
-    throw fileError(`read ${path}`, error);
-  }
-}
-
 /** The machine would take any file for a flat program; here an ELF was promised. */
-function readElf(path: string): Uint8Array {
-  const bytes = readInput(path);
-  if (ELF_MAGIC.every((byte, i) => bytes[i] === byte)) return bytes;
+function checkElf(path: string): void {
+  const bytes = readBootFile(path);
+  if (ELF_MAGIC.every((byte, i) => bytes[i] === byte)) return;
   throw new CodedError("E_ELF_INVALID", `cannot run ${path}: it is no ELF file`, {
     hint: "run a flat program with --firmware FILE",
   });
-}
-
-/** Kernels come compressed, too. Anything that is not is the machine's to judge. */
-function unpackKernel(bytes: Uint8Array): Uint8Array {
-  const starts = (...magic: number[]): boolean => magic.every((byte, i) => bytes[i] === byte);
-  try {
-    if (starts(0x1f, 0x8b)) return gunzipSync(bytes, { maxOutputLength: MAX_FILE_BYTES });
-    if (starts(0x28, 0xb5, 0x2f, 0xfd)) {
-      return zstdDecompressSync(bytes, { maxOutputLength: MAX_FILE_BYTES });
-    }
-    return bytes;
-  } catch (cause) {
-    throw new CodedError("E_KERNEL_INVALID", "cannot decompress the kernel: it is damaged", {
-      hint: "get the kernel again",
-      cause,
-    });
-  }
 }

@@ -1,13 +1,14 @@
 /** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
+import type { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
-import { type EndReport, VirtualMachine } from "@dejavm/vm";
+import type { EndReport, VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
-import type { GuestExec } from "./exec.ts";
+import { planStart, type Started, type Starter } from "./named.ts";
 import { connectNetwork, type NetworkCable } from "./network.ts";
 import type { RunOptions } from "./options.ts";
-import { planRun, type RunPlan } from "./plan.ts";
 import { type HostReason, runJson, runStatus } from "./report.ts";
+import type { NamedRun } from "./serve-by-name.ts";
 import { hostTerminal, type Terminal, writeFully } from "./terminal.ts";
 
 /** Typed bytes that wait for the guest; above this the terminal is not read. */
@@ -18,23 +19,24 @@ const TAIL_LINES = 12;
 
 /** Gives the exit status. Throws what keeps the machine from running. */
 export async function run(image: string | undefined, options: RunOptions): Promise<number> {
-  const plan = await planRun(image, options);
-  const session = new Session(plan, options);
+  const session = new Session(await planStart(image, options), options);
   try {
     return await session.run();
   } finally {
-    session.close();
+    await session.close();
   }
 }
 
 class Session {
-  readonly #plan: RunPlan;
+  readonly #plan: Starter;
   readonly #options: RunOptions;
   readonly #terminal: Terminal;
   readonly #escape = new EscapeParser();
+  #started: Started | undefined;
   #vm: VirtualMachine | undefined;
   #net: NetworkCable | undefined;
   #exec: GuestExec | undefined;
+  #named: NamedRun | undefined;
   #host: HostReason | undefined;
   #typedBytes = 0;
   #tail = Buffer.alloc(0);
@@ -44,7 +46,7 @@ class Session {
     }
   };
 
-  constructor(plan: RunPlan, options: RunOptions) {
+  constructor(plan: Starter, options: RunOptions) {
     this.#plan = plan;
     this.#options = options;
     this.#terminal = hostTerminal(options.json === true ? process.stderr : process.stdout);
@@ -55,23 +57,31 @@ class Session {
     for (const name of SIGNALS) process.on(name, this.#onSignal);
     const startedAt = performance.now();
     this.#net = await connectNetwork(this.#plan.network, (line) => this.#terminal.notice(line));
-    const vm = await VirtualMachine.start(this.#plan.spec, {
-      onConsole: (port, bytes) => this.#output(port, bytes),
-      onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
-      onFrame: (frame) => this.#net?.send(frame),
-      onLimit: () => this.#finish({ kind: "limit" }),
-    });
+    const started = await this.#plan.start(
+      {
+        onConsole: (port, bytes) => this.#output(port, bytes),
+        onConsoleTaken: (port, bytes) => this.#taken(port, bytes),
+        onFrame: (frame) => this.#net?.send(frame),
+        onReport: (report) => this.#named?.vm.handleReport(report),
+        onLimit: () => this.#finish({ kind: "limit" }),
+      },
+      (line) => this.#terminal.notice(line),
+    );
+    this.#started = started;
+    const { vm } = started;
     this.#vm = vm;
     const { position: startPosition } = await vm.origin;
     this.#net?.connect(vm);
+    await this.#serveByName(vm);
     let command: Promise<void> | undefined;
     if (exec === undefined) this.#openConsole();
     else command = this.#runCommand(vm, exec);
     const end = await vm.ended;
     // A guest that ended before its command did is a failure, which this finds.
     await command;
+    await this.#named?.close();
     const wallSeconds = (performance.now() - startedAt) / 1000;
-    this.close();
+    await this.close();
     this.#explain(end);
     if (this.#failure !== undefined) throw this.#failure;
     const host = this.#host;
@@ -81,14 +91,31 @@ class Session {
     return runStatus(end, host);
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const name of SIGNALS) process.off(name, this.#onSignal);
     this.#exec?.close();
-    this.#net?.close();
+    this.#started?.close();
+    this.#started = undefined;
     this.#terminal.close();
+    await this.#net?.close();
   }
 
   #failure: Error | undefined;
+
+  async #serveByName(vm: VirtualMachine): Promise<void> {
+    const { name, exec } = this.#options;
+    // A command of our own has the guest's exec agent to itself.
+    if (name === undefined || exec !== undefined) return;
+    const { serveByName } = await import("./serve-by-name.ts");
+    const { image, keyboard, memoryBytes } = this.#plan;
+    try {
+      const facts = { name, image, keyboard, memoryBytes };
+      this.#named = await serveByName(facts, vm, this.#net?.gateway);
+    } catch (error) {
+      await vm.stop();
+      throw error;
+    }
+  }
 
   /** The machine is to end; with `--save` it is saved where it ends. */
   #finish(host: HostReason): void {
@@ -140,6 +167,7 @@ class Session {
   #taken(port: ConsolePort, bytes: number): void {
     if (port === "agent") {
       this.#exec?.taken(bytes);
+      this.#named?.vm.taken(port, bytes);
       return;
     }
     this.#typedBytes -= bytes;
@@ -149,7 +177,8 @@ class Session {
   }
 
   #output(port: ConsolePort, bytes: Uint8Array): void | Promise<void> {
-    if (port === "agent") return this.#exec?.receive(bytes);
+    const named = this.#named?.vm.output(port, bytes);
+    if (port === "agent") return this.#exec?.receive(bytes) ?? named;
     if (this.#options.exec === undefined) return this.#terminal.write(bytes);
     this.#tail = Buffer.concat([this.#tail, bytes]).subarray(-TAIL_BYTES);
     return this.#options.verbose === true ? writeFully(process.stderr, bytes) : undefined;
@@ -193,7 +222,7 @@ class Session {
 
   async #runCommand(vm: VirtualMachine, command: string): Promise<void> {
     try {
-      const { GuestExec } = await import("./exec.ts");
+      const { GuestExec } = await import("@dejavm/agent");
       const guest = new GuestExec();
       this.#exec = guest;
       void vm.ended.then(
@@ -207,12 +236,12 @@ class Session {
         stderr: (bytes) => writeFully(process.stderr, bytes),
       });
       if (!this.#terminal.interactive) {
-        this.#terminal.open((bytes) => guest.stdin(Uint8Array.from(bytes)));
-        process.stdin.once("end", () => guest.stdin(undefined));
+        this.#terminal.open((bytes) => running.stdin(Uint8Array.from(bytes)));
+        process.stdin.once("end", () => running.stdin(undefined));
       } else {
-        guest.stdin(undefined);
+        running.stdin(undefined);
       }
-      this.#finish({ kind: "exec", status: await running });
+      this.#finish({ kind: "exec", status: await running.status });
     } catch (error) {
       if (this.#host !== undefined) return;
       this.#failure = error instanceof Error ? error : new Error(String(error));

@@ -30,14 +30,17 @@ export interface GatewayOptions {
   readonly policy: NetworkPolicy;
   /** Largest IPv4 packet on the cable; 1500 if not given. */
   readonly mtu?: number;
+  /**
+   * The guest's card, 6 bytes, where it is known: a guest that was running before may be silent
+   * for long, and takes nothing that is addressed to all.
+   */
+  readonly guestMac?: Uint8Array | undefined;
   /** Undefined: those of /etc/resolv.conf. */
   readonly resolvers?: readonly Resolver[] | undefined;
   /** Every frame is captured in this file, in pcapng. */
   readonly capturePath?: string | undefined;
   /** One line for people. */
   readonly onNotice?: (line: string) => void;
-  /** A flow has ended. */
-  readonly onFlowEnded?: (flow: Flow) => void;
 }
 
 interface OpenForward {
@@ -60,6 +63,7 @@ export class Gateway {
   readonly #forwards: OpenForward[] = [];
   #rules: readonly PolicyRule[];
   #onFrame: ((frame: Uint8Array) => void) | undefined;
+  #onFlowEnded: ((flow: Flow) => void) | undefined;
   #lastForward = 0;
   #turn: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -67,7 +71,7 @@ export class Gateway {
   #closed = false;
 
   private constructor(options: GatewayOptions) {
-    const { policy, mtu, capturePath, resolvers = hostResolvers() } = options;
+    const { policy, mtu, guestMac, capturePath, resolvers = hostResolvers() } = options;
     this.#options = options;
     this.#rules = policy.rules;
     this.#core = new GatewayCore({
@@ -76,6 +80,7 @@ export class Gateway {
       rules: policy.rules,
       ...(policy.limits === undefined ? {} : { limits: policy.limits }),
       ...(mtu === undefined ? {} : { mtu }),
+      ...(guestMac === undefined ? {} : { guestMac }),
     });
     this.#core.setPlugged(false, now());
     const onEvent = (event: SocketEvent): void => {
@@ -173,8 +178,12 @@ export class Gateway {
     return limits === undefined ? own : { ...own, limits };
   }
 
-  /** The VM has another gateway now: only open flows are served, nothing listens any more. */
-  retire(): void {
+  /**
+   * The VM has another gateway now: only open flows are served, nothing listens any more.
+   * `onFlowEnded` hears of the end of each.
+   */
+  retire(onFlowEnded: (flow: Flow) => void): void {
+    this.#onFlowEnded = onFlowEnded;
     for (const open of this.#forwards) {
       // A UDP listener still carries its flows.
       if (open.listener.kind === "tcp") open.listener.server.close();
@@ -190,11 +199,16 @@ export class Gateway {
     return this.#core.metrics();
   }
 
+  /** Resets all TCP connections, both sides; a guest whose cable is out is not told. */
+  abortAll(): void {
+    this.#core.abortAll(now());
+    this.#runOutputs();
+  }
+
   /** Resets the host's connections, frees its ports; the guest is told if its cable is in. */
   async close(): Promise<void> {
     if (this.#closed) return;
-    this.#core.abortAll(now());
-    this.#runOutputs();
+    this.abortAll();
     this.#closed = true;
     clearImmediate(this.#turn);
     clearTimeout(this.#timer);
@@ -232,7 +246,7 @@ export class Gateway {
         this.#onFrame?.(output.bytes);
         break;
       case "flow-ended":
-        this.#options.onFlowEnded?.(output.flow);
+        this.#onFlowEnded?.(output.flow);
         break;
       case "udp-send":
       case "udp-close":

@@ -1,6 +1,6 @@
 /** TCP segments (RFC 9293, section 3.1): taking them apart and making their frames. */
+import { finishSum, pseudoSum, sumBytes, sumIsRight } from "@dejavm/base";
 import { get16, get32, put16, put32 } from "../bytes.ts";
-import { finishSum, pseudoSum, sumBytes, sumIsRight } from "../checksum.ts";
 import { type Link, makeFrame, PAYLOAD_START, type Packet } from "../ipv4.ts";
 import type { DropReason } from "../metrics.ts";
 import { PROTOCOL } from "../wire.ts";

@@ -1,6 +1,6 @@
 /** A guest on a real gateway: model connections on a clock that follows the wall. */
 import { Prng } from "@dejavm/base";
-import type { Gateway } from "../driver/gateway.ts";
+import type { StreamPlug } from "../driver/stream-server.ts";
 import { NETWORK } from "../policy.ts";
 import { readSegment } from "./guest-frames.ts";
 import { ModelTcp } from "./model-tcp.ts";
@@ -9,15 +9,21 @@ const TICK_MS = 2;
 
 /** Plugs itself into the gateway; `close` ends it. */
 export class ModelStack {
-  readonly #gateway: Gateway;
+  #gateway: StreamPlug;
   readonly #connections = new Map<number, ModelTcp>();
   readonly #servers = new Map<number, Uint8Array>();
   readonly #timer: NodeJS.Timeout;
   readonly #prng = new Prng(1);
 
-  constructor(gateway: Gateway) {
+  constructor(gateway: StreamPlug) {
     this.#gateway = gateway;
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    gateway.plug((frame) => this.receive(frame));
+  }
+
+  /** Takes the cable over to another gateway. */
+  replug(gateway: StreamPlug): void {
+    this.#gateway = gateway;
     gateway.plug((frame) => this.receive(frame));
   }
 

@@ -236,8 +236,8 @@ export function insertManifest(
   if (entries.length === 0) return;
   const sorted = [...new Map(entries)].toSorted(([a], [b]) => a - b);
   const bytes = encodeEntries(sorted);
-  database.sqlite
-    .prepare(
+  database
+    .statement(
       `INSERT INTO manifests (checkpoint, ordinal, entry_count, entries, crc) VALUES (@checkpoint,
        (SELECT coalesce(max(ordinal), 0) + 1 FROM manifests WHERE checkpoint = @checkpoint),
        @count, @bytes, @crc)`,

@@ -174,21 +174,25 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
 
   #putSome({ itemBytes, places, item }: Items, from: number, to: number): void {
     const zeros = ZEROS.subarray(0, itemBytes);
-    const hashes = new Map<number, Uint8Array>();
-    for (let i = from; i < to; i++) {
-      if (!zeros.equals(item(i))) hashes.set(i, sha256(item(i)));
-    }
+    const found = places.slice(from, to).map((place, i) => {
+      const bytes = item(from + i);
+      if (zeros.equals(bytes)) return { place };
+      const hash = sha256(bytes);
+      return { place, content: { key: keyOf(hash), hash, bytes } };
+    });
     const { contents } = this.#parts;
     this.#put(() => {
       const entries: ManifestEntry[] = [];
       const fresh = new Fresh(itemBytes);
-      for (let i = from; i < to; i++) {
-        const place = places[i] ?? 0;
-        const hash = hashes.get(i);
-        const content = hash && (fresh.isNew(hash) ? contents.find(hash, itemBytes) : undefined);
-        if (hash === undefined) entries.push([place, ZERO_CONTENT]);
-        else if (content !== undefined) entries.push([place, content]);
-        else fresh.add(place, hash, item(i));
+      for (const { place, content } of found) {
+        if (content === undefined) {
+          entries.push([place, ZERO_CONTENT]);
+          continue;
+        }
+        const isNew = !fresh.has(content.key);
+        const known = isNew ? contents.find(content.hash, itemBytes) : undefined;
+        if (known === undefined) fresh.add(place, content);
+        else entries.push([place, known]);
       }
       for (const { pack, users } of fresh.packs()) {
         const { content, storedBytes } = contents.add(pack);
@@ -218,8 +222,8 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
 
   #addStored(bytes: number): void {
     if (bytes === 0) return;
-    this.#parts.database.sqlite
-      .prepare("UPDATE checkpoints SET stored_bytes = stored_bytes + ? WHERE id = ?")
+    this.#parts.database
+      .statement("UPDATE checkpoints SET stored_bytes = stored_bytes + ? WHERE id = ?")
       .run(bytes, this.id);
   }
 
@@ -231,10 +235,18 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
   }
 }
 
+/** A page or chunk that is not zero. */
+interface NewContent {
+  /** Its hash as a string, to look it up. */
+  readonly key: string;
+  readonly hash: Uint8Array;
+  readonly bytes: Uint8Array;
+}
+
 /** Contents that the store has not, each once, in packs. */
 class Fresh {
   readonly #itemBytes: number;
-  readonly #items: { readonly hash: Uint8Array; readonly bytes: Uint8Array }[] = [];
+  readonly #items: NewContent[] = [];
   readonly #numbers = new Map<string, number>();
   readonly #users: [place: number, item: number][] = [];
 
@@ -242,16 +254,15 @@ class Fresh {
     this.#itemBytes = itemBytes;
   }
 
-  isNew(hash: Uint8Array): boolean {
-    return !this.#numbers.has(keyOf(hash));
+  has(key: string): boolean {
+    return this.#numbers.has(key);
   }
 
-  add(place: number, hash: Uint8Array, bytes: Uint8Array): void {
-    const key = keyOf(hash);
-    let number = this.#numbers.get(key);
+  add(place: number, content: NewContent): void {
+    let number = this.#numbers.get(content.key);
     if (number === undefined) {
-      number = this.#items.push({ hash, bytes }) - 1;
-      this.#numbers.set(key, number);
+      number = this.#items.push(content) - 1;
+      this.#numbers.set(content.key, number);
     }
     this.#users.push([place, number]);
   }
@@ -265,7 +276,7 @@ class Fresh {
       const pack = compressPack({
         itemBytes: this.#itemBytes,
         hashes: Buffer.concat(items.map(({ hash }) => hash)),
-        bytes: Buffer.concat(items.map(({ bytes }) => bytes)),
+        bytes: together(items.map(({ bytes }) => bytes)),
       });
       packs.push({ pack, users: new Array<[place: number, slot: number]>() });
     }
@@ -274,6 +285,21 @@ class Fresh {
     }
     return packs;
   }
+}
+
+/** Pieces one after the other; as they are where they stand so already. */
+function together(pieces: readonly Uint8Array[]): Uint8Array {
+  const [first] = pieces;
+  let end = first?.byteOffset ?? 0;
+  let size = 0;
+  const adjacent = pieces.every((piece) => {
+    const follows = piece.buffer === first?.buffer && piece.byteOffset === end;
+    end += piece.length;
+    size += piece.length;
+    return follows;
+  });
+  if (first === undefined || !adjacent) return Buffer.concat(pieces);
+  return new Uint8Array(first.buffer, first.byteOffset, size);
 }
 
 function keyOf(hash: Uint8Array): string {

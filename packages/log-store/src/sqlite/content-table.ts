@@ -145,8 +145,10 @@ export class ContentTable {
 
   /** The content's sha256. Throws E_STORE_CORRUPT if there is no such content. */
   hashOf(content: number): Uint8Array {
-    const { row, slot } = this.#open(content);
-    return row.hashes.subarray(slot * HASH_BYTES, (slot + 1) * HASH_BYTES);
+    const at = (content % MAX_PACK_ITEMS) * HASH_BYTES + 1;
+    const row = this.#hashOf.get(at, Math.floor(content / MAX_PACK_ITEMS));
+    if (row?.hash.some((byte) => byte !== 0) === true) return row.hash;
+    throw storeError("E_STORE_CORRUPT", `content ${content} is missing`);
   }
 
   /** A view of the content's bytes, valid until the next call. Throws E_STORE_CORRUPT. */
@@ -155,12 +157,12 @@ export class ContentTable {
     return bytes.subarray(index * row.item_bytes, (index + 1) * row.item_bytes);
   }
 
-  #open(content: number): UnpackedPack & { readonly slot: number; readonly index: number } {
+  #open(content: number): UnpackedPack & { readonly index: number } {
     const id = Math.floor(content / MAX_PACK_ITEMS);
     const slot = content % MAX_PACK_ITEMS;
     const cached = this.#unpacked.get(id) ?? this.#load(id);
     const index = cached.live.indexOf(slot);
-    if (index !== -1) return { ...cached, slot, index };
+    if (index !== -1) return { ...cached, index };
     throw storeError("E_STORE_CORRUPT", `content ${content} is not in its pack`);
   }
 

@@ -16,22 +16,29 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { assert } from "@dejavm/base";
 import Database from "better-sqlite3";
 import { storeError } from "../store-errors.ts";
 import { failPoint } from "./fail-point.ts";
 import { type FileLock, lockHolder, tryFileLock } from "./file-lock.ts";
 import { createPrivateFile, translateError, translating } from "./host-errors.ts";
 import { APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
+import { WalMover } from "./wal-mover.ts";
 import { findTornTail, type TornTail } from "./wal-tail.ts";
 
 /** Name of the database within the store's directory. */
 const DATABASE_NAME = "store.db";
 /** Bytes of a database page: fewer, larger ones suit packs; smaller ones suit small commits. */
 const PAGE_SIZE = 8192;
-/** WAL pages after which a commit moves them into the database: 16 MiB. */
-const WAL_PAGES = 2048;
+/** WAL pages after which they are moved into the database, beside commits: 16 MiB. */
+const DEFAULT_WAL_PAGES = 2048;
+/** Where moving does not keep up, a commit does it at so many times that length. */
+const WAL_OVERRUN = 16;
 /** How long a commit waits for another process's: those last for milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000;
+/** How long a process waits for others to renew the store, or to leave it so that it can. */
+const PRESENCE_TIMEOUT_MS = 3000;
+const PRESENCE_RETRY_MS = 20;
 /** Memory for database pages, in KiB; the index of contents wants to stay in it. */
 const CACHE_KIB = 32 * 1024;
 
@@ -47,30 +54,41 @@ export class StoreDatabase {
   readonly #sqlite: Database.Database;
   readonly #presence: FileLock | undefined;
   readonly #walFd: number | undefined;
+  readonly #mover: WalMover | undefined;
+  readonly #commit: Database.Transaction<(body: () => void) => void>;
+  readonly #statements = new Map<string, Database.Statement>();
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
   /** Once a sync has failed, nobody knows what is durable. */
   #syncFailure: Error | undefined;
 
-  /** Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE, E_STORE_BUSY, E_STORE_UNKNOWN. */
-  constructor(directory: string, mode: OpenMode) {
+  /**
+   * Throws E_STORE_FOREIGN, E_STORE_NEWER, E_STORE_UNWRITABLE, E_STORE_BUSY, E_STORE_UNKNOWN, and
+   * for reading OldFormError.
+   */
+  constructor(directory: string, mode: OpenMode, walPages = DEFAULT_WAL_PAGES) {
     this.directory = directory;
     this.mode = mode;
     const path = join(directory, DATABASE_NAME);
     if (mode === "write") prepareDirectory(directory);
     else checkExists(path);
-    const presence = mode === "write" ? takePresence(directory, "shared") : undefined;
+    let presence = mode === "write" ? takePresence(directory, "shared") : undefined;
     let sqlite: Database.Database | undefined;
     try {
       if (mode === "write") createPrivateFile(path);
       sqlite = translating(`cannot open ${path}`, () => openDatabase(path, mode));
       const version = checkForm(sqlite, path);
       if (mode === "write") {
-        if (version < SCHEMA_VERSION) migrateAlone(sqlite, directory, presence);
+        if (version < SCHEMA_VERSION) {
+          presence?.release();
+          migrateAlone(sqlite, directory);
+          presence = takePresence(directory, "shared");
+        }
         this.tornTail = findTornTail(sqlite, `${path}-wal`);
-        this.#walFd = openWal(sqlite, path);
+        this.#walFd = openWal(sqlite, path, walPages * WAL_OVERRUN);
+        this.#mover = new WalMover(sqlite, path, walPages);
       } else if (version < SCHEMA_VERSION) {
-        throw oldFormError(path, version);
+        throw new OldFormError(path);
       }
     } catch (error) {
       sqlite?.close();
@@ -78,6 +96,7 @@ export class StoreDatabase {
       throw translateError(error, `cannot open ${path}`);
     }
     this.#sqlite = sqlite;
+    this.#commit = sqlite.transaction((body: () => void) => body());
     this.#presence = presence;
   }
 
@@ -103,10 +122,28 @@ export class StoreDatabase {
   /** Runs `body` as one commit; when it throws nothing has happened. */
   writing<Result>(what: string, body: (sqlite: Database.Database) => Result): Result {
     const { sqlite } = this;
+    let result: { readonly value: Result } | undefined;
     if (this.mode === "read") {
       throw storeError("E_STORE_UNWRITABLE", `${what}: the store was opened for reading`);
     }
-    return translating(what, () => sqlite.transaction(() => body(sqlite)).immediate());
+    translating(what, () =>
+      this.#commit.immediate(() => {
+        result = { value: body(sqlite) };
+      }),
+    );
+    assert(result !== undefined, "a commit has run its body");
+    this.#mover?.committed();
+    return result.value;
+  }
+
+  /** A statement that is prepared once, for what is done often. */
+  statement(sql: string): Database.Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.sqlite.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
   }
 
   /** Everything committed before the call is durable when it resolves. Calls share an fsync. */
@@ -127,8 +164,14 @@ export class StoreDatabase {
     }
   }
 
+  /** Moves what the write-ahead log holds into the database file. */
+  settle(): void {
+    this.reading("cannot settle the store", (sqlite) => sqlite.pragma("wal_checkpoint(TRUNCATE)"));
+  }
+
   close(): void {
     if (!this.#sqlite.open) return;
+    this.#mover?.close();
     this.#sqlite.close();
     if (this.#walFd !== undefined) closeSync(this.#walFd);
     this.#presence?.release();
@@ -175,15 +218,25 @@ function checkExists(path: string): void {
   });
 }
 
-/** Everybody who writes is present; a change of the form needs to be alone. */
+/**
+ * Everybody who writes is present; a change of the form needs to be alone. Waits a moment: several
+ * processes may find the same new or old store.
+ */
 function takePresence(directory: string, kind: "shared" | "exclusive"): FileLock {
   const path = join(directory, "store.lock");
-  const lock = tryFileLock(path, kind);
-  if (lock !== undefined) return lock;
+  for (const end = performance.now() + PRESENCE_TIMEOUT_MS; ; sleep(PRESENCE_RETRY_MS)) {
+    const lock = tryFileLock(path, kind);
+    if (lock !== undefined) return lock;
+    if (performance.now() > end) break;
+  }
   const what = kind === "shared" ? "is brought to a newer form" : "is in use in its older form";
   throw storeError("E_STORE_BUSY", `the store at ${directory} ${what}${lockHolder(path)}`, {
     hint: kind === "shared" ? "try again" : "stop what uses it and try again",
   });
+}
+
+function sleep(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
 function openDatabase(path: string, mode: OpenMode): Database.Database {
@@ -213,18 +266,10 @@ function checkForm(sqlite: Database.Database, path: string): number {
   return version;
 }
 
-function oldFormError(path: string, version: number): Error {
-  return storeError("E_STORE_BUSY", `${path} has the older form ${version}`, {
-    hint: "run any command that writes to the store, such as 'dejavm log gc', to renew it",
-  });
-}
+/** A database that has to be renewed before it can be read. */
+export class OldFormError extends Error {}
 
-function migrateAlone(
-  sqlite: Database.Database,
-  directory: string,
-  presence: FileLock | undefined,
-): void {
-  presence?.release();
+function migrateAlone(sqlite: Database.Database, directory: string): void {
   const alone = takePresence(directory, "exclusive");
   try {
     migrate(sqlite, SCHEMA_VERSION);
@@ -255,10 +300,10 @@ export function migrate(sqlite: Database.Database, version: number): void {
 }
 
 /** Sets how commits are written, and opens the WAL by itself, to sync it. */
-function openWal(sqlite: Database.Database, path: string): number {
+function openWal(sqlite: Database.Database, path: string, walPages: number): number {
   sqlite.pragma("journal_mode = WAL");
   sqlite.pragma("synchronous = NORMAL");
-  sqlite.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
+  sqlite.pragma(`wal_autocheckpoint = ${walPages}`);
   // Makes the file where there is none. Closing a handle of the database itself would drop
   // SQLite's locks (POSIX has it so); on the WAL it has none.
   sqlite.exec("BEGIN IMMEDIATE; COMMIT");

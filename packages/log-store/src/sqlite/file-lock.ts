@@ -21,6 +21,8 @@ export function tryFileLock(path: string, kind: "shared" | "exclusive"): FileLoc
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: 0 });
+    // Nothing is ever written; without this a journal would stand beside the file.
+    database.pragma("journal_mode = MEMORY");
     database.exec(kind === "exclusive" ? "BEGIN EXCLUSIVE" : "BEGIN; SELECT 1 FROM sqlite_schema");
   } catch (error) {
     database?.close();

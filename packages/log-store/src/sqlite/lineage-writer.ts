@@ -29,7 +29,7 @@ import { failPoint } from "./fail-point.ts";
 import type { FileLock } from "./file-lock.ts";
 import { insertOwnership, insertReport, newestOwnership, updateLineage } from "./lineage-table.ts";
 import { retainLineage } from "./retain.ts";
-import { compactTrace, TraceAppender, traceEndOf } from "./trace-table.ts";
+import { compactFrom, compactTrace, TraceAppender, traceEndOf } from "./trace-table.ts";
 
 /** What a writer works on. */
 export interface LineageWriterParts {
@@ -41,6 +41,8 @@ export interface LineageWriterParts {
   readonly lease: FileLock;
   readonly now: () => number;
   readonly released: () => void;
+  /** There are contents that nobody needs. */
+  readonly tidyLater: () => void;
 }
 
 /** A `LineageWriter` on SQLite. */
@@ -50,7 +52,7 @@ export class SqliteLineageWriter implements LineageWriter {
   readonly #open = new Map<CheckpointId, SqliteCheckpointWriter>();
   #end: TracePoint | undefined;
   /** Up to here the trace is merged as far as it can be. */
-  #compacted = 0;
+  #compacted: number | undefined;
   #held = true;
 
   constructor(parts: LineageWriterParts) {
@@ -138,12 +140,15 @@ export class SqliteLineageWriter implements LineageWriter {
   compact(): void {
     this.#checkHeld();
     const { database, key } = this.#parts;
-    this.#compacted = compactTrace(database, this.#appender, key, this.#compacted).next;
+    const from = this.#compacted ?? compactFrom(database, key);
+    this.#compacted = compactTrace(database, this.#appender, key, from);
   }
 
   retain(limits: RetentionLimits): RetentionReport {
     this.#checkHeld();
-    return retainLineage(this.#parts.database, this.#parts.key, limits);
+    const report = retainLineage(this.#parts.database, this.#parts.key, limits);
+    if (report.checkpointsRemoved > 0) this.#parts.tidyLater();
+    return report;
   }
 
   release(): void {

@@ -109,8 +109,44 @@ CREATE TABLE indexed (
 INSERT INTO indexed VALUES (1, 0);
 `;
 
+const VIEWS = `
+CREATE VIEW v_machines AS
+  SELECT l.name, l.uid AS id, o.state, o.epoch, o.peer,
+    datetime(l.created_at_ms / 1000, 'unixepoch') AS created,
+    l.forked_from,
+    (SELECT count(*) FROM checkpoints c WHERE c.lineage = l.id AND c.committed = 1) AS checkpoints,
+    (SELECT coalesce(sum(length(t.bytes)), 0) FROM trace t
+      WHERE t.id >= l.id << 40 AND t.id < (l.id + 1) << 40) AS trace_bytes,
+    (SELECT coalesce(sum(c.stored_bytes), 0) FROM checkpoints c WHERE c.lineage = l.id)
+      AS checkpoint_bytes
+  FROM lineages l LEFT JOIN ownership o
+    ON o.id = (SELECT max(id) FROM ownership WHERE lineage = l.id);
+
+CREATE VIEW v_segments AS
+  SELECT l.name, t.id & 1099511627775 AS first_unit, t.unit_count AS units,
+    t.from_position, t.to_position,
+    t.from_ticks / 1e7 AS from_seconds, t.to_ticks / 1e7 AS to_seconds,
+    t.plain_bytes, length(t.bytes) AS stored_bytes, lower(hex(t.chain)) AS chain
+  FROM trace t JOIN lineages l ON l.id = t.id >> 40;
+
+CREATE VIEW v_checkpoints AS
+  SELECT l.name, c.id, c.parent, c.committed, c.position, c.ticks / 1e7 AS seconds,
+    c.trace_sequence AS next_unit, c.changes, c.stored_bytes, c.memory_pages,
+    datetime(c.created_at_ms / 1000, 'unixepoch') AS created
+  FROM checkpoints c JOIN lineages l ON l.id = c.lineage;
+
+CREATE VIEW v_ownership AS
+  SELECT l.name, o.epoch, o.state, o.peer, o.detail,
+    datetime(o.at_ms / 1000, 'unixepoch') AS at
+  FROM ownership o JOIN lineages l ON l.id = o.lineage ORDER BY o.id;
+
+CREATE VIEW v_reports AS
+  SELECT l.name, r.kind, datetime(r.at_ms / 1000, 'unixepoch') AS at, r.json
+  FROM reports r JOIN lineages l ON l.id = r.lineage ORDER BY r.id;
+`;
+
 /** Step i leads from version i to version i + 1 (PRAGMA user_version). */
-export const MIGRATIONS: readonly string[] = [TABLES];
+export const MIGRATIONS: readonly string[] = [TABLES, VIEWS];
 
 /** The version that this program writes. */
 export const SCHEMA_VERSION: number = MIGRATIONS.length;

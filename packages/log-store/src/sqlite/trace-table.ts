@@ -2,8 +2,9 @@
  * Rows of trace segments. `id` is the lineage's number and the number of the first unit together,
  * so that an append touches one place of one tree.
  */
+import { CodedError } from "@dejavm/base";
 import { position, ticks } from "@dejavm/machine";
-import { canMerge, mergeSegments, type Segment, type TracePoint } from "@dejavm/trace";
+import { MAX_SEGMENT_UNITS, mergeSegments, type Segment, type TracePoint } from "@dejavm/trace";
 import type Database from "better-sqlite3";
 import { HOST_CODECS } from "../host-codecs.ts";
 import type { StoreDatabase } from "./database.ts";
@@ -25,7 +26,7 @@ export interface TraceRow {
 
 const SEQUENCE_MASK = (1n << BigInt(TRACE_KEY_BITS)) - 1n;
 /** Rows that one query reads ahead. */
-const READ_AHEAD = 32;
+const READ_AHEAD = 16;
 /** Segments that a merge takes at most: bounds how long it holds up the thread. */
 const MERGE_SEGMENTS = 512;
 /** Small segments that a merge waits for: fewer shrink less. */
@@ -149,81 +150,114 @@ export function traceBytes(database: StoreDatabase, lineage: number): number {
   return row?.bytes ?? 0;
 }
 
+const DAMAGED = ["E_TRACE_CORRUPT", "E_TRACE_GAP", "E_TRACE_VERSION"];
+
+/** What a merge goes by: a row without its bytes. */
+type HeaderRow = Omit<TraceRow, "chain" | "bytes">;
+
+const HEADER_COLUMNS = `id, unit_count, from_position, from_ticks, to_position, to_ticks,
+  plain_bytes`;
+
+/** The unit from which on a trace may have segments to merge: behind the last big one. */
+export function compactFrom(database: StoreDatabase, lineage: number): number {
+  const row = database.reading("cannot read the trace", (sqlite) =>
+    sqlite
+      .prepare<[bigint, bigint], HeaderRow>(
+        `SELECT ${HEADER_COLUMNS} FROM trace WHERE id >= ? AND id < ?
+         AND plain_bytes >= ${BIG_SEGMENT_BYTES} ORDER BY id DESC LIMIT 1`,
+      )
+      .safeIntegers(true)
+      .get(traceKey(lineage, 0), traceKey(lineage + 1, 0)),
+  );
+  return row === undefined ? 0 : Number((row.id & SEQUENCE_MASK) + row.unit_count);
+}
+
 /**
- * Merges small neighbours from unit `fromSequence` on, in one commit. Answers the unit to go on
- * from next time, and the bytes that the trace has shrunk by.
+ * Merges small neighbours from unit `fromSequence` on, a group to a commit. Answers the unit to go
+ * on from next time.
  */
 export function compactTrace(
   database: StoreDatabase,
   appender: TraceAppender,
   lineage: number,
   fromSequence: number,
-): { readonly next: number; readonly freedBytes: number } {
-  let next = fromSequence;
-  let freedBytes = 0;
-  for (;;) {
-    const segments = smallSegments(database, lineage, next);
-    const group = mergeable(segments);
-    const rest = segments.length - group.length;
-    const waits = group.length < MERGE_FROM && rest === 0;
-    if (segments.length === 0 || waits) return { next, freedBytes };
-    const last = group.at(-1)?.header;
-    next = (last?.sequence ?? next) + (last?.unitCount ?? 0);
-    if (group.length > 1) freedBytes += mergeGroup(database, appender, lineage, group);
+): number {
+  for (let next = fromSequence; ; ) {
+    const rows = database.reading("cannot read the trace", (sqlite) =>
+      sqlite
+        .prepare<[bigint, bigint], HeaderRow>(
+          `SELECT ${HEADER_COLUMNS} FROM trace WHERE id >= ? AND id < ?
+           ORDER BY id LIMIT ${MERGE_SEGMENTS}`,
+        )
+        .safeIntegers(true)
+        .all(traceKey(lineage, next), traceKey(lineage + 1, 0)),
+    );
+    const count = mergeableCount(rows);
+    const last = rows[count - 1];
+    const mayGrow = count === rows.length && count < MERGE_FROM;
+    if (last === undefined || mayGrow) return next;
+    const end = last.id + last.unit_count;
+    if (count > 1) tryMerge(() => mergeRows(database, appender, lineage, rows[0]?.id ?? end, end));
+    next = Number(end & SEQUENCE_MASK);
   }
 }
 
-function smallSegments(database: StoreDatabase, lineage: number, from: number): Segment[] {
-  return database.reading("cannot read the trace", (sqlite) =>
-    sqlite
-      .prepare<[bigint, bigint], TraceRow>(
-        `SELECT * FROM trace WHERE id >= ? AND id < ? ORDER BY id LIMIT ${MERGE_SEGMENTS}`,
-      )
-      .safeIntegers(true)
-      .all(traceKey(lineage, from), traceKey(lineage + 1, 0))
-      .map(segmentOf),
+/** How many of the first ones can become one; at least one, if there is one. */
+function mergeableCount(rows: readonly HeaderRow[]): number {
+  let bytes = 0;
+  let units = 0n;
+  for (const [count, row] of rows.entries()) {
+    const before = rows[count - 1];
+    const all = bytes + Number(row.plain_bytes);
+    units += row.unit_count;
+    const fits = all <= MERGED_BYTES && units <= BigInt(MAX_SEGMENT_UNITS);
+    if (before !== undefined && !(fits && follows(before, row))) return count;
+    if (Number(row.plain_bytes) >= BIG_SEGMENT_BYTES) return count + 1;
+    bytes = all;
+  }
+  return rows.length;
+}
+
+/** Gaps and the begin of another stretch keep segments apart. */
+function follows(before: HeaderRow, after: HeaderRow): boolean {
+  return (
+    after.id === before.id + before.unit_count &&
+    after.from_position === before.to_position &&
+    after.from_ticks === before.to_ticks
   );
 }
 
-/** The first ones that can become one; at least one. */
-function mergeable(segments: readonly Segment[]): Segment[] {
-  const group: Segment[] = [];
-  let bytes = 0;
-  for (const segment of segments) {
-    const before = group.at(-1);
-    const { header } = segment;
-    const units = group.reduce((sum, each) => sum + each.header.unitCount, 0);
-    const together = before && { ...before.header, unitCount: units, plainBytes: bytes };
-    const sequence = before && before.header.sequence + before.header.unitCount - units;
-    if (together !== undefined && sequence !== undefined) {
-      if (bytes + header.plainBytes > MERGED_BYTES) break;
-      if (!canMerge({ ...together, sequence }, header)) break;
-    }
-    group.push(segment);
-    bytes += header.plainBytes;
-    if (header.plainBytes >= BIG_SEGMENT_BYTES) break;
+/** A damaged segment stays as it is: `verify` tells of it, and the trace goes on behind it. */
+function tryMerge(merge: () => void): void {
+  try {
+    merge();
+  } catch (error) {
+    const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
+    if (coded === undefined || !DAMAGED.includes(coded.code)) throw error;
   }
-  return group;
 }
 
-function mergeGroup(
+/** Makes one segment of the rows from `first` to before `end`. */
+function mergeRows(
   database: StoreDatabase,
   appender: TraceAppender,
   lineage: number,
-  group: readonly Segment[],
-): number {
-  const merged = mergeSegments(
-    group.map(({ bytes }) => bytes),
-    HOST_CODECS,
-  );
-  const { sequence, unitCount } = merged.header;
+  first: bigint,
+  end: bigint,
+): void {
   database.writing("cannot compact the trace", (sqlite) => {
-    sqlite
-      .prepare<[bigint, bigint]>("DELETE FROM trace WHERE id >= ? AND id < ?")
-      .run(traceKey(lineage, sequence), traceKey(lineage, sequence + unitCount));
+    const rows = sqlite
+      .prepare<[bigint, bigint], { bytes: Buffer }>(
+        "SELECT bytes FROM trace WHERE id >= ? AND id < ? ORDER BY id",
+      )
+      .all(first, end);
+    const merged = mergeSegments(
+      rows.map(({ bytes }) => new Uint8Array(bytes)),
+      HOST_CODECS,
+    );
+    sqlite.prepare("DELETE FROM trace WHERE id >= ? AND id < ?").run(first, end);
     appender.insert(lineage, merged.header, merged.bytes);
     failPoint("compact.before-commit");
   });
   failPoint("compact.done");
-  return group.reduce((sum, { bytes }) => sum + bytes.length, 0) - merged.bytes.length;
 }

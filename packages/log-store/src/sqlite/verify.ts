@@ -4,8 +4,9 @@
  * damaged thing is reported and passed over; the rest is looked at all the same.
  */
 import { CodedError } from "@dejavm/base";
-import { chainNext, openSegment } from "@dejavm/trace";
+import { openSegment } from "@dejavm/trace";
 import Database from "better-sqlite3";
+import { ChainCheck } from "../chain-check.ts";
 import { HASH_BYTES, MAX_PACK_ITEMS, sha256 } from "../content-pack.ts";
 import { HOST_CODECS } from "../host-codecs.ts";
 import type { LineageId, StoreProblem, StoreProgress, VerifyReport } from "../log-store.ts";
@@ -247,40 +248,18 @@ function* verifyTrace(
   const key = Number(id);
   const rows = attempt(findings, lineage, part, () => checkpointRows(database, key)) ?? [];
   const known = new Map(rows.map((row) => [Number(row.trace_sequence), row.trace_chain]));
-  const problem = (message: string): void => expect(findings, false, { lineage, part, message });
-  let chain: Uint8Array | undefined;
-  let next: number | undefined;
+  const chain = new ChainCheck(known);
   const iterator = readTraceRows(database, key, 0);
   for (let count = 0; ; count++) {
     const step = attempt(findings, lineage, part, () => iterator.next());
     if (step === undefined || step.done === true) break;
-    findings.segments++;
     const row = step.value;
-    const { header, bytes } = segmentOf(row);
-    findings.bytes += bytes.length;
-    if (next !== undefined && header.sequence !== next) {
-      if (!known.has(header.sequence))
-        problem(`units ${next} to ${header.sequence - 1} are missing`);
-      chain = undefined;
-    }
-    next = header.sequence + header.unitCount;
+    findings.segments++;
+    findings.bytes += row.bytes.length;
     const units = attempt(findings, lineage, part, () => unitsOfRow(row, key));
-    if (units === undefined) {
-      chain = undefined;
-      continue;
+    for (const message of chain.next(segmentOf(row).header, units)) {
+      expect(findings, false, { lineage, part, message });
     }
-    for (const [i, unit] of units.entries()) {
-      const want = known.get(header.sequence + i);
-      if (want !== undefined && chain !== undefined && Buffer.compare(want, chain) !== 0) {
-        problem(`a checkpoint does not fit to the trace at unit ${header.sequence + i}`);
-      }
-      chain ??= want;
-      if (chain !== undefined) chain = chainNext(chain, unit, HOST_CODECS);
-    }
-    if (chain !== undefined && Buffer.compare(chain, header.chain) !== 0) {
-      problem(`the hash chain breaks in units ${header.sequence} to ${next - 1}`);
-    }
-    ({ chain } = header);
     if (count % 256 === 0) yield { phase: `trace of ${name}`, done: count, total: count };
   }
 }

@@ -7,18 +7,20 @@ import {
   type TracePoint,
   TraceReader,
   type TraceUnit,
-  TraceWriter,
 } from "@dejavm/trace";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makePack, sha256 } from "../content-pack.ts";
+import { exportLineage } from "../export/export-lineage.ts";
+import { importLineage } from "../export/import-lineage.ts";
 import { HOST_CODECS } from "../host-codecs.ts";
 import {
-  type CheckpointWriter,
+  type CheckpointId,
   finish,
   type LineageWriter,
   type LogStore,
   type NewCheckpoint,
 } from "../log-store.ts";
+import { pageBytes, TestTrace } from "./test-trace.ts";
 
 /** A place that stores can be opened on, several at once and one after the other. */
 export interface StorePlace {
@@ -34,35 +36,9 @@ const PLAIN = {
   fingerprint: Uint8Array.of(4, 5),
 } as const;
 
-const MADE: Segment[] = [];
-const writer = new TraceWriter({
-  hasher: HOST_CODECS,
-  at: { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) },
-});
-
-/** One unit of the trace that all tests use: some console input, up to 800 bytes of it. */
-function segment(sequence: number): Segment {
-  for (let i = MADE.length; i <= sequence; i++) {
-    const prng = new Prng(i);
-    const bytes = prng.fill(new Uint8Array(1 + prng.below(800)));
-    const at = position(BigInt(i) * 1000n + 1n);
-    const event = { kind: "console", port: "uart", bytes } as const;
-    writer.append({ kind: "input", position: at, idleTicks: undefined, event });
-    writer.append({ kind: "frontier", position: at, idleTicks: ticks(BigInt(i)) });
-    const made = writer.seal();
-    if (made !== undefined) MADE.push(made);
-  }
-  const found = MADE[sequence];
-  if (found === undefined) throw new Error(`no segment ${sequence}`);
-  return found;
-}
-
-/** Where the trace goes on at a unit. */
-function pointAt(sequence: number): TracePoint {
-  const { header } = segment(sequence);
-  const chain = sequence === 0 ? new Uint8Array(32) : segment(sequence - 1).header.chain;
-  return { sequence, ...header.from, chain };
-}
+const TRACE = new TestTrace();
+const segment = (sequence: number): Segment => TRACE.segment(sequence);
+const pointAt = (sequence: number): TracePoint => TRACE.pointAt(sequence);
 
 /** The records from a unit on, checked as a replay would. */
 function recordsOf(segments: Iterable<Segment>, from: number): readonly TraceUnit[] {
@@ -71,7 +47,7 @@ function recordsOf(segments: Iterable<Segment>, from: number): readonly TraceUni
 }
 
 /** A checkpoint's beginning, for tests that do not care. */
-function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewCheckpoint {
+function checkpointAt(sequence: number, parent?: CheckpointId): NewCheckpoint {
   return {
     position: position(BigInt(sequence) * 1000n),
     ticks: ticks(BigInt(sequence)),
@@ -80,11 +56,6 @@ function checkpointAt(sequence: number, parent?: CheckpointWriter["id"]): NewChe
     state: Uint8Array.of(sequence & 0xff, 7),
     ...(parent === undefined ? {} : { parent }),
   };
-}
-
-/** Pages that differ by `seed`, one after the other. */
-function pageBytes(count: number, seed: number): Uint8Array {
-  return new Prng(seed).fill(new Uint8Array(count * PAGE_BYTES));
 }
 
 function codeOf(action: () => unknown): string {
@@ -405,7 +376,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
 
   describe(`${name}: retention`, () => {
     it("[LS7] thins out, then drops the oldest with its trace; the newest stays", () => {
-      let parent: CheckpointWriter["id"] | undefined;
+      let parent: CheckpointId | undefined;
       for (let i = 0; i < 30; i++) {
         const open = writer.beginCheckpoint(checkpointAt(i * 10, parent));
         open.putPages(Uint32Array.of(i, 1000), pageBytes(2, i + 1));
@@ -427,7 +398,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       const trace = [...store.readTrace(writer.lineage, 0)].map(({ header }) => header.sequence);
       expect(trace).toEqual([290, 291, 292, 293, 294, 295, 296, 297, 298, 299]);
       finish(store.gc());
-      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointWriter["id"]));
+      const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointId));
       expect(reader.readPages(Uint32Array.of(0))).toEqual(pageBytes(1, 1));
       expect(finish(store.verify())).toMatchObject({ problems: [], contents: 31 });
     });
@@ -445,6 +416,89 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       writer.retain({ maxBytes: 0 });
       finish(store.gc());
       expect(store.openCheckpoint(id).readPages(Uint32Array.of(5))).toEqual(pageBytes(1, 1));
+    });
+  });
+
+  describe(`${name}: export and import`, () => {
+    const exported = (): Buffer => {
+      const pieces: Uint8Array[] = [];
+      finish(exportLineage(store, "web", (piece) => pieces.push(piece.slice())));
+      return Buffer.concat(pieces);
+    };
+    const readerOf = (bytes: Uint8Array) => {
+      let at = 0;
+      return (count: number) => bytes.subarray(at, (at += Math.min(count, bytes.length - at)));
+    };
+    const fill = (): void => {
+      let parent: CheckpointId | undefined;
+      for (let i = 0; i < 3; i++) {
+        const open = writer.beginCheckpoint(checkpointAt(i * 2, parent));
+        open.putPages(Uint32Array.of(i, i + 1, 900), pageBytes(3, i));
+        open.putPages(Uint32Array.of(77), pageBytes(1, 0));
+        if (i === 1) open.putZeroPages(Uint32Array.of(0));
+        const bytes = new Uint8Array(CHUNK_BYTES).fill(i);
+        open.putChunks([{ disk: 0, chunk: i, bytes }]);
+        parent = open.commit().id;
+        writer.append([segment(i * 2), segment(i * 2 + 1)]);
+      }
+      writer.recordOwnership({ epoch: 3, state: "live", peer: "", detail: "" });
+      writer.addReport({ kind: "migration", json: "{}" });
+    };
+
+    it("[LS9] a lineage comes in as it was, as a copy", () => {
+      fill();
+      const bytes = exported();
+      expect(bytes.toString("latin1", 0, 80)).toContain("may hold secrets");
+      const elsewhere = makePlace();
+      const other = elsewhere.open();
+      const info = finish(importLineage(other, readerOf(bytes), "web2"));
+      expect(info).toMatchObject({ id: writer.lineage, name: "web2", ...PLAIN });
+      expect(info.ownership).toMatchObject({ epoch: 3, state: "copy" });
+      expect([...other.readTrace(info.id, 0)]).toEqual([...store.readTrace(info.id, 0)]);
+      const theirs = other.checkpoints(info.id).map(({ id }) => other.openCheckpoint(id));
+      const ours = store.checkpoints(info.id).map(({ id }) => store.openCheckpoint(id));
+      expect(theirs).toHaveLength(3);
+      const all = Uint32Array.from({ length: 1024 }, (_, i) => i);
+      for (const [i, mine] of ours.entries()) {
+        const their = theirs[i];
+        expect(their?.state).toEqual(mine.state);
+        expect(their?.pages).toEqual(mine.pages);
+        expect(their?.pageHashes(all)).toEqual(mine.pageHashes(all));
+        expect(their?.chunks).toEqual(mine.chunks);
+        const chunk = mine.readChunk(0, i) ?? Buffer.alloc(0);
+        expect(Buffer.compare(their?.readChunk(0, i) ?? Buffer.alloc(1), chunk)).toBe(0);
+        expect(their?.info).toMatchObject({ position: mine.info.position, trace: mine.info.trace });
+      }
+      expect(finish(other.verify()).problems).toEqual([]);
+      expect(codeOf(() => finish(importLineage(other, readerOf(bytes), "x")))).toBe(
+        "E_STORE_EXISTS",
+      );
+      other.close();
+      elsewhere.remove();
+    });
+
+    it("[LS9] whatever is wrong with the file is a coded error, and nothing is kept", () => {
+      fill();
+      const bytes = exported();
+      writer.release();
+      store.removeLineage(writer.lineage);
+      const seed = Math.floor(Date.now() % 2 ** 31);
+      const prng = new Prng(seed);
+      const codes = new Set<string>();
+      for (let i = 0; i < 40; i++) {
+        const damaged = Buffer.from(bytes);
+        const at = prng.below(bytes.length);
+        damaged[at] = (damaged[at] ?? 0) ^ (1 << prng.below(8));
+        const cut = prng.oneIn(3) ? damaged.subarray(0, at) : damaged;
+        const code = codeOf(() => finish(importLineage(store, readerOf(cut))));
+        expect(code, `seed ${seed}, byte ${at}`).toMatch(/^E_STORE_/);
+        codes.add(code);
+        expect(store.lineages()).toEqual([]);
+      }
+      expect(codes).toContain("E_STORE_CORRUPT");
+      finish(store.gc());
+      expect(finish(store.verify())).toMatchObject({ contents: 0, problems: [] });
+      finish(importLineage(store, readerOf(bytes)));
     });
   });
 

@@ -4,6 +4,7 @@
  * results go, and how control leaves an instruction.
  */
 
+import { assert } from "@dejavm/base";
 import type {
   CsrAction,
   Instruction,
@@ -38,7 +39,7 @@ import {
   or,
   wrap,
 } from "../wasm/expr.ts";
-import { call, type Fn, type FuncRef, type Local } from "../wasm/module.ts";
+import { call, type Fn, type FuncRef, type Local, not } from "../wasm/module.ts";
 import { get32, get64, set32, set64, tlbOffset } from "./builder.ts";
 import type { FloatOps } from "./float/float.ts";
 import { boxF32, unboxF32 } from "./float/format.ts";
@@ -122,6 +123,14 @@ export abstract class BodySem implements Sem {
   abstract system(op: SystemOp): void;
   /** Leaves, with `exit` set; the instruction has not happened. */
   protected abstract fault(): void;
+  /** Whether an access that misses the TLB is left to `missed`. */
+  protected get leavesOnMiss(): boolean {
+    return false;
+  }
+  /** Leaves; the instruction, which has not happened, is somebody else's. */
+  protected missed(): void {
+    assert(false, "this tier calls its slow paths");
+  }
 
   get fs1s(): I32 {
     return unboxF32(this.f.let(this.fs1));
@@ -147,8 +156,14 @@ export abstract class BodySem implements Sem {
     return this.f.let(add(this.#dataTlb, tlbOffset(wrap(address), DTLB_ENTRIES, DTLB_ENTRY.shift)));
   }
 
-  /** Hit where tag and alignment agree: the low bits that must be 0 stay in the comparison. */
+  /** Hit where the last byte lies in the page: misaligned accesses within it do, too. */
   #hits(address: I64, entry: I32, tag: number, log2: number): I32 {
+    const last = log2 === 0 ? address : add(address, i64((1 << log2) - 1));
+    return eq(load64(entry, tag), and(last, i64(-4096)));
+  }
+
+  /** Hit where tag and alignment agree: the low bits that must be 0 stay in the comparison. */
+  #hitsAligned(address: I64, entry: I32, tag: number, log2: number): I32 {
     return eq(load64(entry, tag), and(address, i64(-4096 | ((1 << log2) - 1))));
   }
 
@@ -158,14 +173,10 @@ export abstract class BodySem implements Sem {
     const at = f.let(address);
     const entry = this.#entry(at);
     const value = f.local("i64");
-    f.if(
+    this.#access(
       this.#hits(at, entry, DTLB_ENTRY.readTag, log2),
       () => f.set(value, load(add(wrap(at), load32(entry, DTLB_ENTRY.addend)))),
-      () => {
-        f.set(value, extend(call(this.#functions.mmu.loadSlow, at, i32(log2))));
-        this.faultIfExit();
-      },
-      "likely",
+      () => f.set(value, extend(call(this.#functions.mmu.loadSlow, at, i32(log2)))),
     );
     return value;
   }
@@ -175,14 +186,10 @@ export abstract class BodySem implements Sem {
     const { f } = this;
     const at = f.let(address);
     const entry = this.#entry(at);
-    f.if(
+    this.#access(
       this.#hits(at, entry, DTLB_ENTRY.writeTag, log2),
       () => storeKind(f, kind, add(wrap(at), load32(entry, DTLB_ENTRY.addend)), value),
-      () => {
-        f.call(this.#functions.mmu.storeSlow, at, value, i32(log2));
-        this.faultIfExit();
-      },
-      "likely",
+      () => f.call(this.#functions.mmu.storeSlow, at, value, i32(log2)),
     );
   }
 
@@ -192,16 +199,26 @@ export abstract class BodySem implements Sem {
     const at = f.let(address);
     const entry = this.#entry(at);
     const value = f.local("i64");
-    f.if(
-      this.#hits(at, entry, DTLB_ENTRY.writeTag, log2),
+    this.#access(
+      this.#hitsAligned(at, entry, DTLB_ENTRY.writeTag, log2),
       () => f.set(value, load(add(wrap(at), load32(entry, DTLB_ENTRY.addend)))),
-      () => {
-        f.set(value, extend(call(this.#functions.mmu.loadForUpdateSlow, at, i32(log2))));
-        this.faultIfExit();
-      },
-      "likely",
+      () => f.set(value, extend(call(this.#functions.mmu.loadForUpdateSlow, at, i32(log2)))),
     );
     return value;
+  }
+
+  /** One access: `fast` where it `hits`, else `slow`, unless the tier has a way of its own. */
+  #access(hits: I32, fast: () => void, slow: () => void): void {
+    if (this.leavesOnMiss) {
+      this.f.if(not(hits), () => this.missed(), undefined, "unlikely");
+      fast();
+      return;
+    }
+    const slowOrFault = (): void => {
+      slow();
+      this.faultIfExit();
+    };
+    this.f.if(hits, fast, slowOrFault, "likely");
   }
 
   loadReserved(kind: "w" | "d", address: I64): I64 {

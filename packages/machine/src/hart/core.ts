@@ -18,7 +18,8 @@ import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./cs
 import { defineDigest } from "./digest.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
-import { Jit, type JitPolicy, MAX_REGIONS } from "./jit/jit.ts";
+import { Jit, type JitPolicy } from "./jit/jit.ts";
+import { MAX_REGIONS } from "./jit/region-module.ts";
 import {
   EXIT,
   F_BASE,
@@ -60,6 +61,7 @@ export interface HartHost {
 interface HartExports {
   run(budget: number): number;
   flush_tlb(): void;
+  select_context(): void;
   drop_write_tags(page: number): void;
   drop_all_write_tags(): void;
   drop_fetch_tags(slot: number): void;
@@ -210,13 +212,12 @@ export class HartCore {
   /** After state fields were set from outside: brings everything derived from them up to date. */
   refresh(): void {
     this.exports.flush_tlb();
-    this.exports.refresh_mode();
+    this.set32("contextCount", 0);
+    this.exports.select_context();
     this.exports.refresh_float();
   }
 
   #reset(heatUnit: number): void {
-    const { dtlb, fillList } = this.map;
-    this.u8.fill(0xff, dtlb, fillList);
     for (const [index, pair] of FUSED_PAIRS.entries()) {
       const at = PAIR_TABLE + (SINGLE_OPS + index) * 2;
       new DataView(this.memory.buffer).setUint16(at, opOf(pair.first), true);
@@ -279,7 +280,7 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   const fp = defineFloat(m, FLOAT_STATE);
   const csrFunctions: CsrFunctions = { ...trap, flushTlb: mmu.flushTlb };
   defineMmu(b, mmu);
-  defineTrap(b, trap, fp);
+  defineTrap(b, trap, { fp, flushTlb: mmu.flushTlb });
   defineCsr(b, csrFunctions, csr);
   defineFloatEnter(b, floatEnter, trap.refreshFloat);
   defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter, region }, FUSED_PAIRS);
@@ -301,7 +302,10 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
     regions.invoke,
     regions.resume,
     regions.chain,
-    trap.refreshMode,
+    regions.leave,
+    regions.leaveShort,
+    regions.miss,
+    trap.selectContext,
     trap.refreshFloat,
     trap.rebaseTime,
     trap.pending,

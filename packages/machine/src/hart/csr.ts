@@ -110,6 +110,8 @@ export interface CsrFunctions {
   readonly refreshMode: FuncRef;
   /** (): after a change of FS, frm, fflags. */
   readonly refreshFloat: FuncRef;
+  /** (): after a change of satp. */
+  readonly selectContext: FuncRef;
   /** (): forgets all cached translations. */
   readonly flushTlb: FuncRef;
 }
@@ -392,7 +394,7 @@ const STATUS: readonly CsrEntry[] = [
       const paged = either(eq(mode, i32(SATP_SV39)), eq(mode, i32(SATP_SV48)));
       f.if(either(eqz(mode), paged), () => {
         set64(f, "satp", and(value, i64(0xf0ff_ffff_ffff_ffffn | (0xffffn << 44n))));
-        f.call(functions.flushTlb);
+        f.call(functions.selectContext);
       });
     },
   },

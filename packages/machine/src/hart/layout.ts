@@ -43,6 +43,29 @@ function pmpAddresses(): Record<PmpName, FieldSpec> {
   return specs as Record<PmpName, FieldSpec>;
 }
 
+/** Address spaces whose cached translations are kept side by side: a power of 2. */
+export const CONTEXTS = 8;
+
+type ContextName = `contextSatp${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7}`;
+
+/** Fields that name the address space, as satp has it, of each context. */
+export const CONTEXT_SATP: readonly ContextName[] = [
+  "contextSatp0",
+  "contextSatp1",
+  "contextSatp2",
+  "contextSatp3",
+  "contextSatp4",
+  "contextSatp5",
+  "contextSatp6",
+  "contextSatp7",
+];
+
+function contextFields(): Record<ContextName, FieldSpec> {
+  const specs: Partial<Record<ContextName, FieldSpec>> = {};
+  for (const name of CONTEXT_SATP) specs[name] = t64;
+  return specs as Record<ContextName, FieldSpec>;
+}
+
 /** Every scalar of the hart, in layout order. CSR names are those of the privileged manual. */
 const SPECS = {
   pc: a64,
@@ -123,6 +146,12 @@ const SPECS = {
   fpState: t32,
   /** 0 exactly when frm = RNE, NX is set and FS is Dirty: nothing to accrue, nothing to mark. */
   fpMode: t32,
+  /** The context in use, and how many have an address space. */
+  context: t32,
+  contextCount: t32,
+  /** How many have been used before: the tables of the others are not yet empty. */
+  contextsReady: t32,
+  ...contextFields(),
   /** TLB base addresses for data accesses and fetches in the present mode. */
   dataTlb: t32,
   fetchTlb: t32,
@@ -271,7 +300,7 @@ export const ITLB_ENTRY = { bytes: 16, shift: 4, tag: 0, slot: 8 } as const;
 
 /** TLB sets: one per way of checking permissions. */
 export const TLB_SET = { user: 0, supervisor: 1, supervisorSum: 2, machine: 3 } as const;
-/** How many sets there are. */
+/** How many sets a context has. */
 export const TLB_SETS = 4;
 /** Bytes of one set of the data TLB. */
 export const DTLB_SET_BYTES = DTLB_ENTRIES * DTLB_ENTRY.bytes;
@@ -397,9 +426,9 @@ export function memoryMap(ramBytes: number): MemoryMap {
   const slotCount = Math.min(SLOT_COUNT, ramPages);
   const map = {
     hashScratch: take(HASH_SCRATCH_BYTES),
-    dtlb: take(TLB_SETS * DTLB_SET_BYTES),
-    itlb: take(TLB_SETS * ITLB_SET_BYTES),
-    jumpCache: take(TLB_SETS * JUMP_CACHE_BYTES),
+    dtlb: take(CONTEXTS * TLB_SETS * DTLB_SET_BYTES),
+    itlb: take(CONTEXTS * TLB_SETS * ITLB_SET_BYTES),
+    jumpCache: take(CONTEXTS * TLB_SETS * JUMP_CACHE_BYTES),
     fillList: take(FILL_LIST_CAPACITY * 4),
     tableList: take(TABLE_LIST_CAPACITY * 4),
     pageFlags: take(ramPages),

@@ -15,6 +15,7 @@ import {
   eq,
   eqz,
   extendS,
+  extendU,
   type I32,
   type I64,
   i32,
@@ -24,9 +25,11 @@ import {
   load32,
   load64,
   ltS,
+  ne,
   nez,
   or,
   shl,
+  shrU,
   sub,
   wrap,
 } from "../wasm/expr.ts";
@@ -42,6 +45,9 @@ export type RegionType = TypeRef<readonly ["i64", "i32", "i32"], "i32">;
 /** Calls of translated code that may nest; bounded by the host's stack. */
 export const MAX_DEPTH = 200;
 
+/** An odd address: no jump goes there. */
+export const NO_STOP = -1;
+
 /** Functions of this file that regions and the outer loop call. */
 export interface RegionFunctions {
   /**
@@ -53,7 +59,22 @@ export interface RegionFunctions {
   readonly resume: FuncRef<readonly ["i32", "i32", "i64"], "i32">;
   /** (pc, budget, depth) -> budget left: jumps out of a region to another, or just returns. */
   readonly chain: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
+  /**
+   * (virtual address of the page, LEAVE_AT, budget) -> negative: unwinds with `exit` set. A call
+   * rather than a common place in the region: where many branches meet, V8 merges all variables.
+   */
+  readonly leave: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
+  /**
+   * (virtual address of the page, LEAVE_AT, budget, depth) -> budget left: the interpreter runs the
+   * rest of the block, whose present instruction has not happened; another region may follow.
+   */
+  readonly miss: FuncRef<readonly ["i64", "i32", "i32", "i32"], "i32">;
+  /** The same with `exit` set to EXIT.short. */
+  readonly leaveShort: FuncRef<readonly ["i64", "i32", "i32"], "i32">;
 }
+
+/** LEAVE_AT: offset within the page; from bit 16, instructions paid for but not executed. */
+export const LEAVE_AT = { unpaidShift: 16, offsetMask: 0xffff } as const;
 
 /** Declares the functions of this file, so that others can call them. */
 export function declareRegion(b: HartBuilder): RegionFunctions {
@@ -62,6 +83,9 @@ export function declareRegion(b: HartBuilder): RegionFunctions {
     invoke: m.declare("invoke", ["i64", "i32", "i32", "i64"], "i32"),
     resume: m.declare("resume", ["i32", "i32", "i64"], "i32"),
     chain: m.declare("chain", ["i64", "i32", "i32"], "i32"),
+    leave: m.declare("leave", ["i64", "i32", "i32"], "i32"),
+    miss: m.declare("miss", ["i64", "i32", "i32", "i32"], "i32"),
+    leaveShort: m.declare("leave_short", ["i64", "i32", "i32"], "i32"),
   };
 }
 
@@ -155,5 +179,45 @@ export function defineRegion(functions: RegionFunctions, c: RegionContext): void
     f.if(nez(region), () => f.returnCallIndirect(c.region, region, pc, budget, depth));
     set64(f, "pc", pc);
     f.return(budget);
+  });
+
+  m.define(functions.leave, (f, base, at, budget) => {
+    set64(f, "pc", add(base, extendU(and(at, i32(LEAVE_AT.offsetMask)))));
+    set32(f, "budgetLeft", add(budget, shrU(at, i32(LEAVE_AT.unpaidShift))));
+    f.return(i32(-1));
+  });
+  m.define(functions.leaveShort, (f, base, at, budget) => {
+    set32(f, "exit", i32(EXIT.short));
+    f.returnCall(functions.leave, base, at, budget);
+  });
+
+  m.define(functions.miss, (f, base, at, budget, depth) => {
+    set64(f, "pc", add(base, extendU(and(at, i32(LEAVE_AT.offsetMask)))));
+    f.set(budget, add(budget, shrU(at, i32(LEAVE_AT.unpaidShift))));
+    const record = f.let(call(c.mmu.fetch, get64("pc")));
+    f.if(eqz(record), () => unwind(f, budget, EXIT.recheck));
+    f.if(eqz(load16U(record, RECORD.op)), () => f.call(host.predecode, record));
+    const count = f.let(load16U(record, RECORD.count));
+    f.if(ltS(budget, count), () => unwind(f, budget, EXIT.short));
+    // With no budget beyond the block it stops at the block's end. Positions count from the end
+    // of the budget that it knows.
+    const rest = f.let(sub(budget, count));
+    set64(f, "segmentEnd", sub(get64("segmentEnd"), extendS(rest)));
+    const reason = f.let(call(c.execute, record, i32(0), i64(NO_STOP), i32(0)));
+    set64(f, "segmentEnd", add(get64("segmentEnd"), extendS(rest)));
+    const left = f.let(add(rest, get32("budgetLeft")));
+    // What the interpreter ran here, the region that called will count as its own.
+    set64(f, "statTranslated", sub(get64("statTranslated"), extendS(sub(budget, left))));
+    f.if(
+      ne(reason, i32(EXIT.short)),
+      () => {
+        set32(f, "budgetLeft", left);
+        f.return(i32(-1));
+      },
+      undefined,
+      "unlikely",
+    );
+    set32(f, "exit", i32(EXIT.none));
+    f.returnCall(functions.chain, get64("pc"), left, depth);
   });
 }

@@ -53,13 +53,11 @@ import {
   STALE_CODE,
 } from "./layout.ts";
 import type { MmuFunctions } from "./mmu/functions.ts";
-import { MAX_DEPTH } from "./region.ts";
+import { MAX_DEPTH, NO_STOP } from "./region.ts";
 import type { TrapFunctions } from "./trap.ts";
 import { OP, SINGLE_OPS } from "./variants.ts";
 
 const INTERRUPT = 1n << 63n;
-/** An odd address: no jump goes there. */
-const NO_STOP = -1;
 
 /** What the outer loop is made of. */
 export interface RunContext {

@@ -37,7 +37,17 @@ import { get32, get64, type HartBuilder, set32, set64 } from "./builder.ts";
 import { ENVCFG, IP, MSTATUS } from "./csr.ts";
 import type { FloatOps } from "./float/float.ts";
 import { dataPrivilege } from "./guest-access.ts";
-import { DTLB_SET_BYTES, EXIT, ITLB_SET_BYTES, JUMP_CACHE_BYTES, TLB_SET } from "./layout.ts";
+import {
+  CONTEXT_SATP,
+  CONTEXTS,
+  DTLB_SET_BYTES,
+  EXIT,
+  FIELD,
+  ITLB_SET_BYTES,
+  JUMP_CACHE_BYTES,
+  TLB_SET,
+  TLB_SETS,
+} from "./layout.ts";
 
 const NEVER = (1n << 63n) - 1n;
 const ALL_ONES = i64(-1);
@@ -61,6 +71,8 @@ export interface TrapFunctions {
   readonly mret: FuncRef<readonly [], undefined>;
   readonly sret: FuncRef<readonly [], undefined>;
   readonly refreshMode: FuncRef<readonly [], undefined>;
+  /** (): after a change of satp: which context is in use. */
+  readonly selectContext: FuncRef<readonly [], undefined>;
   readonly refreshFloat: FuncRef<readonly [], undefined>;
 }
 
@@ -78,17 +90,23 @@ export function declareTrap(b: HartBuilder): TrapFunctions {
     mret: m.declare("mret", []),
     sret: m.declare("sret", []),
     refreshMode: m.declare("refresh_mode", []),
+    selectContext: m.declare("select_context", []),
     refreshFloat: m.declare("refresh_float", []),
   };
 }
 
 /** Gives the declared functions their bodies. */
-export function defineTrap(b: HartBuilder, trap: TrapFunctions, fp: FloatOps): void {
+export function defineTrap(
+  b: HartBuilder,
+  trap: TrapFunctions,
+  { fp, flushTlb }: { readonly fp: FloatOps; readonly flushTlb: FuncRef<readonly [], undefined> },
+): void {
   defineTime(b, trap);
   defineInterrupts(b, trap);
   defineTakeTrap(b, trap);
   defineReturns(b, trap);
   defineRefresh(b, trap, fp);
+  defineContexts(b, trap, flushTlb);
 }
 
 // ---- time ----------
@@ -268,15 +286,60 @@ function defineRefresh(b: HartBuilder, trap: TrapFunctions, fp: FloatOps): void 
       i32(TLB_SET.supervisor),
     );
     const setOf = (privilege: I32): I32 => ifElse(eq(privilege, i32(1)), supervisorSet, privilege);
-    set32(f, "dataTlb", add(mul(setOf(dataPrivilege), i32(DTLB_SET_BYTES)), i32(map.dtlb)));
-    const jumpCache = mul(get32("mode"), i32(JUMP_CACHE_BYTES));
-    set32(f, "jumpCache", add(jumpCache, i32(map.jumpCache)));
-    set32(f, "fetchTlb", add(mul(get32("mode"), i32(ITLB_SET_BYTES)), i32(map.itlb)));
+    const first = f.let(mul(get32("context"), i32(TLB_SETS)));
+    const data = add(first, setOf(dataPrivilege));
+    set32(f, "dataTlb", add(mul(data, i32(DTLB_SET_BYTES)), i32(map.dtlb)));
+    const fetch = f.let(add(first, get32("mode")));
+    set32(f, "jumpCache", add(mul(fetch, i32(JUMP_CACHE_BYTES)), i32(map.jumpCache)));
+    set32(f, "fetchTlb", add(mul(fetch, i32(ITLB_SET_BYTES)), i32(map.itlb)));
   });
   m.define(trap.refreshFloat, (f) => {
     const fs = f.let(and(wrap(shrU(get64("mstatus"), i64(13))), i32(3)));
     const dirty = f.let(eq(fs, i32(3)));
     set32(f, "fpState", ifElse(eqz(fs), i32(0), ifElse(dirty, i32(2), i32(1))));
     fp.recomputeMode(f, dirty);
+  });
+}
+
+/**
+ * Cached translations are true of the address space that they were made in, whichever is in use:
+ * each of the last few has TLBs of its own. When there is room for no more, all are emptied.
+ */
+function defineContexts(
+  { m, map }: HartBuilder,
+  trap: TrapFunctions,
+  flushTlb: FuncRef<readonly [], undefined>,
+): void {
+  /** Tables of each context: where the first one's begins, and its size. */
+  const tables = [
+    [map.dtlb, TLB_SETS * DTLB_SET_BYTES],
+    [map.itlb, TLB_SETS * ITLB_SET_BYTES],
+    [map.jumpCache, TLB_SETS * JUMP_CACHE_BYTES],
+  ] as const;
+  m.define(trap.selectContext, (f) => {
+    const select = (index: I32): void => {
+      set32(f, "context", index);
+      f.call(trap.refreshMode);
+      f.return();
+    };
+    for (const [index, name] of CONTEXT_SATP.entries()) {
+      f.if(both(gtU(get32("contextCount"), i32(index)), eq(get64(name), get64("satp"))), () =>
+        select(i32(index)),
+      );
+    }
+    f.if(eq(get32("contextCount"), i32(CONTEXTS)), () => {
+      f.call(flushTlb);
+      set32(f, "contextCount", i32(0));
+    });
+    const index = f.let(get32("contextCount"));
+    f.if(eq(index, get32("contextsReady")), () => {
+      for (const [base, bytes] of tables) {
+        f.memoryFill(add(i32(base), mul(index, i32(bytes))), i32(0xff), i32(bytes));
+      }
+      set32(f, "contextsReady", add(index, i32(1)));
+    });
+    f.store64(shl(index, i32(3)), get64("satp"), FIELD[CONTEXT_SATP[0]].offset);
+    set32(f, "contextCount", add(index, i32(1)));
+    select(index);
   });
 }

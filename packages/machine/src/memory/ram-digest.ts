@@ -59,6 +59,12 @@ export class RamDigest {
     this.#replace(page, this.#core.get64("hashLow"), this.#core.get64("hashHigh"));
   }
 
+  /** Each page's part of the sum, as of now: low and high half one after the other. A copy. */
+  parts(): BigUint64Array {
+    this.value();
+    return this.#parts.slice();
+  }
+
   /** Forgets everything: RAM was replaced. */
   reset(): void {
     this.#parts.fill(0n);

@@ -49,6 +49,7 @@ export class Ram implements GuestMemory {
   #touched: number[] | undefined;
   #watches: readonly WatchRange[] = [];
   #watchHit: WatchHit | undefined;
+  #absentCount = 0;
 
   constructor(core: HartCore) {
     const { map, memory } = core;
@@ -247,6 +248,7 @@ export class Ram implements GuestMemory {
     }
     this.#epochs.fill(0);
     this.#flags.fill(PAGE_FLAG.absent);
+    this.#absentCount = this.pageCount;
     this.#supplied = [];
     this.#touched = undefined;
     for (const range of this.#watches) this.#flagRange(range, PAGE_FLAG.watched);
@@ -266,6 +268,7 @@ export class Ram implements GuestMemory {
       }
       this.#flags[page] &= PAGE_FLAG.watched;
     }
+    this.#absentCount = 0;
     this.#touched = this.#touched && [];
   }
 
@@ -292,6 +295,7 @@ export class Ram implements GuestMemory {
   supply(page: number, bytes: Uint8Array | undefined): void {
     assert(this.isAbsent(page), `page ${page} is there already`);
     this.#flags[page] &= ~PAGE_FLAG.absent;
+    this.#absentCount--;
     // Never written and still zero: not worth a mark, or the host's memory.
     if (bytes === undefined && this.#epochs[page] === 0) return;
     if (bytes !== undefined) {
@@ -311,13 +315,13 @@ export class Ram implements GuestMemory {
 
   /** How many pages are absent. */
   get absentCount(): number {
-    let count = 0;
-    for (let page = 0; page < this.pageCount; page++) if (this.isAbsent(page)) count++;
-    return count;
+    return this.#absentCount;
   }
 
   /** Takes a present page away: the next access to it stops the machine. */
   remove(page: number): Uint8Array {
+    assert(!this.isAbsent(page), `page ${page} is absent already`);
+    this.#absentCount++;
     const bytes = this.page(page).slice();
     this.#core.code.drop(page);
     this.#core.exports.flush_tlb();

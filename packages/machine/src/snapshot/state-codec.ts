@@ -99,16 +99,34 @@ function isList(value: readonly StateValue[] | State): value is readonly StateVa
 }
 
 function encodeObject(out: ByteWriter, value: State, depth: number, budget: Budget): void {
-  const fields = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  out.u8(tag.object).u32(fields.length);
-  for (const [name, field] of fields) {
-    assert(FIELD_NAME.test(name), `state has a field named ${JSON.stringify(name)}`);
-    out.u8(name.length).bytes(utf8Encoder.encode(name));
+  const names = Object.keys(value).sort();
+  out.u8(tag.object).u32(names.length);
+  for (const name of names) {
+    const field = value[name];
+    assert(field !== undefined, `state has the field ${name} without a value`);
+    out.bytes(encodedName(name));
     encodeValue(out, field, depth + 1, budget);
   }
 }
 
+/** Lengths and bytes of names met before: there are few, and each digest encodes all of them. */
+const encodedNames = new Map<string, Uint8Array>();
+const MAX_ENCODED_NAMES = 4096;
+
+function encodedName(name: string): Uint8Array {
+  const known = encodedNames.get(name);
+  if (known !== undefined) return known;
+  assert(FIELD_NAME.test(name), `state has a field named ${JSON.stringify(name)}`);
+  const encoded = Uint8Array.of(name.length, ...utf8Encoder.encode(name));
+  if (encodedNames.size < MAX_ENCODED_NAMES) encodedNames.set(name, encoded);
+  return encoded;
+}
+
 function encodeInteger(out: ByteWriter, value: bigint): void {
+  if (value >= 0n && value <= 0xffff_ffff_ffff_ffffn) {
+    encodeWord(out, value);
+    return;
+  }
   let magnitude = value < 0n ? -value : value;
   const bytes: number[] = [];
   for (; magnitude > 0n; magnitude >>= 8n) bytes.push(Number(magnitude & 0xffn));
@@ -116,6 +134,17 @@ function encodeInteger(out: ByteWriter, value: bigint): void {
   out.u8(value < 0n ? tag.negative : tag.natural).u8(bytes.length);
   out.bytes(Uint8Array.from(bytes));
 }
+
+/** As `encodeInteger`, for what registers hold; without arithmetic on big integers. */
+function encodeWord(out: ByteWriter, value: bigint): void {
+  wordView.setBigUint64(0, value, true);
+  let length = 8;
+  while (length > 0 && word[length - 1] === 0) length--;
+  out.u8(tag.natural).u8(length).bytes(word.subarray(0, length));
+}
+
+const word = new Uint8Array(8);
+const wordView = new DataView(word.buffer);
 
 function decodeValue(reader: ByteReader, depth: number, budget: Budget): StateValue {
   if (budget.values-- <= 0) throw corrupt(`state has more than ${MAX_STATE_VALUES} values`);

@@ -66,7 +66,10 @@ export interface StartSpec {
 }
 
 /** What a machine is told about its engine and its reset. */
-export function machineOptions({ engine = "auto", restart }: StartSpec): MachineOptions {
+export function machineOptions({
+  engine = "auto",
+  restart,
+}: Pick<StartSpec, "engine" | "restart">): MachineOptions {
   return { jit: POLICIES[engine], ...(restart === undefined ? {} : { restart }) };
 }
 

@@ -51,7 +51,10 @@ class Probe {
     const vm = await VirtualMachine.start(spec, {
       onConsole: () => undefined,
       onReport: (report) => probe.#hear(report),
-      onOutputs: (report) => probe.#hear(report),
+      onOutputs: (report, release) => {
+        probe.#hear(report);
+        release();
+      },
     });
     probe.#vm = vm;
     onTestFinished(() => vm.terminate());

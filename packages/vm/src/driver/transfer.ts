@@ -16,7 +16,7 @@ export function reportTransfers(report: VmReport): ArrayBuffer[] {
   }
 }
 
-/** Buffers of a request to the machine's thread. */
+/** Buffers of a request to the machine's thread; segments belong to a store, and are small. */
 export function requestTransfers(request: VmRequest): ArrayBuffer[] {
   switch (request.kind) {
     case "supply-pages":
@@ -24,8 +24,6 @@ export function requestTransfers(request: VmRequest): ArrayBuffer[] {
       return whole([request.bytes]);
     case "jump":
       return whole([...request.pages, ...request.chunks].map(({ bytes }) => bytes));
-    case "feed":
-      return whole(request.segments);
     default:
       return [];
   }

@@ -4,7 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { CodedError } from "@dejavm/base";
-import type { ConsolePort } from "@dejavm/machine";
+import type { ConsolePort, Output } from "@dejavm/machine";
 import { fromReport } from "../host-errors.ts";
 import type { EndReport, VmReport, Whereabouts } from "../reports.ts";
 import type { Keyboard, LiveRequest, VmRequest } from "../requests.ts";
@@ -21,8 +21,14 @@ export interface VirtualMachineEvents {
   readonly onLimit?: () => void;
   /** The guest took so many bytes of input. */
   readonly onConsoleTaken?: (port: ConsolePort, bytes: number) => void;
-  /** Outputs as they come, with what they wait for; `onConsole` and `onFrame` get them, too. */
-  readonly onOutputs?: (report: Extract<VmReport, { kind: "outputs" }>) => void;
+  /**
+   * Outputs as they come, with what they wait for. `release` hands them to `onConsole` and
+   * `onFrame`; without this they go there at once.
+   */
+  readonly onOutputs?: (
+    report: Extract<VmReport, { kind: "outputs" }>,
+    release: () => void,
+  ) => void;
   /** What this handle does not deal with itself: recording, checkpoints, replay. */
   readonly onReport?: (report: VmReport) => void;
 }
@@ -65,7 +71,7 @@ export class VirtualMachine {
   readonly ended: Promise<EndReport>;
   readonly #worker: Worker;
   readonly #spec: StartSpec;
-  readonly #events: VirtualMachineEvents;
+  #events: VirtualMachineEvents;
   readonly #waiters = new Map<number, Waiter>();
   readonly #started = Promise.withResolvers<Origin>();
   readonly #end = Promise.withResolvers<EndReport>();
@@ -79,7 +85,9 @@ export class VirtualMachine {
     this.ended.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
     this.#worker = startWorker(spec);
-    this.#worker.on("message", (report: VmReport) => this.#hear(report));
+    this.#worker.on("message", (reports: readonly VmReport[]) => {
+      for (const report of reports) this.#hear(report);
+    });
     this.#worker.on("error", (error) => this.#fail(asError(error)));
     this.#worker.on("exit", () => this.#fail(stopped()));
   }
@@ -89,6 +97,11 @@ export class VirtualMachine {
     const vm = new VirtualMachine(spec, events);
     await vm.#started.promise;
     return vm;
+  }
+
+  /** From now on these hear of it: for a machine that changes hands. */
+  attach(events: VirtualMachineEvents): void {
+    this.#events = events;
   }
 
   /** Where the machine was when it started. */
@@ -164,11 +177,8 @@ export class VirtualMachine {
         this.#events.onLimit?.();
         break;
       case "outputs":
-        this.#events.onOutputs?.(report);
-        for (const output of report.outputs) {
-          if (output.kind === "frame") this.#events.onFrame?.(output.bytes);
-          else void this.#deliver(output.port, output.bytes);
-        }
+        if (this.#events.onOutputs === undefined) this.#handOut(report.outputs);
+        else this.#events.onOutputs(report, () => this.#handOut(report.outputs));
         break;
       case "console-taken":
         this.#events.onConsoleTaken?.(report.port, report.bytes);
@@ -190,6 +200,13 @@ export class VirtualMachine {
         break;
       default:
         this.#events.onReport?.(report);
+    }
+  }
+
+  #handOut(outputs: readonly Output[]): void {
+    for (const output of outputs) {
+      if (output.kind === "frame") this.#events.onFrame?.(output.bytes);
+      else void this.#deliver(output.port, output.bytes);
     }
   }
 

@@ -32,8 +32,18 @@ const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;
 
+/** Reports of one turn travel together: a message costs more than what is in it. */
+let reports: VmReport[] = [];
+
 function post(report: VmReport): void {
-  port.postMessage(report, reportTransfers(report));
+  reports.push(report);
+}
+
+function flush(): void {
+  if (reports.length === 0) return;
+  const batch = reports;
+  reports = [];
+  port.postMessage(batch, batch.flatMap(reportTransfers));
 }
 
 function now(): number {
@@ -64,6 +74,7 @@ class Turner {
 
   handle(request: VmRequest): void {
     guarded(this.#onEnd, () => this.#loop?.handle(request));
+    flush();
     this.wake();
   }
 
@@ -78,6 +89,7 @@ class Turner {
     this.#soon = false;
     guarded(this.#onEnd, () => {
       const wait = this.#loop?.advance(now()) ?? { kind: "ended" };
+      flush();
       if (wait.kind === "ended") return this.#onEnd();
       if (wait.kind === "now") return this.wake();
       if (wait.at === undefined) return;
@@ -92,6 +104,7 @@ function guarded(onFailure: () => void, action: () => void): void {
     action();
   } catch (error) {
     post({ kind: "failed", error: toReport(error) });
+    flush();
     onFailure();
   }
 }
@@ -155,6 +168,7 @@ function start(): void {
     const absentMs =
       restored === undefined ? 0 : Date.now() - Number(restored.savedAtNs / 1_000_000n);
     const behindTicks = absentMs * TICKS_PER_MS;
+    flush();
     turner.turn(live({ behindTicks, record: spec.record, base: undefined, inputs: [] }));
     return;
   }
@@ -171,11 +185,12 @@ function start(): void {
       const inputs: InputEvent[] =
         entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];
       const loop = live({ behindTicks, record, base, inputs });
-      post({ kind: "live", id, ...whereabouts() });
+      post({ kind: "live", id, checkpoint: base.id, ...whereabouts() });
       if (frozen) loop.handle({ kind: "freeze", id });
       turner.turn(loop);
     },
   });
+  flush();
   turner.turn(replay);
 }
 

@@ -46,6 +46,8 @@ export class FakeMachine implements RestorableMachine {
   dirty: DirtyBlock[] = [];
   overlay: OverlayChunkName[] = [];
   room = 1000;
+  isOff = false;
+  readonly canBoot = true;
   readonly pages: Uint8Array;
   readonly absent = new Set<number>();
   readonly #epochs: number[];
@@ -64,6 +66,10 @@ export class FakeMachine implements RestorableMachine {
 
   get wallTimeNs(): bigint {
     return this.ticks * 100n;
+  }
+
+  switchOn(): void {
+    this.isOff = false;
   }
 
   run(until: Position, skipIdleUntil: Ticks): StopReason {

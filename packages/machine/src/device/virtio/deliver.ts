@@ -23,3 +23,33 @@ export function assignBuffers(scan: QueueScan, sizes: readonly number[]): (Chain
   }
   return assigned;
 }
+
+/**
+ * The same where a message may take several buffers: as many as it needs, and undefined for one
+ * that would take more than the whole queue has.
+ */
+export function assignMergedBuffers(
+  scan: QueueScan,
+  sizes: readonly number[],
+  queueSize: number,
+): (readonly Chain[] | undefined)[] {
+  const assigned: (readonly Chain[] | undefined)[] = [];
+  let chains: Chain[] = [];
+  let room = 0;
+  for (const size of sizes) {
+    while (room < size && chains.length < queueSize) {
+      const chain = scan.next();
+      if (chain === undefined) return assigned;
+      chains.push(chain);
+      room += chain.writable.byteLength;
+    }
+    if (room < size) {
+      assigned.push(undefined);
+      continue;
+    }
+    assigned.push(chains);
+    chains = [];
+    room = 0;
+  }
+  return assigned;
+}

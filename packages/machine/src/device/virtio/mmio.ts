@@ -149,8 +149,8 @@ export abstract class VirtioMmio implements Device {
   }
 
   /** Ends the second step for a queue: shows the driver what was pushed, interrupts if wanted. */
-  protected finish(queue: VirtQueue, scan: QueueScan): void {
-    const wanted = queue.publish(scan);
+  protected finish(queue: VirtQueue, scan: QueueScan, wantsMore = false): void {
+    const wanted = queue.publish(scan, wantsMore);
     queue.backlog = scan.backlog;
     if (wanted || scan.backlog) this.#raise(INTERRUPT.UsedBuffer);
     if (!scan.broken) return;

@@ -106,16 +106,17 @@ export class VirtQueue {
 
   /**
    * Shows the driver what was pushed since the last call. Returns whether it wants an interrupt.
-   * If everything that `scan` saw is taken, the driver is asked to notify when it adds more.
+   * If everything that `scan` saw is taken, or is too little for what waits (`wantsMore`), the
+   * driver is asked to notify when it adds more.
    */
-  publish(scan: QueueScan): boolean {
+  publish(scan: QueueScan, wantsMore: boolean): boolean {
     if (!scan.valid) return false;
     const { memory } = this.#context;
     const eventIndex = this.#context.negotiated(FEATURE.EventIdx);
     const avail = address(this.driverArea);
     const used = address(this.deviceArea);
-    if (eventIndex && this.#lastAvail === scan.availIndex) {
-      memory.writeU16(used + RING.Entries + this.size * USED_ENTRY_BYTES, this.#lastAvail);
+    if (eventIndex && (wantsMore || this.#lastAvail === scan.availIndex)) {
+      memory.writeU16(used + RING.Entries + this.size * USED_ENTRY_BYTES, scan.availIndex);
     }
     const count = (this.#usedIndex - this.#publishedIndex) & 0xffff;
     if (count === 0) return false;

@@ -5,14 +5,13 @@
  */
 import { Prng } from "@dejavm/base";
 import { PAGE_BYTES } from "../../device/device.ts";
-import { ModuleBuilder } from "../../wasm/module.ts";
 import { createTable, instantiate, type WasmTable } from "../../wasm/runtime.ts";
-import { importFloat } from "../float/float.ts";
 import type { FloatState } from "../float/state.ts";
-import { AUX, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE, WASM_PAGE_BYTES } from "../layout.ts";
+import { AUX, FIELD, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE } from "../layout.ts";
 import { OP } from "../variants.ts";
+import { CodeMemory } from "./code-memory.ts";
+import { MAX_REGIONS, regionModule } from "./region-module.ts";
 import { type Block, findRegion } from "./shape.ts";
-import { translateRegion } from "./translate.ts";
 
 /** When the translator acts. Nothing of it is visible to the guest. */
 export interface JitPolicy {
@@ -24,10 +23,14 @@ export interface JitPolicy {
   readonly batch: number;
   /** For tests: translates what waits at random, from this seed. */
   readonly seed?: number;
+  /** Bytes of WebAssembly kept at once; past this all regions go. Default: 48 MiB. */
+  readonly maxCodeBytes?: number;
+  /** The host's clock in milliseconds, for statistics only. */
+  readonly now?: () => number;
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 8, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 16, batch: 16 };
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
   heatUnit: 65_535,
@@ -37,28 +40,50 @@ export const NO_JIT: JitPolicy = {
 /** Everything that runs is translated at once. */
 export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, batch: 1 };
 
+/**
+ * A block inside some region is run by that region, and seldom worth one of its own: it takes so
+ * many times the threshold.
+ */
+const COVERED_FACTOR = 8;
+
 /** Pauses of the hart after which a small batch is translated all the same. */
 const MAX_WAIT = 8;
 
-/** Regions that exist at once: indices into the table are 16 bits, 0 is none. */
-export const MAX_REGIONS = 32_768;
-/** Bytes of WebAssembly kept at once; past this all regions go. */
+/** The default of JitPolicy.maxCodeBytes. */
 const MAX_CODE_BYTES = 48 * 1024 * 1024;
 
 /** What the translator did so far. */
 export interface JitStatistics {
   readonly regions: number;
   readonly modules: number;
+  /** Of WebAssembly, now. */
   readonly codeBytes: number;
+  /** Guest instructions translated. */
   readonly instructions: number;
+  /** Regions whose code was overwritten, moved or evicted. */
   readonly dropped: number;
+  /** Times that all regions were dropped. */
   readonly flushes: number;
+  /** Modules that the host could not compile. */
   readonly failures: number;
+  /** Milliseconds in translation and compilation on the machine's thread; 0 without a clock. */
+  readonly compileMs: number;
 }
 
 interface Candidate {
   readonly slot: number;
+  /** Of the record at which the region begins. */
   readonly index: number;
+  /** Lies inside a region, and got hot in spite of that. */
+  readonly covered: boolean;
+  /** Code of U-mode, where the TLB hardly ever misses. */
+  readonly isUser: boolean;
+}
+
+/** A candidate and the blocks of its region. */
+interface Found {
+  readonly candidate: Candidate;
+  readonly blocks: ReadonlyMap<number, Block>;
 }
 
 /** What the translator needs of the hart. */
@@ -89,11 +114,11 @@ export class Jit {
   #queue: Candidate[] = [];
   /** Table indices of the regions of each slot. */
   readonly #installed = new Map<number, { readonly at: number; readonly index: number }[]>();
-  readonly #freeIndices: number[] = [];
-  #nextIndex = 1;
+  /** For each slot the indices of records at which blocks of its regions begin. */
+  readonly #covered = new Map<number, Set<number>>();
+  readonly #code: CodeMemory;
   /** Pauses that a batch too small has waited for. */
   #waited = 0;
-  #codeBytes = 0;
   readonly #statistics = {
     regions: 0,
     modules: 0,
@@ -101,11 +126,14 @@ export class Jit {
     dropped: 0,
     flushes: 0,
     failures: 0,
+    compileMs: 0,
   };
 
   constructor(policy: JitPolicy) {
     this.#policy = policy;
     this.#prng = policy.seed === undefined ? undefined : new Prng(policy.seed);
+    const { maxCodeBytes = MAX_CODE_BYTES } = policy;
+    this.#code = new CodeMemory({ maxRegions: MAX_REGIONS, maxBytes: maxCodeBytes });
     this.table = createTable(MAX_REGIONS);
   }
 
@@ -115,7 +143,7 @@ export class Jit {
   }
 
   get statistics(): JitStatistics {
-    return { ...this.#statistics, codeBytes: this.#codeBytes };
+    return { ...this.#statistics, codeBytes: this.#code.bytes };
   }
 
   /** The block at this record was entered heatUnit times more. */
@@ -131,8 +159,11 @@ export class Jit {
     if (page === undefined) this.#heat.set(slot, (page = new Map<number, number>()));
     const heat = (page.get(index) ?? 0) + 1;
     page.set(index, heat);
-    if (heat !== this.#policy.threshold) return;
-    this.#queue.push({ slot, index });
+    const { threshold } = this.#policy;
+    const covered = this.#covered.get(slot)?.has(index) === true;
+    if (heat !== (covered ? threshold * COVERED_FACTOR : threshold)) return;
+    const isUser = new Int32Array(host.memory.buffer)[FIELD.mode.offset >>> 2] === 0;
+    this.#queue.push({ slot, index, covered, isUser });
     if (this.#queue.length >= this.#policy.batch) host.requestPause();
   }
 
@@ -143,10 +174,11 @@ export class Jit {
     const installed = this.#installed.get(slot);
     if (installed === undefined) return;
     this.#installed.delete(slot);
+    this.#covered.delete(slot);
     for (const { index } of installed) {
       this.table.set(index, null);
-      this.#freeIndices.push(index);
     }
+    this.#code.release(installed.map(({ index }) => index));
     this.#statistics.dropped += installed.length;
     this.#host?.flush();
   }
@@ -156,7 +188,7 @@ export class Jit {
     this.#queue = [];
     for (const slot of this.#installed.keys()) this.dropSlot(slot);
     this.#heat.clear();
-    this.#codeBytes = 0;
+    this.#covered.clear();
     this.#statistics.flushes++;
   }
 
@@ -170,10 +202,44 @@ export class Jit {
     const host = this.#host;
     if (host === undefined || this.#queue.length === 0) return;
     if (!this.#isDue()) return;
+    const { now } = this.#policy;
+    const start = now?.() ?? 0;
     const queue = this.#queue;
     this.#queue = [];
+    const found = this.#choose(host, queue);
+    if (found.length > 0) this.#translate(host, found);
+    this.#statistics.compileMs += (now?.() ?? 0) - start;
+  }
+
+  #translate(host: JitHost, found: readonly Found[]): void {
+    const places = this.#code.reserve(found.length);
+    if (places === undefined) {
+      this.#uninstallAll(host);
+      return;
+    }
+    const needs = this.#build(host, found, places);
+    if (needs === undefined) {
+      this.#statistics.failures++;
+      this.#code.release(places);
+      return;
+    }
+    for (const [i, { candidate, blocks }] of found.entries()) {
+      this.#install(host, candidate, { region: places[i], need: needs[i] });
+      for (const { instructions } of blocks.values()) {
+        this.#statistics.instructions += instructions.length;
+      }
+    }
+    this.#statistics.regions += found.length;
+    this.#statistics.modules++;
+  }
+
+  /**
+   * The regions of the candidates. The blocks of a loop or a function get hot at about the same
+   * time; those that lie within a larger region chosen here are left out.
+   */
+  #choose(host: JitHost, queue: readonly Candidate[]): Found[] {
     const u16 = new Uint16Array(host.memory.buffer);
-    const found: { candidate: Candidate; blocks: Map<number, Block> }[] = [];
+    const found: Found[] = [];
     for (const candidate of queue) {
       const { slot, index } = candidate;
       const wasRun = (offset: number): boolean =>
@@ -184,26 +250,15 @@ export class Jit {
       });
       if (blocks !== undefined) found.push({ candidate, blocks });
     }
-    if (found.length === 0) return;
-    const indices = found.map(() => this.#freeIndices.pop() ?? this.#nextIndex++);
-    if (this.#nextIndex >= MAX_REGIONS || this.#codeBytes > MAX_CODE_BYTES) {
-      this.#uninstallAll(host);
-      return;
-    }
-    const needs = this.#build(host, found, indices);
-    if (needs === undefined) {
-      this.#statistics.failures++;
-      this.#freeIndices.push(...indices);
-      return;
-    }
-    for (const [i, { candidate, blocks }] of found.entries()) {
-      this.#install(host, candidate, { region: indices[i], need: needs[i] });
-      for (const { instructions } of blocks.values()) {
-        this.#statistics.instructions += instructions.length;
-      }
-    }
-    this.#statistics.regions += found.length;
-    this.#statistics.modules++;
+    return found
+      .sort((a, b) => b.blocks.size - a.blocks.size)
+      .filter(({ candidate: { slot, index, covered }, blocks }) => {
+        const indices = this.#covered.get(slot) ?? new Set();
+        this.#covered.set(slot, indices);
+        if (!covered && indices.has(index)) return false;
+        for (const offset of blocks.keys()) indices.add(offset / 2);
+        return true;
+      });
   }
 
   /** Whether to translate now rather than to collect more. */
@@ -220,49 +275,27 @@ export class Jit {
     return new Uint16Array(memory.buffer, map.ram + page * PAGE_BYTES, PAGE_BYTES / 2);
   }
 
-  /** One module with all regions of the batch; the budgets that they want, or failure. */
+  /** Instantiates one module with all regions; gives the budgets that they want, or undefined. */
   #build(
     host: JitHost,
-    found: readonly { candidate: Candidate; blocks: Map<number, Block> }[],
+    found: readonly Found[],
     indices: readonly number[],
-  ): number[] | undefined {
-    const needs: number[] = [];
-    const pages = host.map.totalBytes / WASM_PAGE_BYTES;
-    const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
-    m.importTable(MAX_REGIONS);
-    const functions = {
-      mmu: {
-        loadSlow: m.import("load_slow", ["i64", "i32"], "i64"),
-        storeSlow: m.import("store_slow", ["i64", "i64", "i32"]),
-        loadForUpdateSlow: m.import("load_for_update_slow", ["i64", "i32"], "i64"),
-        zeroBlock: m.import("zero_block", ["i64"]),
-      },
-      floatEnter: m.import("float_enter", ["i32"]),
-      regions: {
-        invoke: m.import("invoke", ["i64", "i32", "i32", "i64"], "i32"),
-        resume: m.import("resume", ["i32", "i32", "i64"], "i32"),
-        chain: m.import("chain", ["i64", "i32", "i32"], "i32"),
-      },
-      region: m.type(["i64", "i32", "i32"], "i32"),
-      fp: importFloat(m, host.floatState),
-    };
-    const refs = found.map(({ candidate }) =>
-      m.declare(`region_${candidate.index.toString(16)}`, ["i64", "i32", "i32"], "i32"),
-    );
-    for (const [i, { candidate, blocks }] of found.entries()) {
-      m.define(refs[i], (f, ...params) => {
-        needs[i] = translateRegion(f, params, { blocks, entry: candidate.index * 2, functions });
-      });
-    }
-    for (const [i, ref] of refs.entries()) m.putInTable(indices[i], ref);
-    const bytes = m.finish();
+  ): readonly number[] | undefined {
+    const regions = found.map(({ candidate: { index, isUser }, blocks }, i) => ({
+      place: indices[i],
+      entry: index * 2,
+      blocks,
+      // User code hardly ever misses the TLB.
+      leavesOnMiss: isUser,
+    }));
+    const { bytes, needs } = regionModule(host, regions);
     try {
       instantiate(bytes, { ...host.exports, memory: host.memory, table: this.table });
     } catch {
       // The engine has no memory for code: the interpreter goes on with these blocks.
       return undefined;
     }
-    this.#codeBytes += bytes.length;
+    this.#code.fill(indices, bytes.length);
     return needs;
   }
 

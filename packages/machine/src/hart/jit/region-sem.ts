@@ -15,6 +15,8 @@ import type { RegionInstruction } from "./shape.ts";
 export interface RegionControl {
   /** Leaves the region with `exit` set: this instruction has not happened. */
   fault(): void;
+  /** Leaves the region: the interpreter does this instruction and goes on. */
+  missed(): void;
   /** The block's last instruction goes one of two ways. */
   branch(condition: I32): void;
   jumpRelative(): void;
@@ -29,6 +31,8 @@ export interface RegionFrame {
   readonly base: Local<"i64">;
   readonly dataTlb: Local<"i32">;
   readonly functions: BodyFunctions;
+  /** Whether accesses that miss the TLB leave the region. */
+  readonly leavesOnMiss: boolean;
 }
 
 /** See the head of this file. */
@@ -101,6 +105,12 @@ export class RegionSem extends BodySem {
 
   protected override fault(): void {
     this.#control.fault();
+  }
+  protected override get leavesOnMiss(): boolean {
+    return this.#frame.leavesOnMiss;
+  }
+  protected override missed(): void {
+    this.#control.missed();
   }
 
   /** Emits the instruction; `float` says what is known of the floating-point unit so far. */

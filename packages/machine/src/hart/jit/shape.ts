@@ -65,7 +65,7 @@ function decodeAt(
   offset: number,
   { isExcluded }: RegionLimits,
 ): RegionInstruction | undefined {
-  if (!inPage(offset) || isExcluded(offset)) return undefined;
+  if (!isInPage(offset) || isExcluded(offset)) return undefined;
   const half = code[offset / 2];
   const length = instructionLength(half);
   if (offset + length > PAGE_BYTES) return undefined;
@@ -111,7 +111,10 @@ export function successors(end: BlockEnd): readonly number[] {
   }
 }
 
-const inPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES;
+/** Whether an offset in bytes from the page's start lies in the page. */
+export function isInPage(offset: number): boolean {
+  return offset >= 0 && offset < PAGE_BYTES;
+}
 
 /**
  * The blocks reachable from `entry`, by offset; undefined where not even the first instruction can
@@ -145,7 +148,7 @@ function findLeaders(code: Uint16Array, entry: number, limits: RegionLimits): Se
       if (end !== undefined) {
         if (instructions > MAX_REGION_INSTRUCTIONS) break;
         for (const next of successors(end))
-          if (inPage(next) && limits.wasRun(next)) leaders.add(next);
+          if (isInPage(next) && limits.wasRun(next)) leaders.add(next);
         break;
       }
       if (leaders.has(offset)) break;

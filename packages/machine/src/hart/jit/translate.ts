@@ -6,10 +6,8 @@
  */
 import {
   add,
-  and,
   both,
   eq,
-  extendU,
   gtS,
   type I32,
   type I64,
@@ -19,19 +17,18 @@ import {
   load64,
   ltS,
   ne,
-  shrU,
   sub,
 } from "../../wasm/expr.ts";
 import { call, callIndirect, type Fn, type Label, type Local } from "../../wasm/module.ts";
 import type { BodyFunctions } from "../body-sem.ts";
-import { get32, get64, set32, set64 } from "../builder.ts";
-import { EXIT, JUMP_CACHE_ENTRY } from "../layout.ts";
-import { jumpCacheEntry, type RegionFunctions, type RegionType } from "../region.ts";
+import { get32, get64, set64 } from "../builder.ts";
+import { JUMP_CACHE_ENTRY } from "../layout.ts";
+import { jumpCacheEntry, LEAVE_AT, type RegionFunctions, type RegionType } from "../region.ts";
 import { liveAtEntry, type RegisterSets, registersOf } from "./liveness.ts";
 import { FloatKnowledge, type RegionControl, type RegionFrame, RegionSem } from "./region-sem.ts";
 import { Registers } from "./registers.ts";
 import type { Block, RegionInstruction } from "./shape.ts";
-import { successors } from "./shape.ts";
+import { isInPage, successors } from "./shape.ts";
 import { buildGraph, type Graph, type GraphNode } from "./structure.ts";
 
 /** Functions of the hart's module that regions call. */
@@ -39,9 +36,6 @@ export interface TranslationFunctions extends BodyFunctions {
   readonly regions: RegionFunctions;
   readonly region: RegionType;
 }
-
-/** Offset within a page, and instructions of the block that have not happened, in one word. */
-const PAY_SHIFT = 16;
 
 /** Fills a region's function; gives the budget that it wants at its entry. */
 export function translateRegion(
@@ -51,6 +45,8 @@ export function translateRegion(
     readonly blocks: ReadonlyMap<number, Block>;
     readonly entry: number;
     readonly functions: TranslationFunctions;
+    /** Whether accesses that miss the TLB leave the region: smaller code, dearer misses. */
+    readonly leavesOnMiss: boolean;
   },
 ): number {
   return new Translator(f, params, region).emit();
@@ -73,19 +69,12 @@ class Translator {
   readonly #budget: Local<"i32">;
   readonly #depth: Local<"i32">;
   readonly #jumpCache: Local<"i32">;
-  /** Where and with how much to give back the region faults. */
-  readonly #at: Local<"i32">;
   readonly #labels = new Map<GraphNode, Labels>();
-  #fault: Label = { depth: 0 };
 
   constructor(
     f: Fn,
     [pc, budget, depth]: readonly [Local<"i64">, Local<"i32">, Local<"i32">],
-    {
-      blocks,
-      entry,
-      functions,
-    }: { blocks: ReadonlyMap<number, Block>; entry: number; functions: TranslationFunctions },
+    { blocks, entry, functions, leavesOnMiss }: Parameters<typeof translateRegion>[2],
   ) {
     this.#f = f;
     this.#functions = functions;
@@ -95,28 +84,21 @@ class Translator {
     this.#jumpCache = f.let(get32("jumpCache"));
     this.#budget = budget;
     this.#depth = depth;
-    this.#at = f.local("i32");
     this.#frame = {
       f,
       registers: new Registers(f, usedRegisters(this.#graph)),
       base: f.let(sub(pc, i64(entry))),
       dataTlb: f.let(get32("dataTlb")),
       functions,
+      leavesOnMiss,
     };
   }
 
   emit(): number {
-    const f = this.#f;
-    f.block((fault) => {
-      this.#fault = fault;
-      if (!this.#graph.entry.isLoop) this.#checkBudget(this.#graph.entry);
-      this.#frame.registers.load(this.#live[0]);
-      this.#tree(this.#graph.entry);
-      f.unreachable();
-    });
-    set64(f, "pc", add(this.#frame.base, extendU(and(this.#at, i32((1 << PAY_SHIFT) - 1)))));
-    set32(f, "budgetLeft", add(this.#budget, shrU(this.#at, i32(PAY_SHIFT))));
-    f.return(i32(-1));
+    if (!this.#graph.entry.isLoop) this.#checkBudget(this.#graph.entry);
+    this.#frame.registers.load(this.#live[0]);
+    this.#tree(this.#graph.entry);
+    this.#f.unreachable();
     return this.#need[0];
   }
 
@@ -160,12 +142,15 @@ class Translator {
     const f = this.#f;
     const to = this.#graph.target(node, offset);
     if (to === undefined) {
-      this.#chain(add(this.#frame.base, i64(offset)));
+      const target = add(this.#frame.base, i64(offset));
+      // What lies in the page and is not part of the region has hardly been run.
+      if (isInPage(offset)) this.#chainSeldom(target);
+      else this.#chain(target);
       return;
     }
     const labels = this.#labels.get(to);
-    if (to.order <= node.order) f.br(labels?.loop ?? this.#fault);
-    else if (to.isMerge) f.br(labels?.merge ?? this.#fault);
+    const label = to.order <= node.order ? labels?.loop : labels?.merge;
+    if (label !== undefined) f.br(label);
     else this.#tree(to);
   }
 
@@ -198,10 +183,7 @@ class Translator {
   #checkBudget(node: GraphNode): void {
     this.#f.if(
       ltS(this.#budget, i32(this.#need[node.order])),
-      () => {
-        set32(this.#f, "exit", i32(EXIT.short));
-        this.#leaveAt(node.block.offset, 0);
-      },
+      () => this.#leave(this.#functions.regions.leaveShort, node.block.offset),
       undefined,
       "unlikely",
     );
@@ -212,7 +194,8 @@ class Translator {
     const { end } = node.block;
     const { registers } = this.#frame;
     return {
-      fault: () => this.#leaveAt(at.offset, unpaid),
+      fault: () => this.#leave(this.#functions.regions.leave, at.offset, unpaid),
+      missed: () => this.#miss(at.offset, unpaid),
       branch: (condition) => {
         if (end.kind !== "branch") return;
         registers.flush();
@@ -237,10 +220,17 @@ class Translator {
 
   // ---- ways out
 
-  /** Unwinds with `exit` set, at `offset`, `unpaid` instructions of the block not executed. */
-  #leaveAt(offset: number, unpaid: number): void {
-    this.#f.set(this.#at, i32(offset | (unpaid << PAY_SHIFT)));
-    this.#f.br(this.#fault);
+  /** Unwinds at `offset`, `unpaid` instructions of the block not executed. */
+  #leave(how: RegionFunctions["leave"], offset: number, unpaid = 0): void {
+    const at = i32(offset | (unpaid << LEAVE_AT.unpaidShift));
+    this.#f.returnCall(how, this.#frame.base, at, this.#budget);
+  }
+
+  /** The interpreter does the instruction at `offset`; then other regions follow. */
+  #miss(offset: number, unpaid: number): void {
+    const at = i32(offset | (unpaid << LEAVE_AT.unpaidShift));
+    const { miss } = this.#functions.regions;
+    this.#f.returnCall(miss, this.#frame.base, at, this.#budget, this.#depth);
   }
 
   #return(target: I64): void {
@@ -263,6 +253,10 @@ class Translator {
       f.returnCallIndirect(this.#functions.region, region, target, this.#budget, this.#depth),
     );
     f.returnCall(this.#functions.regions.chain, target, this.#budget, this.#depth);
+  }
+
+  #chainSeldom(target: I64): void {
+    this.#f.returnCall(this.#functions.regions.chain, target, this.#budget, this.#depth);
   }
 
   /** To code that is not translated, which may lie in the next page. */

@@ -31,7 +31,7 @@ import { PAGE_FLAG } from "../layout.ts";
 import { type MmuFunctions, PPN_MASK, PTE } from "./functions.ts";
 
 /** Stores into flagged page tables after which all flags go: the pages may be data by now. */
-const TABLE_STORES_LIMIT = 512;
+const TABLE_STORES_LIMIT = 2048;
 /** `tableInfo` of a page that maps more than one range. */
 const TABLE_SHARED = -1;
 

@@ -36,7 +36,6 @@ import {
   PAGE_FLAG,
   STALE_CODE,
   TABLE_LIST_CAPACITY,
-  TLB_SETS,
 } from "../layout.ts";
 import { type MmuFunctions, type MmuInternals, PAGE_MASK } from "./functions.ts";
 
@@ -87,12 +86,13 @@ export function defineTlb(b: HartBuilder, mmu: MmuFunctions, own: MmuInternals):
   });
   m.define(own.dropPage, (f, address) => {
     const offset = tlbOffset(wrap(address), DTLB_ENTRIES, DTLB_ENTRY.shift);
-    for (let set = 0; set < TLB_SETS; set++) {
-      const entry = f.let(add(offset, i32(map.dtlb + set * DTLB_SET_BYTES)));
+    const entry = f.let(add(offset, i32(map.dtlb)));
+    f.while(ltU(entry, i32(map.itlb)), () => {
       for (const tag of [DTLB_ENTRY.readTag, DTLB_ENTRY.writeTag]) {
         f.if(eq(load64(entry, tag), address), () => f.store64(entry, EMPTY_TAG, tag));
       }
-    }
+      f.set(entry, add(entry, i32(DTLB_SET_BYTES)));
+    });
   });
   m.define(own.pushFill, (f, entry) => {
     f.store32(shl(get32("fillCount"), i32(2)), entry, map.fillList);

@@ -67,7 +67,9 @@ describe("the network device", () => {
     expect(device.read(REG.DeviceId, 4)).toBe(1);
     expect([0, 1, 2, 3, 4, 5].map((i) => device.read(REG.Config + i, 1))).toEqual([...MAC]);
     expect(device.read(REG.Config + 6, 2)).toBe(1);
-    expect(driver.get(REG.DeviceFeatures) & 0xff_ffff).toBe((1 << 5) | (1 << 16));
+    expect(device.read(REG.Config + 10, 2)).toBe(65_520);
+    const features = Object.values(NET_FEATURE).reduce<number>((bits, bit) => bits | (1 << bit), 0);
+    expect(driver.get(REG.DeviceFeatures) & 0xff_ffff).toBe(features);
   });
 
   test("sends frames without their header, from one buffer or several", () => {
@@ -184,6 +186,96 @@ describe("the network device", () => {
     parts.device.setLink(true);
     parts.device.receive(frame(60));
     expect(parts.rx.takeUsed()).toHaveLength(1);
+  });
+
+  describe("with buffers that are merged", () => {
+    const features = [NET_FEATURE.MergeReceiveBuffers, FEATURE.EventIdx];
+
+    test("a frame takes as many as it needs, and the first says how many", () => {
+      const parts = start({ features });
+      const addresses = [post(parts, 100), post(parts, 100), post(parts, 100), post(parts, 100)];
+      parts.device.receive(Uint8Array.from({ length: 250 }, (_, i) => i));
+      const used = parts.rx.takeUsed();
+      expect(used.map(({ length }) => length)).toEqual([100, 100, 62]);
+      const bytes = addresses.flatMap((at, i) => [...parts.memory.view(at, used[i]?.length ?? 0)]);
+      expect(bytes.slice(0, 12)).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0]);
+      expect(bytes.slice(12)).toEqual(Array.from({ length: 250 }, (_, i) => i));
+      parts.device.receive(frame(88, 9));
+      expect(parts.rx.takeUsed()).toHaveLength(1);
+    });
+
+    test("too few leave it waiting whole, and the driver is asked to tell of more", () => {
+      const parts = start({ features });
+      post(parts, 100);
+      post(parts, 100);
+      parts.device.receive(frame(250));
+      expect(parts.rx.takeUsed()).toEqual([]);
+      expect(parts.rx.availEvent).toBe(2);
+      post(parts, 100);
+      parts.driver.notify(NET_QUEUE.Receive);
+      expect(parts.rx.takeUsed()).toHaveLength(3);
+    });
+
+    test("one that the whole queue cannot hold is dropped and holds nothing up", () => {
+      const parts = start({ features, queueSize: 4 });
+      for (let i = 0; i < 4; i++) post(parts, 100);
+      parts.device.receive(frame(389));
+      expect(parts.device.drops.received).toBe(1);
+      parts.device.receive(frame(388));
+      expect(parts.rx.takeUsed()).toHaveLength(4);
+    });
+  });
+
+  describe("checksums", () => {
+    /** IPv4 with UDP, 5 bytes of payload; the checksum is `sum`. */
+    const udp = (sum: number) => {
+      const bytes = new Uint8Array(47);
+      bytes.set([8, 0, 0x45, 0, 0, 33], 12);
+      bytes.set([17, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2], 23);
+      bytes.set([0, 9, 0, 9, 0, 13, sum >>> 8, sum & 255, 1, 2, 3, 4, 5], 34);
+      return bytes;
+    };
+    /** By hand: addresses, protocol, length, header, payload. */
+    const words = [0x0a00, 0x020f, 0x0a00, 0x0202, 17, 13, 9, 9, 13, 0x0102, 0x0304, 0x0500];
+    const total = words.reduce((sum, word) => sum + word, 0);
+    const right = ~((total & 0xffff) + (total >>> 16)) & 0xffff;
+
+    function send(parts: Parts, bytes: Uint8Array, place: readonly [number, number]): void {
+      const head = header();
+      head.set([1, 0, 0, 0, 0, 0, place[0], 0, place[1], 0]);
+      parts.tx.add([head, bytes]);
+      parts.driver.notify(NET_QUEUE.Transmit);
+    }
+
+    test("of sent frames are completed where the driver asks for it", () => {
+      const parts = start({ features: [NET_FEATURE.Checksum] });
+      const pseudo = 0x0a00 + 0x020f + 0x0a00 + 0x0202 + 17 + 13;
+      send(parts, udp(pseudo), [34, 6]);
+      expect(parts.frames).toEqual([udp(right)]);
+      send(parts, udp(pseudo), [34, 12]);
+      expect(parts.frames).toHaveLength(1);
+      expect(parts.device.drops.sent).toBe(1);
+    });
+
+    test("are left alone for a driver that did not ask for the feature", () => {
+      const parts = start();
+      send(parts, udp(7), [34, 6]);
+      expect(parts.frames).toEqual([udp(7)]);
+    });
+
+    test.each([
+      ["right", udp(right), 2],
+      ["wrong", udp(right ^ 1), 0],
+      ["absent", udp(0), 0],
+      ["of a fragment", udp(right).fill(0x20, 20, 21), 0],
+      ["beyond the end", udp(right).subarray(0, 46), 0],
+    ])("of a received frame: %s", (_name, bytes, flags) => {
+      const parts = start({ features: [NET_FEATURE.GuestChecksum] });
+      const address = post(parts);
+      parts.device.receive(bytes);
+      expect(parts.memory.view(address, 1)[0]).toBe(flags);
+      expect(received(parts, address)).toEqual(bytes);
+    });
   });
 
   test("restores into a used device, with frames waiting", () => {

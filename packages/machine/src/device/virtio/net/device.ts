@@ -1,16 +1,18 @@
 /**
- * The virtio network device: one receive and one transmit queue, no offloads. Frames to the guest
- * go into a posted buffer or wait, within bounds; frames from the guest go to the output sink
- * inside the notification.
+ * The virtio network device: one receive and one transmit queue, large frames, checksums done for
+ * the guest. Frames to the guest go into posted buffers or wait, within bounds; frames from the
+ * guest go to the output sink inside the notification, whole and with their checksums.
  */
 import { assert } from "@dejavm/base";
 import type { FieldReader } from "../../../snapshot/fields.ts";
 import type { Missing, OutputSink, State, StateValue } from "../../device.ts";
 import type { Chain } from "../chain.ts";
-import { assignBuffers } from "../deliver.ts";
+import { assignBuffers, assignMergedBuffers } from "../deliver.ts";
 import { VirtioMmio, type VirtioOptions, type Work } from "../mmio.ts";
+import type { VirtQueue } from "../queue.ts";
 import { Shortage } from "../shortage.ts";
 import { DEVICE_ID } from "../wire.ts";
+import { checksumIsRight, completeChecksum } from "./checksum.ts";
 import {
   MAC_BYTES,
   MAX_FRAME_BYTES,
@@ -19,8 +21,10 @@ import {
   MIN_FRAME_BYTES,
   NET_CONFIG,
   NET_FEATURE,
+  NET_HEADER,
   NET_HEADER_BYTES,
-  NET_HEADER_NUM_BUFFERS,
+  NET_HEADER_FLAG,
+  NET_MTU,
   NET_QUEUE,
   NET_QUEUE_SIZE,
   NET_STATUS_LINK_UP,
@@ -33,15 +37,11 @@ export interface VirtioNetOptions extends VirtioOptions {
   readonly mac: Uint8Array;
 }
 
-/** Frames that were not passed on: link down, driver not ready, bad size, queue full. */
+/** Frames not passed on: link down, driver not ready, bad size or checksum place, queue full. */
 export interface DropCounts {
   readonly received: number;
   readonly sent: number;
 }
-
-/** What goes in front of a received frame: no offloads, one buffer. */
-const RECEIVE_HEADER = new Uint8Array(NET_HEADER_BYTES);
-RECEIVE_HEADER[NET_HEADER_NUM_BUFFERS] = 1;
 
 /** A network card on the virtio-mmio bus. */
 export class VirtioNet extends VirtioMmio {
@@ -57,9 +57,10 @@ export class VirtioNet extends VirtioMmio {
     const config = new Uint8Array(NET_CONFIG.Bytes);
     config.set(options.mac, NET_CONFIG.Mac);
     config[NET_CONFIG.Status] = NET_STATUS_LINK_UP;
+    new DataView(config.buffer).setUint16(NET_CONFIG.Mtu, NET_MTU, true);
     super(options, {
       deviceId: DEVICE_ID.Net,
-      features: [NET_FEATURE.Mac, NET_FEATURE.Status],
+      features: Object.values(NET_FEATURE),
       queueSizes: [NET_QUEUE_SIZE, NET_QUEUE_SIZE],
       config,
     });
@@ -138,20 +139,35 @@ export class VirtioNet extends VirtioMmio {
     const queue = this.queues[index];
     const scan = queue.scan(shortage.pages);
     const sizes = frames.map((frame) => NET_HEADER_BYTES + frame.length);
-    const assigned = assignBuffers(scan, sizes);
+    const assigned = this.negotiated(NET_FEATURE.MergeReceiveBuffers)
+      ? assignMergedBuffers(scan, sizes, queue.size)
+      : assignBuffers(scan, sizes).map((chain) => chain && [chain]);
     return () => {
-      for (const [i, chain] of assigned.entries()) {
-        if (chain === undefined) {
-          this.#receiveDrops++;
-          continue;
-        }
-        chain.writable.write(this.memory, 0, RECEIVE_HEADER);
-        chain.writable.write(this.memory, NET_HEADER_BYTES, frames[i]);
-        queue.push(chain, sizes[i]);
+      for (const [i, chains] of assigned.entries()) {
+        if (chains === undefined) this.#receiveDrops++;
+        else this.#deliver(queue, chains, frames[i]);
       }
-      this.#wait(frames.slice(assigned.length));
-      this.finish(queue, scan);
+      const left = frames.slice(assigned.length);
+      this.#wait(left);
+      this.finish(queue, scan, left.length > 0);
     };
+  }
+
+  /** Fills the buffers one after the other: the header, then the frame. */
+  #deliver(queue: VirtQueue, chains: readonly Chain[], frame: Uint8Array): void {
+    const bytes = new Uint8Array(NET_HEADER_BYTES + frame.length);
+    bytes[NET_HEADER.NumBuffers] = chains.length & 0xff;
+    bytes[NET_HEADER.NumBuffers + 1] = chains.length >>> 8;
+    const valid = this.negotiated(NET_FEATURE.GuestChecksum) && checksumIsRight(frame);
+    if (valid) bytes[NET_HEADER.Flags] = NET_HEADER_FLAG.DataValid;
+    bytes.set(frame, NET_HEADER_BYTES);
+    let done = 0;
+    for (const chain of chains) {
+      const count = Math.min(chain.writable.byteLength, bytes.length - done);
+      chain.writable.write(this.memory, 0, bytes.subarray(done, done + count));
+      queue.push(chain, count);
+      done += count;
+    }
   }
 
   /** Keeps frames within the limits, oldest first. */
@@ -189,7 +205,19 @@ export class VirtioNet extends VirtioMmio {
       this.#sendDrops++;
       return;
     }
-    this.#output({ kind: "frame", bytes: readable.read(this.memory, NET_HEADER_BYTES, length) });
+    const header = readable.read(this.memory, 0, NET_HEADER_BYTES);
+    const frame = readable.read(this.memory, NET_HEADER_BYTES, length);
+    const asked = ((header[NET_HEADER.Flags] ?? 0) & NET_HEADER_FLAG.NeedsChecksum) !== 0;
+    if (asked && this.negotiated(NET_FEATURE.Checksum)) {
+      const view = new DataView(header.buffer);
+      const start = view.getUint16(NET_HEADER.ChecksumStart, true);
+      const offset = view.getUint16(NET_HEADER.ChecksumOffset, true);
+      if (!completeChecksum(frame, start, offset)) {
+        this.#sendDrops++;
+        return;
+      }
+    }
+    this.#output({ kind: "frame", bytes: frame });
   }
 }
 

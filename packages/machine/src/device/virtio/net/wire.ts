@@ -3,10 +3,17 @@
 import { MAX_QUEUE_SIZE } from "../wire.ts";
 
 /** Feature bit numbers. */
-export const NET_FEATURE = { Mac: 5, Status: 16 } as const;
+export const NET_FEATURE = {
+  Checksum: 0,
+  GuestChecksum: 1,
+  Mtu: 3,
+  Mac: 5,
+  MergeReceiveBuffers: 15,
+  Status: 16,
+} as const;
 
 /** Offsets in the configuration space. */
-export const NET_CONFIG = { Mac: 0, Status: 6, Bytes: 8 } as const;
+export const NET_CONFIG = { Mac: 0, Status: 6, Mtu: 10, Bytes: 12 } as const;
 export const NET_STATUS_LINK_UP = 1;
 
 /** Queue numbers. */
@@ -21,7 +28,21 @@ export const NET_QUEUE_SIZE = MAX_QUEUE_SIZE;
  * ```
  */
 export const NET_HEADER_BYTES = 12;
-export const NET_HEADER_NUM_BUFFERS = 10;
+/** Offsets in the header. */
+export const NET_HEADER = {
+  Flags: 0,
+  ChecksumStart: 6,
+  ChecksumOffset: 8,
+  NumBuffers: 10,
+} as const;
+/** Of a sent frame: complete its checksum. Of a received one: its checksum is known to be right. */
+export const NET_HEADER_FLAG = { NeedsChecksum: 1, DataValid: 2 } as const;
+
+/**
+ * Largest packet behind the Ethernet header that drivers are told of. Large packets cost a guest
+ * less per byte; what stands outside takes them or says so by its TCP's maximum segment size.
+ */
+export const NET_MTU = 65_520;
 
 /** An Ethernet address. */
 export const MAC_BYTES = 6;

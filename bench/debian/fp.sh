@@ -1,0 +1,2 @@
+# Planets, a Mandelbrot set, a matrix product (guest/float.c) as a process.
+work() { ./fp; }

@@ -1,0 +1,118 @@
+/**
+ * Programs as processes in Debian, on the machine and on QEMU.
+ *
+ * Method: each side boots once per round from the same kernel, initramfs and disk and runs the
+ * programs in turn. A program's time is what its side's whole process spent on the CPU, all
+ * threads, user and system, from the program's first mark on the console to its last; nothing is
+ * subtracted. What it prints must be equal everywhere.
+ */
+import { execFile } from "node:child_process";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { resolveImage, type TarEntry, tarEnd, tarMember } from "@dejavm/image";
+import { type BuildOptions, buildProcess } from "./build.ts";
+import { GuestConsole, type GuestOptions } from "./guest-console.ts";
+
+/** Names of the programs, each in `debian/NAME.sh`, in the order of the table. */
+export const DEBIAN_PROGRAMS: readonly string[] = [
+  "sha256sum",
+  "md5sum",
+  "gzip",
+  "sqlite3",
+  "python3",
+  "redis",
+  "shell",
+  "fork",
+  "fp",
+];
+
+/** What executes the guest. */
+export type Side = "machine" | "plain" | "icount";
+
+/** One side's share of a round. */
+export interface DebianRound {
+  /** Wall seconds from the process's start to the shell's prompt. */
+  readonly bootSeconds: number;
+  /** CPU seconds of that. */
+  readonly bootCpuSeconds: number;
+  /** Per program: CPU seconds, and what it printed. */
+  readonly programs: ReadonlyMap<string, { readonly cpuSeconds: number; readonly output: string }>;
+}
+
+const SCRIPTS = fileURLToPath(new URL("../debian/", import.meta.url));
+const MEMORY_MIB = 256;
+const PROMPT = "root@dejavm:";
+const GUEST_FOLDER = "/run/bench";
+const ICOUNT = ["-icount", "shift=0"];
+const FP_ROUNDS = 300;
+const run = promisify(execFile);
+
+/** The default image, the programs on a second disk. Throws E_IMAGE_UNKNOWN, E_IMAGE_CORRUPT. */
+export async function debianGuest(build: BuildOptions): Promise<GuestOptions> {
+  const { kernel, initrd, disk, manifest } = await resolveImage();
+  const programs = await writeProgramDisk(build);
+  return {
+    kernel,
+    initrd,
+    disks: [disk, programs],
+    memoryMib: MEMORY_MIB,
+    commandLine: `${manifest.commandLine} console=ttyS0`,
+  };
+}
+
+/** Boots and runs `names` in turn. */
+export async function measureDebian(
+  { side, qemu, guest }: { side: Side; qemu: string; guest: GuestOptions },
+  names: readonly string[],
+  progress: (line: string) => void,
+): Promise<DebianRound> {
+  const console =
+    side === "machine"
+      ? GuestConsole.startMachine(guest)
+      : GuestConsole.startQemu(qemu, guest, side === "icount" ? ICOUNT : []);
+  try {
+    progress("boot");
+    await console.read(PROMPT);
+    const { wallSeconds: bootSeconds, cpuSeconds: bootCpuSeconds } = console;
+    console.type(`mkdir -p ${GUEST_FOLDER} && cd ${GUEST_FOLDER} && tar -xf /dev/vdb`);
+    const programs = new Map<string, { cpuSeconds: number; output: string }>();
+    for (const name of names) {
+      progress(name);
+      console.type(`sh ./run.sh ${name}`);
+      await console.read(`<begin ${name}>`);
+      const before = console.cpuSeconds;
+      const output = await console.read(`<end ${name}>`);
+      programs.set(name, { cpuSeconds: console.cpuSeconds - before, output: output.trim() });
+    }
+    return { bootSeconds, bootCpuSeconds, programs };
+  } finally {
+    await console.end();
+  }
+}
+
+/** A raw disk that is a tar archive of the scripts and the compiled program. */
+async function writeProgramDisk(build: BuildOptions): Promise<string> {
+  const parts: Uint8Array[] = [];
+  for (const name of (await readdir(SCRIPTS)).sort()) {
+    parts.push(tarMember(file(name, await readFile(join(SCRIPTS, name)))));
+  }
+  const program = await buildProcess({ name: "float", rounds: FP_ROUNDS }, build);
+  parts.push(tarMember(file("fp", await readFile(program))), tarEnd());
+  await mkdir(build.cacheFolder, { recursive: true });
+  const path = join(build.cacheFolder, "programs.tar");
+  await writeFile(`${path}.${process.pid}`, Buffer.concat(parts));
+  await rename(`${path}.${process.pid}`, path);
+  return path;
+}
+
+function file(path: string, content: Uint8Array): TarEntry {
+  return { kind: "file", path, mode: 0o755, uid: 0, gid: 0, modifiedSeconds: 0, content };
+}
+
+/** The first line of what QEMU says of its version. */
+export async function qemuVersion(qemu: string): Promise<string> {
+  const { stdout } = await run(qemu, ["--version"]);
+  return stdout.split("\n")[0] ?? "";
+}

@@ -1,0 +1,194 @@
+/**
+ * `dejavm bench migrate`: one guest under each workload is moved through each WAN by each system,
+ * and what its clients saw is measured the same way for all.
+ *
+ * Method: boot, start the workload and the 10 ms ticks, let it settle, move, watch on for a while.
+ * silentMs is the longest time without a tick, stamped where frames leave the live machine.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CodedError } from "@dejavm/base";
+import { requireHostTool } from "@dejavm/debian";
+import { Gateway } from "@dejavm/gateway";
+import { resolveImage } from "@dejavm/image";
+import { WAN_PROFILES } from "@dejavm/wan";
+import { buildWork } from "./build-work.ts";
+import { CableSwitch } from "./cable-switch.ts";
+import type { GuestFiles } from "./qemu-guest.ts";
+import { QEMU_MODES, type QemuMode, QemuSubject } from "./qemu-subject.ts";
+import { RedisClient } from "./redis-client.ts";
+import { forwardRedis, type MoveResult, type Subject } from "./subject.ts";
+import { parseTick, TickLog } from "./tick-log.ts";
+import { REDIS_LOAD, startWorkload, WORKLOADS, type Workload } from "./workloads.ts";
+
+/** What to measure; empty lists: everything. */
+export interface MigrateBenchOptions {
+  readonly workloads: readonly string[];
+  readonly profiles: readonly string[];
+  /** Modes of QEMU. */
+  readonly qemuModes: readonly string[];
+}
+
+/** One move. */
+export interface MigrateRun {
+  readonly system: string;
+  readonly workload: string;
+  readonly profile: string;
+  readonly strategy: string;
+  readonly converged: boolean;
+  readonly totalSeconds: number;
+  readonly silentMs: number;
+  /** Longest wait of the redis client; null: there was none. */
+  readonly clientLongestMs: number | null;
+  readonly wireBytes: number;
+  /** Work per second during the move over work per second before it; null: none is counted. */
+  readonly workDoneRatio: number | null;
+  readonly digestsEqual: boolean | null;
+  /** Acknowledged writes that were not found again; null: there was no client. */
+  readonly lostAcknowledged: number | null;
+}
+
+/** What `--json` prints. */
+export interface MigrateBenchResult {
+  readonly qemuVersion: string;
+  readonly runs: readonly MigrateRun[];
+}
+
+const MEMORY_MIB = 256;
+const CONSOLE = "console=ttyS0";
+const SETTLE_MS = 4000;
+const AFTER_MS = 3000;
+
+/** `progress` gets lines for people. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
+export async function runMigrateBench(
+  options: MigrateBenchOptions,
+  progress: (line: string) => void,
+): Promise<MigrateBenchResult> {
+  const workloads = pick("workload", WORKLOADS, options.workloads);
+  const profiles = pick("profile", WAN_PROFILES, options.profiles);
+  const modes = pick("QEMU mode", QEMU_MODES, options.qemuModes);
+  const qemu = await requireHostTool("qemu-system-riscv64");
+  const program = readFileSync(await buildWork());
+  const files = await guestFiles();
+  const runs: MigrateRun[] = [];
+  for (const workload of workloads) {
+    for (const { name: profile } of profiles) {
+      for (const mode of modes) {
+        progress(`${workload.name}, ${profile}: QEMU ${mode.name}`);
+        runs.push(await runQemu({ qemu, files, mode, workload, profile, program }));
+      }
+    }
+  }
+  return { qemuVersion: await versionOf(qemu), runs };
+}
+
+interface QemuRun {
+  readonly qemu: string;
+  readonly files: GuestFiles;
+  readonly mode: QemuMode;
+  readonly workload: Workload;
+  readonly profile: string;
+  readonly program: Uint8Array;
+}
+
+async function runQemu(run: QemuRun): Promise<MigrateRun> {
+  const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-"));
+  const gateway = await Gateway.start({ policy: { rules: [], forwards: [] } });
+  const ticks = new TickLog();
+  const cables = new CableSwitch(gateway, (frame) => {
+    const tick = parseTick(frame, performance.now());
+    if (tick !== undefined) ticks.add(tick);
+  });
+  let subject: Subject | undefined;
+  try {
+    const paths = { source: join(folder, "cable-s"), target: join(folder, "cable-t") };
+    await cables.listen(paths.source);
+    await cables.listen(paths.target);
+    const redisPort = await forwardRedis(gateway);
+    subject = await QemuSubject.start({ ...run, folder, cables: paths, redisPort });
+    return await measure(subject, run, ticks);
+  } finally {
+    await subject?.close();
+    cables.close();
+    await gateway.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function measure(
+  subject: Subject,
+  { workload, profile, program }: Pick<QemuRun, "workload" | "profile" | "program">,
+  ticks: TickLog,
+): Promise<MigrateRun> {
+  await startWorkload(subject, workload, program);
+  const client =
+    workload.name === "redis"
+      ? await RedisClient.start({ host: "127.0.0.1", port: subject.redisPort, ...REDIS_LOAD })
+      : undefined;
+  client?.work();
+  await sleep(SETTLE_MS);
+  const beforeMs = performance.now();
+  const rateBefore = ticks.ratePerSecond(beforeMs - SETTLE_MS / 2, beforeMs);
+  const moved = await subject.move();
+  const movedMs = performance.now();
+  await sleep(AFTER_MS);
+  await client?.stop();
+  const rateDuring = ticks.ratePerSecond(beforeMs, movedMs);
+  const lost = client === undefined ? null : await lostWrites(client);
+  client?.close();
+  return {
+    system: subject.system,
+    workload: workload.name,
+    profile,
+    strategy: subject.strategy,
+    ...figures(moved),
+    silentMs: Math.round(ticks.longestGapMs(beforeMs, performance.now())),
+    clientLongestMs: client === undefined ? null : Math.round(client.report.longestMs),
+    workDoneRatio: rateBefore === 0 ? null : round(rateDuring / rateBefore),
+    lostAcknowledged: lost,
+  };
+}
+
+/** Keys that are not what was acknowledged, through the old connection and a new one, or more. */
+async function lostWrites(client: RedisClient): Promise<number> {
+  const { wrong, connected } = client.report;
+  const same = connected ? await client.lost("same-connection") : 0;
+  return wrong + Math.max(same, await client.lost("new-connection"));
+}
+
+function figures({ converged, totalSeconds, wireBytes, digestsEqual }: MoveResult) {
+  return { converged, totalSeconds: round(totalSeconds), wireBytes, digestsEqual };
+}
+
+/** The image's files; the root file system read-only, so that both hosts may share the disk. */
+async function guestFiles(): Promise<GuestFiles> {
+  const { kernel, initrd, disk, manifest } = await resolveImage("debian");
+  const commandLine = `${manifest.commandLine} ro ${CONSOLE}`;
+  return { kernel, initrd, disk, commandLine, memoryMib: MEMORY_MIB };
+}
+
+function pick<T extends { readonly name: string }>(
+  what: string,
+  all: readonly T[],
+  names: readonly string[],
+): readonly T[] {
+  for (const name of names) {
+    if (all.some((item) => item.name === name)) continue;
+    throw new CodedError("E_USAGE", `there is no ${what} ${name}`, {
+      hint: `want ${all.map((item) => item.name).join(", ")}`,
+    });
+  }
+  return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
+}
+
+async function versionOf(qemu: string): Promise<string> {
+  const { runProcess } = await import("@dejavm/debian");
+  const { stdout } = await runProcess(qemu, ["--version"]);
+  return /version ([\d.]+)/.exec(stdout)?.[1] ?? "unknown";
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}

@@ -1,0 +1,43 @@
+/** What is measured: one guest that can be moved, on whatever system. */
+import type { Gateway } from "@dejavm/gateway";
+
+/** How a move went, as the system itself sees it. */
+export interface MoveResult {
+  /** False: it did not end within its time. */
+  readonly converged: boolean;
+  readonly totalSeconds: number;
+  /** Bytes on the wire, both directions, all connections. */
+  readonly wireBytes: number;
+  /** Whether what arrived was proved equal; null: the system proves nothing. */
+  readonly digestsEqual: boolean | null;
+}
+
+/** A guest that runs, with its other host waiting behind a WAN. */
+export interface Subject {
+  /** `qemu` or `dejavm`. */
+  readonly system: string;
+  /** How it moves: a mode's name. */
+  readonly strategy: string;
+  /** Address and port of the host that lead to the guest's redis. */
+  readonly redisPort: number;
+  /** CPU seconds that the source has used. */
+  sourceCpuSeconds(): number;
+  /** Runs a shell command in the guest, its standard input given; gives its output. */
+  run(command: string, input?: Uint8Array): Promise<string>;
+  move(): Promise<MoveResult>;
+  close(): Promise<void>;
+}
+
+/** The names by which a guest's network is known to workloads. */
+export const GUEST_GATEWAY = "10.0.2.2";
+
+/** The port of `gateway` that leads to the guest's redis. */
+export async function forwardRedis(gateway: Gateway): Promise<number> {
+  const forward = await gateway.addForward({
+    protocol: "tcp",
+    hostAddress: "127.0.0.1",
+    hostPort: 0,
+    guestPort: 6379,
+  });
+  return forward.hostPort;
+}

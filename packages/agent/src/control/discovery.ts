@@ -1,0 +1,67 @@
+/** Finds the control sockets of this user's agent and named runs. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { CodedError } from "@dejavm/base";
+import { fileError } from "@dejavm/vm";
+import { z } from "zod";
+import { agentError } from "../errors.ts";
+import { checkVmName } from "../names.ts";
+import { runDirectory } from "../state-dir.ts";
+import { type VmSummary, vmSummarySchema } from "./api.ts";
+import { ControlClient } from "./client.ts";
+
+const AGENT_SOCKET = "agent.sock";
+const vmsSchema = z.object({ vms: z.array(vmSummarySchema) });
+
+/** The agent's control socket. */
+export function agentSocket(stateDir: string): string {
+  return join(runDirectory(stateDir), AGENT_SOCKET);
+}
+
+/** The control socket of `dejavm run --name`. Throws E_VM_NAME. */
+export function runSocket(stateDir: string, name: string): string {
+  return join(runDirectory(stateDir), `vm-${checkVmName(name)}.sock`);
+}
+
+/** A machine and where it is controlled. */
+export interface FoundVm {
+  readonly client: ControlClient;
+  readonly summary: VmSummary;
+}
+
+/** Every machine of this user, by name. Sockets that nobody serves any more are passed over. */
+export async function findVms(stateDir: string): Promise<readonly FoundVm[]> {
+  const found: FoundVm[] = [];
+  for (const file of socketFiles(stateDir)) {
+    const client = new ControlClient(join(runDirectory(stateDir), file));
+    try {
+      const { vms } = await client.ask({ method: "GET", path: "/v1/vms", answer: vmsSchema });
+      found.push(...vms.map((summary) => ({ client, summary })));
+    } catch (error) {
+      if (!(error instanceof CodedError && error.code === "E_AGENT_ABSENT")) throw error;
+    }
+  }
+  return found.toSorted((a, b) => (a.summary.name < b.summary.name ? -1 : 1));
+}
+
+/** Throws E_VM_UNKNOWN. */
+export async function findVmNamed(stateDir: string, name: string): Promise<FoundVm> {
+  const all = await findVms(stateDir);
+  const found = all.find(({ summary }) => summary.name === name);
+  if (found !== undefined) return found;
+  const names = all.map(({ summary }) => summary.name).join(", ");
+  throw agentError(
+    "E_VM_UNKNOWN",
+    `there is no machine ${name}`,
+    names === "" ? "`dejavm run --name NAME` starts one" : `there are ${names}`,
+  );
+}
+
+function socketFiles(stateDir: string): readonly string[] {
+  try {
+    return readdirSync(runDirectory(stateDir)).filter((name) => name.endsWith(".sock"));
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    throw fileError(`list ${runDirectory(stateDir)}`, error);
+  }
+}

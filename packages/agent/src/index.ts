@@ -1,0 +1,28 @@
+/** The public face of `@dejavm/agent`: the process that runs machines and moves them. */
+export { Agent } from "./agent.ts";
+export { type AgentConfig, type AgentSettings, agentConfig } from "./config.ts";
+export {
+  EXEC_STDERR,
+  EXEC_STDOUT,
+  execExitSchema,
+  failureSchema,
+  infoSchema,
+  invitationSchema,
+  migrationsSchema,
+  peerSchema,
+  portsSchema,
+  progressSchema,
+  reportSchema,
+  type VmSummary,
+  vmSummarySchema,
+} from "./control/api.ts";
+export { ControlClient } from "./control/client.ts";
+export { agentSocket, type FoundVm, findVmNamed, findVms, runSocket } from "./control/discovery.ts";
+export { fromFailure } from "./control/failure.ts";
+export { ControlServer } from "./control/server.ts";
+export { type VmDirectory, vmRoutes, vmStreams } from "./control/vm-routes.ts";
+export { makeLog } from "./log.ts";
+export { prepareStateDirectory, stateDirectory } from "./state-dir.ts";
+export { gatewayForwards } from "./vm/gateway-forwards.ts";
+export { type ExecSinks, GuestExec, type RunningCommand } from "./vm/guest-exec.ts";
+export { type ForwardControl, RunningVm, type VmFacts } from "./vm/running-vm.ts";

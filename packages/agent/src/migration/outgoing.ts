@@ -1,0 +1,104 @@
+/** Moves a machine of this agent to a peer: the session with this agent's identity and store. */
+import { randomBytes } from "node:crypto";
+import { SEMANTICS } from "@dejavm/machine";
+import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
+import {
+  encodeVmConfig,
+  type MigrationReport,
+  type SourceProgress,
+  startSourceMigration,
+} from "@dejavm/source-agent";
+import type { WebSocket } from "ws";
+import type { MigrateRequest } from "../control/api.ts";
+import { agentError } from "../errors.ts";
+import type { Identity } from "../identity/identity.ts";
+import type { Peer } from "../pairing/peers.ts";
+import { dialPeer } from "../peer/dialer.ts";
+import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
+import { TUNNEL_PATH } from "./tunnel-desk.ts";
+
+/** Where links of migrations are dialled. */
+export const MIGRATION_PATH = "/v1/migration";
+
+const PAGE_BYTES = 4096;
+const NEGOTIATE_MS = 20_000;
+/** How often the target hears where the source is while it follows closely. */
+const FRONTIER_MS = 5;
+/** Old pages that wait for the link in the machine's thread: 64 MiB. */
+const MAX_SAVED_PAGES = 16_384;
+const BYTES_PER_MS_OF_MBIT = 125;
+
+/** What a migration away from here needs. */
+export interface OutgoingOptions {
+  readonly host: VmHost;
+  readonly identity: Identity;
+  readonly agentName: string;
+  readonly peer: Peer;
+  readonly vm: AgentVm;
+  readonly request: MigrateRequest;
+  readonly onProgress: (progress: SourceProgress) => void;
+}
+
+/** Settles with the report, however it ended. Throws E_VM_STATE where it cannot begin. */
+export async function migrateAway(options: OutgoingOptions): Promise<MigrationReport> {
+  const { host, identity, agentName, peer, vm, request, onProgress } = options;
+  const { state } = vm.summary();
+  if (state !== "running") {
+    const message = `cannot move ${vm.name}: it is ${state}`;
+    throw agentError("E_VM_STATE", message, "`dejavm ps` shows where machines stand");
+  }
+  const { recorded, config } = vm.parts;
+  const stored = host.store.findLineage(vm.lineage);
+  const epoch = stored?.ownership?.epoch ?? 1;
+  const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit } = request;
+  const dialTunnel = (): Promise<WebSocket> =>
+    dialPeer(identity, peer, {
+      path: `${TUNNEL_PATH}${vm.lineage}`,
+      maxMessageBytes: MAX_FRAME_BYTES,
+    });
+  return vm.migrate(peer.name, dialTunnel, () =>
+    startSourceMigration({
+      session: {
+        maxDowntimeMs,
+        minShare: minSpeed,
+        ifNotConverging,
+        peer: peer.name,
+        negotiateMs: NEGOTIATE_MS,
+        frontierMs: FRONTIER_MS,
+        maxSavedPages: MAX_SAVED_PAGES,
+        offer: {
+          kind: "offer",
+          migration: randomBytes(8).toString("hex"),
+          lineage: vm.lineage,
+          name: vm.name,
+          epoch,
+          semantics: SEMANTICS,
+          pageCount: config.memoryBytes / PAGE_BYTES,
+          disks: config.disks.map(({ sizeBytes, sha256 }) => ({ sizeBytes, sha256 })),
+          fingerprint: stored?.fingerprint ?? new Uint8Array(0),
+          description: encodeVmConfig(config),
+          maxDowntimeMs,
+        },
+      },
+      request: (wanted) => vm.parts.vm.request(wanted),
+      record: ({ state: ownership, epoch: recordedEpoch }) => {
+        const record = { state: ownership, epoch: recordedEpoch, peer: peer.name, detail: "" };
+        recorded.writer.recordOwnership(record);
+        host.log.info({ vm: vm.name, ...record }, "ownership recorded");
+      },
+      dial: async (_channel, events) => {
+        const link = await dialPeer(identity, peer, {
+          path: MIGRATION_PATH,
+          maxMessageBytes: MAX_FRAME_BYTES,
+        });
+        return frameSocketOf(link, events);
+      },
+      agent: agentName,
+      linkName: () => randomBytes(16).toString("hex"),
+      ...(bandwidthMbit === undefined
+        ? {}
+        : { maxBytesPerMs: bandwidthMbit * BYTES_PER_MS_OF_MBIT }),
+      onProgress,
+    }),
+  );
+}

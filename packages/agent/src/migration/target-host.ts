@@ -1,0 +1,213 @@
+/** What this agent says to machines that other agents offer, and what becomes of those it takes. */
+import { hash } from "node:crypto";
+import { closeSync, openSync, readSync, statfsSync } from "node:fs";
+import { freemem } from "node:os";
+import { CodedError } from "@dejavm/base";
+import { parseForward } from "@dejavm/gateway";
+import type { ControlMessageOf } from "@dejavm/protocol";
+import {
+  decodeVmConfig,
+  encodeVmConfig,
+  loadBoot,
+  RecordedVm,
+  restoreConfigOf,
+  type VmConfig,
+} from "@dejavm/source-agent";
+import type {
+  ReadBase,
+  ReplayingMachine,
+  TakenMachine,
+  TargetHost,
+  Verdict,
+} from "@dejavm/target-agent";
+import { checkFingerprint, decodeTraceHeader, fingerprintOf } from "@dejavm/trace";
+import { inspectDiskFile, VirtualMachine, type VmReport, type VmRequest } from "@dejavm/vm";
+import { agentError } from "../errors.ts";
+import { AgentVm, VmEvents, type VmHost } from "../vm/agent-vm.ts";
+import { configHere, networkNote } from "../vm/machine-config.ts";
+import { VmNetwork } from "../vm/vm-network.ts";
+import type { TunnelDesk } from "./tunnel-desk.ts";
+
+type Offer = ControlMessageOf<"offer">;
+type Checkpoint = ControlMessageOf<"checkpoint">;
+
+/** What the agent knows beyond its store. */
+export interface IncomingHost extends VmHost {
+  readonly agentName: string;
+  readonly stateDir: string;
+  /** Names of machines that are here already. */
+  readonly isTaken: (name: string) => boolean;
+  readonly tunnels: TunnelDesk;
+  /** A machine has come and is live. */
+  readonly onArrived: (vm: AgentVm) => void;
+}
+
+const BLOCK_BYTES = 4096;
+/** Beside the guest's RAM a machine takes about this. */
+const MACHINE_OVERHEAD_BYTES = 96 * 2 ** 20;
+/** Numbers below are a migration's in the machine's thread: what is not known there is complete. */
+const UNKNOWN_CHECKPOINT = 2 ** 31;
+/** How long frames of a machine that has come wait for the connections that it has. */
+const FLOWS_LIMIT_MS = 3000;
+const hasher = { sha256: (bytes: Uint8Array) => hash("sha256", bytes, "buffer") };
+
+/** See the head of this file. */
+export function targetHost(host: IncomingHost): TargetHost {
+  return {
+    store: host.store,
+    agent: host.agentName,
+    judge: (offer) => judge(host, offer),
+    makeMachine: (offer, checkpoint, onReport) =>
+      IncomingMachine.make(host.tunnels, offer, checkpoint, onReport),
+    readBase,
+    tookOver: (taken) => void takeOver(host, taken),
+  };
+}
+
+/** A machine that replays here, with the network that it will have. */
+class IncomingMachine implements ReplayingMachine {
+  readonly vm: VirtualMachine;
+  readonly config: VmConfig;
+  readonly network: VmNetwork;
+  readonly passing: VmEvents;
+
+  private constructor(parts: {
+    readonly vm: VirtualMachine;
+    readonly config: VmConfig;
+    readonly network: VmNetwork;
+    readonly passing: VmEvents;
+  }) {
+    this.vm = parts.vm;
+    this.config = parts.config;
+    this.network = parts.network;
+    this.passing = parts.passing;
+  }
+
+  static async make(
+    tunnels: TunnelDesk,
+    { description, lineage }: Offer,
+    { checkpoint: id, state, trace }: Checkpoint,
+    onReport: (report: VmReport) => void,
+  ): Promise<IncomingMachine> {
+    const config = await configHere(decodeVmConfig(description));
+    const { boot, pace, restarts } = config;
+    const passing = new VmEvents();
+    passing.onReport = onReport;
+    const network = await VmNetwork.start(config, "later");
+    passing.network = network;
+    tunnels.open(lineage, network);
+    const vm = await VirtualMachine.start(
+      {
+        source: { kind: "checkpoint", id, config: restoreConfigOf(config), state, trace },
+        disks: config.disks.map(({ path }) => inspectDiskFile(path)),
+        pace,
+        engine: "auto",
+        limit: undefined,
+        digestAtEnd: false,
+        ...(restarts && boot !== undefined ? { restart: loadBoot(boot) } : {}),
+      },
+      passing.events,
+    );
+    return new IncomingMachine({ vm, config, network, passing });
+  }
+
+  request(request: VmRequest): void {
+    this.vm.request(request);
+  }
+
+  async terminate(): Promise<void> {
+    await this.vm.terminate();
+    await this.network.close();
+  }
+}
+
+async function judge(host: IncomingHost, offer: Offer): Promise<Verdict> {
+  try {
+    await check(host, offer);
+    const { bavail, bsize } = statfsSync(host.stateDir);
+    return {
+      kind: "accept",
+      has: {
+        hasBase: offer.disks.map(() => true),
+        checkpoints: [],
+        freeMemoryBytes: freemem(),
+        freeDiskBytes: bavail * bsize,
+      },
+    };
+  } catch (error) {
+    const coded = error instanceof CodedError ? error : undefined;
+    const message = error instanceof Error ? error.message : String(error);
+    const code = coded === undefined ? "E_INTERNAL" : String(coded.code);
+    host.log.warn({ vm: offer.name, code }, message);
+    return { kind: "refuse", reason: { code, message, hint: coded?.hint } };
+  }
+}
+
+async function check(host: IncomingHost, offer: Offer): Promise<void> {
+  const { name, lineage } = offer;
+  const stored = host.store.findLineage(name);
+  if (host.isTaken(name) || (stored !== undefined && stored.id !== lineage)) {
+    const message = `there is a machine ${name} on ${host.agentName} already`;
+    throw agentError("E_VM_EXISTS", message, "remove it there, or move it away first");
+  }
+  const config = await configHere(decodeVmConfig(offer.description));
+  const needed = config.memoryBytes + MACHINE_OVERHEAD_BYTES;
+  if (freemem() < needed) {
+    const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
+    const message = `${host.agentName} has ${mib(freemem())} MiB of free RAM, want ${mib(needed)}`;
+    throw agentError("E_NO_MEMORY", message, "stop something there, or choose another host");
+  }
+  const present = {
+    ...restoreConfigOf(config),
+    ...(config.boot === undefined ? {} : { boot: loadBoot(config.boot) }),
+  };
+  const sha256 = config.disks.map((disk) => disk.sha256);
+  const { fingerprint } = decodeTraceHeader(offer.fingerprint);
+  checkFingerprint(fingerprint, fingerprintOf(present, sha256, hasher));
+}
+
+function readBase({ description }: Offer): ReadBase {
+  const { disks } = decodeVmConfig(description);
+  return (disk, block) => {
+    const path = disks[disk]?.path;
+    if (path === undefined) return undefined;
+    const bytes = new Uint8Array(BLOCK_BYTES);
+    const file = openSync(path, "r");
+    try {
+      const length = readSync(file, bytes, 0, BLOCK_BYTES, block * BLOCK_BYTES);
+      return length === BLOCK_BYTES ? bytes : undefined;
+    } finally {
+      closeSync(file);
+    }
+  };
+}
+
+/** The machine is live: from here on it is recorded and connected like any other. */
+async function takeOver(host: IncomingHost, taken: TakenMachine): Promise<void> {
+  const { machine, offer, writer } = taken;
+  if (!(machine instanceof IncomingMachine)) throw new Error("that machine is not of this agent");
+  const { vm, config, network, passing } = machine;
+  const { store, log } = host;
+  const start = writer.traceEnd;
+  const newest = store.checkpoints(writer.lineage).at(-1);
+  if (start === undefined || newest === undefined) throw new Error("nothing of it is stored");
+  const recorded = new RecordedVm({
+    store,
+    writer,
+    memoryBytes: config.memoryBytes,
+    durable: config.durable,
+    start,
+    onNotice: (line) => log.info({ vm: offer.name }, line),
+    events: passing.events,
+  });
+  vm.attach(recorded.events);
+  recorded.attachRecovered(vm, { id: UNKNOWN_CHECKPOINT, stored: newest.id, hasGap: false });
+  passing.owner = new AgentVm(host, offer.name, { vm, recorded, config, network });
+  host.onArrived(passing.owner);
+  // A connection that another host has must not be answered here.
+  await network.flowsKnown(FLOWS_LIMIT_MS);
+  passing.owner.plug();
+  const notes = await network.openForwards(networkNote(config).forwards.map(parseForward));
+  passing.owner.running.setState("running", notes);
+  writer.setConfig(encodeVmConfig(config));
+}

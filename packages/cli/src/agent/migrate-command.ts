@@ -1,0 +1,207 @@
+/** `dejavm migrate` and `dejavm migrations`. */
+import { once } from "node:events";
+import {
+  agentSocket,
+  ControlClient,
+  failureSchema,
+  findVmNamed,
+  fromFailure,
+  migrationsSchema,
+  progressSchema,
+  reportSchema,
+  stateDirectory,
+} from "@dejavm/agent";
+import { CodedError } from "@dejavm/base";
+import type { MigrationReport } from "@dejavm/source-agent";
+import type { z } from "zod";
+import { usageError } from "../errors.ts";
+import { exitStatus } from "../exit-status.ts";
+import { reportText } from "./migration-text.ts";
+
+/** Options as commander gives them. */
+export interface MigrateOptions {
+  readonly to: string;
+  readonly maxDowntime?: string;
+  readonly minSpeed?: string;
+  readonly bandwidth?: string;
+  readonly ifNotConverging?: "slow" | "copy" | "cancel";
+  readonly json?: boolean;
+  readonly stateDir?: string;
+}
+
+type Progress = z.infer<typeof progressSchema>["progress"];
+
+/**
+ * Moves a machine, shows how far it is; Ctrl-C cancels, and the machine goes on where it was.
+ * Gives 0 once it has moved. Throws why it has not.
+ */
+export async function migrate(name: string, options: MigrateOptions): Promise<number> {
+  const request = {
+    to: options.to,
+    maxDowntimeMs: milliseconds(options.maxDowntime ?? "100ms"),
+    minSpeed: share(options.minSpeed ?? "50%"),
+    ifNotConverging: options.ifNotConverging ?? "slow",
+    ...(options.bandwidth === undefined ? {} : { bandwidthMbit: mbit(options.bandwidth) }),
+  };
+  const { client } = await findVmNamed(stateDirectory(options.stateDir), name);
+  const output = options.json === true ? undefined : process.stderr;
+  const report = await followMigration(client, name, request, output);
+  if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
+  else process.stdout.write(reportText(report));
+  const { outcome } = report;
+  if (outcome.kind === "moved") return exitStatus.ok;
+  const { code, message, phase, hint } = outcome;
+  const text = `${name} goes on here: ${message} (phase: ${phase})`;
+  throw new CodedError(code, text, hint === undefined ? {} : { hint });
+}
+
+/** What a migration is asked for; what is absent is as usual. */
+export interface MigrationWish {
+  readonly to: string;
+  readonly maxDowntimeMs?: number;
+  readonly minSpeed?: number;
+  readonly ifNotConverging?: "slow" | "copy" | "cancel";
+  readonly bandwidthMbit?: number;
+}
+
+/** Begins a migration and shows it on `output` until it has ended; SIGINT cancels it. */
+export async function followMigration(
+  client: ControlClient,
+  name: string,
+  wish: MigrationWish,
+  output: NodeJS.WriteStream | undefined,
+): Promise<MigrationReport> {
+  const stream = client.stream(`/v1/vms/${name}/migrate`);
+  await once(stream, "open");
+  stream.on("error", () => undefined);
+  const line = new ProgressLine(output);
+  let report: MigrationReport | undefined;
+  let failure: CodedError | undefined;
+  stream.on("message", (data: Buffer) => {
+    const message: unknown = JSON.parse(data.toString("utf8"));
+    const progress = progressSchema.safeParse(message);
+    if (progress.success) line.show(progress.data.progress);
+    const ended = reportSchema.safeParse(message);
+    if (ended.success) report = ended.data.report as unknown as MigrationReport;
+    const failed = failureSchema.safeParse(message);
+    if (failed.success) failure = fromFailure(failed.data);
+  });
+  const cancel = (): void => stream.send(JSON.stringify({ cancel: true }), { binary: false });
+  process.on("SIGINT", cancel);
+  stream.send(JSON.stringify(wish), { binary: false });
+  await once(stream, "close");
+  process.off("SIGINT", cancel);
+  line.done();
+  if (report === undefined) throw failure ?? lost(name);
+  return report;
+}
+
+/** Lists what the agent remembers, the newest first; or shows one of them. */
+export async function migrations(
+  id: string | undefined,
+  options: Pick<MigrateOptions, "json" | "stateDir">,
+): Promise<void> {
+  const client = new ControlClient(agentSocket(stateDirectory(options.stateDir)));
+  const path = "/v1/migrations";
+  const { migrations: all } = await client.ask({ method: "GET", path, answer: migrationsSchema });
+  const reports = all.map(({ atMs, report }) => ({
+    atMs,
+    report: report as unknown as MigrationReport,
+  }));
+  if (id === undefined) {
+    if (options.json === true) {
+      process.stdout.write(`${JSON.stringify(reports)}\n`);
+      return;
+    }
+    for (const { atMs, report } of reports) {
+      const { migration, name, outcome, totalMs } = report;
+      const when = new Date(atMs).toISOString().slice(0, 19);
+      process.stdout.write(
+        `${migration}  ${when}  ${name}  ${outcome.kind}  ${(totalMs / 1000).toFixed(1)} s\n`,
+      );
+    }
+    return;
+  }
+  const found = reports.find(({ report }) => report.migration === id);
+  if (found === undefined) {
+    throw usageError(`there is no migration ${id}`, "`dejavm migrations ls` lists them");
+  }
+  const text =
+    options.json === true ? `${JSON.stringify(found.report)}\n` : reportText(found.report);
+  process.stdout.write(text);
+}
+
+/** One line that is written over on a terminal; else a line for each phase. */
+class ProgressLine {
+  readonly #output: NodeJS.WriteStream | undefined;
+  #phase = "";
+  #shown = false;
+
+  constructor(output: NodeJS.WriteStream | undefined) {
+    this.#output = output;
+  }
+
+  show(progress: Progress): void {
+    const output = this.#output;
+    if (output === undefined) return;
+    const text = progressText(progress);
+    if (output.isTTY) {
+      output.write(`\r\x1b[K${text.slice(0, Math.max(20, output.columns - 1))}`);
+      this.#shown = true;
+    } else if (progress.phase !== this.#phase) {
+      output.write(`${text}\n`);
+    }
+    this.#phase = progress.phase;
+  }
+
+  done(): void {
+    if (this.#shown) this.#output?.write("\r\x1b[K");
+  }
+}
+
+function progressText(progress: Progress): string {
+  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages } = progress;
+  const parts = [
+    phase,
+    `${(sentBytes / 1e6).toFixed(1)} MB sent`,
+    `${((bytesPerMs * 8) / 1000).toFixed(0)} Mbit/s`,
+  ];
+  if (pendingPages > 0) {
+    parts.push(`${pendingPages} pages left`);
+    if (bytesPerMs > 0)
+      parts.push(`ETA ${((pendingPages * 4096) / bytesPerMs / 1000).toFixed(0)} s`);
+  }
+  if (lagMs !== undefined) parts.push(`lag ${lagMs.toFixed(0)} ms`);
+  if (left < 1) parts.push(`guest at ${(left * 100).toFixed(0)} %`);
+  if (progress.predictedDowntimeMs !== undefined) {
+    parts.push(`pause ${progress.predictedDowntimeMs.toFixed(0)} ms`);
+  }
+  return parts.join(", ");
+}
+
+function milliseconds(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s)$/.exec(text);
+  const value = Number(match?.[1]) * (match?.[2] === "s" ? 1000 : 1);
+  if (value >= 1 && value <= 60_000) return value;
+  throw usageError(`cannot use --max-downtime ${text}`, "want 1ms to 60s, such as 100ms");
+}
+
+function share(text: string): number {
+  const value = Number(/^(\d+(?:\.\d+)?)%$/.exec(text)?.[1]) / 100;
+  if (value >= 0.01 && value <= 1) return value;
+  throw usageError(`cannot use --min-speed ${text}`, "want 1% to 100%");
+}
+
+function mbit(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([kMG])bit$/.exec(text);
+  const factor = { k: 0.001, M: 1, G: 1000 }[match?.[2] ?? ""] ?? Number.NaN;
+  const value = Number(match?.[1]) * factor;
+  if (value >= 0.01) return value;
+  throw usageError(`cannot use --bandwidth ${text}`, "want a rate such as 50Mbit");
+}
+
+function lost(name: string): CodedError {
+  return new CodedError("E_AGENT_ABSENT", `the agent went away while it moved ${name}`, {
+    hint: "start it again; `dejavm ps` on both hosts shows where the machine is",
+  });
+}

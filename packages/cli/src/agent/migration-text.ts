@@ -1,0 +1,54 @@
+/** A migration's report for people. */
+import type { MigrationReport } from "@dejavm/source-agent";
+
+const PAUSE_PARTS = [
+  ["freezeMs", "freeze"],
+  ["copyMs", "copy"],
+  ["wayMs", "way"],
+  ["replayMs", "replay"],
+  ["compareMs", "compare"],
+  ["durableMs", "durable"],
+  ["resumeMs", "resume"],
+] as const;
+
+/** Lines, each with its newline. */
+export function reportText(report: MigrationReport): string {
+  const { name, outcome, totalMs, downtime, bytes, pages, checkpoints, leapfrogs } = report;
+  const lines = [
+    outcome.kind === "moved"
+      ? `${name} has moved (epoch ${outcome.epoch}) in ${seconds(totalMs)}`
+      : `${name} stayed: ${outcome.code} ${outcome.message} (phase: ${outcome.phase})`,
+  ];
+  if (downtime !== undefined) {
+    const parts = PAUSE_PARTS.map(([part, name]) => [name, downtime[part]] as const)
+      .filter(([, ms]) => ms > 0)
+      .map(([name, ms]) => `${name} ${ms.toFixed(1)}`);
+    lines.push(`  pause      ${downtime.totalMs.toFixed(1)} ms: ${parts.join(", ")}`);
+  }
+  const kinds = Object.entries<number>({ ...bytes }).filter(([, count]) => count > 0);
+  const total = kinds.reduce((sum, [, count]) => sum + count, 0);
+  const split = kinds.map(([kind, count]) => `${kind} ${megabytes(count)}`).join(", ");
+  lines.push(`  sent       ${megabytes(total)} MB: ${split}`);
+  lines.push(
+    `  pages      ${pages.sent} sent, ${pages.referenced} known there, ${pages.zero} zero, ` +
+      `${pages.onDemand} on demand`,
+    `  rounds     ${checkpoints} checkpoints, ${leapfrogs} leapfrogs, ` +
+      `ended by ${report.endedBy ?? "-"}`,
+    `  guest      at least ${(report.lowestShare * 100).toFixed(0)} % of its speed`,
+    `  link       RTT ${report.rttMs?.toFixed(1) ?? "?"} ms, ` +
+      `${((report.bytesPerMs * 8) / 1000).toFixed(1)} Mbit/s, ${report.resumes} resumed`,
+    `  digests    ${report.digestsCompared} compared while both ran, ` +
+      `at the hand-over ${report.digestAtCutover ?? "none"}`,
+  );
+  const last = report.decisions.at(-1);
+  if (last !== undefined) lines.push(`  decided    ${last.kind}: ${last.why}`);
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(2)} s`;
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(2);
+}

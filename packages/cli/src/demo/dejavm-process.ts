@@ -1,0 +1,121 @@
+/** This very program as other processes: agents and a WAN rig, as their users start them. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  agentSocket,
+  ControlClient,
+  infoSchema,
+  invitationSchema,
+  peerSchema,
+} from "@dejavm/agent";
+import { assert, CodedError } from "@dejavm/base";
+
+type Child = ChildProcess & { readonly stdout: Readable };
+
+const READY_TRIES = 200;
+
+function start(args: readonly string[], logPath: string): Child {
+  const program = process.execPath;
+  const rest = [...process.execArgv, process.argv[1] ?? ""];
+  const log = openSync(logPath, "a", 0o600);
+  const child = spawn(program, [...rest, ...args], { stdio: ["ignore", "pipe", log] });
+  assert(child.stdout !== null, "its standard output is a pipe");
+  return Object.assign(child, { stdout: child.stdout });
+}
+
+/** An agent in a process of its own, with a state directory of its own. */
+export class AgentProcess {
+  readonly name: string;
+  readonly client: ControlClient;
+  readonly stateDir: string;
+  readonly #child: Child;
+
+  private constructor(name: string, stateDir: string) {
+    this.name = name;
+    this.stateDir = stateDir;
+    this.client = new ControlClient(agentSocket(stateDir));
+    const options = ["--name", name, "--listen", "127.0.0.1:0", "--state-dir", stateDir];
+    this.#child = start(["agent", ...options], join(stateDir, "log"));
+  }
+
+  /** Settles when it answers. */
+  static async start(name: string, folder: string): Promise<AgentProcess> {
+    const stateDir = join(folder, name);
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    const agent = new AgentProcess(name, stateDir);
+    for (let tries = READY_TRIES; ; tries--) {
+      try {
+        await agent.address();
+        return agent;
+      } catch (error) {
+        if (tries === 0 || agent.#child.exitCode !== null) throw error;
+        await sleep(50);
+      }
+    }
+  }
+
+  /** Where it listens for other agents. */
+  async address(): Promise<string> {
+    const info = await this.client.ask({ method: "GET", path: "/v1/info", answer: infoSchema });
+    return info.listening ?? "";
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** Makes `this` and `other` know each other; `this` dials at `address`. */
+  async pairWith(other: AgentProcess, address: string): Promise<void> {
+    const path = "/v1/invitations";
+    const { token } = await other.client.ask({ method: "POST", path, answer: invitationSchema });
+    await this.client.ask({
+      method: "POST",
+      path: "/v1/pairings",
+      body: { address, token },
+      answer: peerSchema,
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    const closed = once(this.#child, "exit");
+    this.#child.kill("SIGTERM");
+    await closed;
+  }
+}
+
+/** A WAN rig in a process of its own. */
+export class RigProcess {
+  readonly address: string;
+  readonly #child: Child;
+
+  private constructor(address: string, child: Child) {
+    this.address = address;
+    this.#child = child;
+  }
+
+  /** `profile` as `dejavm wan` takes it. */
+  static async start(profile: string, to: string, folder: string): Promise<RigProcess> {
+    const options = ["--listen", "127.0.0.1:0", "--to", to, "--profile", profile, "--json"];
+    const child = start(["wan", ...options], join(folder, "wan.log"));
+    const lines = createInterface({ input: child.stdout });
+    const [line] = (await once(lines, "line")) as [string];
+    const told: unknown = JSON.parse(line);
+    if (typeof told === "object" && told !== null && "listening" in told) {
+      return new RigProcess(String(told.listening), child);
+    }
+    throw new CodedError("E_DEMO_FAILED", `the WAN rig said ${line}`);
+  }
+
+  async close(): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    const closed = once(this.#child, "exit");
+    this.#child.kill("SIGTERM");
+    await closed;
+  }
+}

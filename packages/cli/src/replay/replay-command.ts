@@ -1,0 +1,211 @@
+/** What `dejavm replay` and `dejavm fork` do. */
+import { randomBytes } from "node:crypto";
+import { CodedError } from "@dejavm/base";
+import { type LineageInfo, type LogStore, openLogStore } from "@dejavm/log-store";
+import { type PositionedOutput, TIMEBASE_HZ } from "@dejavm/machine";
+import {
+  forkVm,
+  type ReplayGoal,
+  StoredReplay,
+  type StoredReplayOptions,
+  type StoredReplayProgress,
+  type StoredReplayResult,
+} from "@dejavm/source-agent";
+import { divergenceText } from "@dejavm/trace";
+import type { EngineName } from "@dejavm/vm";
+import { exitStatus } from "../exit-status.ts";
+import { findIn, type LogOptions } from "../log/store-commands.ts";
+import { BROKEN_OFF, longWork } from "../long-work.ts";
+import { openStore, storeDirectory } from "../store.ts";
+import { parseMoment } from "./moment.ts";
+
+/** Options of `dejavm replay`. */
+export interface ReplayCommandOptions extends LogOptions {
+  readonly until?: string;
+  readonly console?: boolean;
+  readonly verify?: boolean;
+  readonly engine?: EngineName;
+}
+
+/** Options of `dejavm fork`. */
+export interface ForkCommandOptions extends LogOptions {
+  readonly at: string;
+  readonly name?: string;
+  readonly engine?: EngineName;
+}
+
+/** `dejavm replay`: the exit status. */
+export async function replay(name: string, options: ReplayCommandOptions): Promise<number> {
+  const { until = "end", engine, json = false } = options;
+  const showConsole = options.console === true;
+  const store = openLogStore(storeDirectory(options.stateDir), { mode: "read" });
+  try {
+    const lineage = findIn(store, name);
+    const done = await runReplay({
+      store,
+      lineage,
+      goal: goalOf(store, lineage, until, "--until"),
+      whole: showConsole || options.verify === true,
+      ...(engine === undefined ? {} : { engine }),
+      ...(showConsole ? { onOutput: consoleTo(json ? process.stderr : process.stdout) } : {}),
+    });
+    if (done === BROKEN_OFF) return exitStatus.interrupted;
+    const { result, replayed, seconds } = done;
+    replayed.close();
+    refuseDivergence(result);
+    const report = reportOf(result, replayed, seconds);
+    if (json) process.stdout.write(`${JSON.stringify(report)}\n`);
+    else tell(describe(report));
+    return exitStatus.ok;
+  } finally {
+    store.close();
+  }
+}
+
+/** `dejavm fork`: the exit status. */
+export async function fork(name: string, options: ForkCommandOptions): Promise<number> {
+  const { at, engine, json = false } = options;
+  const store = openStore(options.stateDir);
+  try {
+    const from = findIn(store, name);
+    const done = await runReplay({
+      store,
+      lineage: from,
+      goal: goalOf(store, from, at, "--at"),
+      whole: false,
+      ...(engine === undefined ? {} : { engine }),
+    });
+    if (done === BROKEN_OFF) return exitStatus.interrupted;
+    const { result, replayed } = done;
+    try {
+      refuseDivergence(result);
+      const steps = forkVm({
+        store,
+        replay: replayed,
+        from,
+        name: options.name ?? freeName(store, from.name),
+        entropySeed: new Uint8Array(randomBytes(32)),
+        nowNs: BigInt(Date.now()) * 1_000_000n,
+      });
+      const made = await longWork(steps, inWords());
+      if (made === BROKEN_OFF) return exitStatus.interrupted;
+      store.syncNow();
+      const { position, ticks } = replayed.machine;
+      const report = { name: made.name, id: made.id, position: `${position}`, ticks: `${ticks}` };
+      if (json) process.stdout.write(`${JSON.stringify(report)}\n`);
+      else tell(`${made.name} begins at ${secondsOf(ticks)}; 'dejavm run --name ${made.name}'`);
+      return exitStatus.ok;
+    } finally {
+      replayed.close();
+    }
+  } finally {
+    store.close();
+  }
+}
+
+/** What `runReplay` did. */
+export interface ReplayDone {
+  readonly result: StoredReplayResult;
+  /** The machine where it came to; to be closed. */
+  readonly replayed: StoredReplay;
+  /** Wall time that it took. */
+  readonly seconds: number;
+}
+
+/** Replays with progress and time left on stderr; SIGINT and SIGTERM break it off. */
+export async function runReplay(
+  options: StoredReplayOptions,
+): Promise<ReplayDone | typeof BROKEN_OFF> {
+  const replayed = await StoredReplay.open(options);
+  const start = performance.now();
+  try {
+    const result = await longWork(replayed.run(), inWords());
+    if (result !== BROKEN_OFF) {
+      return { result, replayed, seconds: (performance.now() - start) / 1000 };
+    }
+  } catch (error) {
+    replayed.close();
+    throw error;
+  }
+  replayed.close();
+  return BROKEN_OFF;
+}
+
+/** Throws E_USAGE. */
+export function goalOf(
+  store: LogStore,
+  lineage: LineageInfo,
+  text: string,
+  option: string,
+): ReplayGoal {
+  const first = store.checkpoints(lineage.id)[0]?.position ?? 0n;
+  const last = store.traceEnd(lineage.id)?.position ?? first;
+  return parseMoment(text, option, { first, last });
+}
+
+/** Throws E_REPLAY_DIVERGED with all that is known about it. */
+export function refuseDivergence({ divergence }: StoredReplayResult): void {
+  if (divergence === undefined) return;
+  throw new CodedError("E_REPLAY_DIVERGED", divergenceText(divergence), {
+    hint: "'dejavm log verify' tells damage from a defect of ours; report the latter",
+  });
+}
+
+function consoleTo(stream: NodeJS.WriteStream): (output: PositionedOutput) => void {
+  return ({ output }) => {
+    if (output.kind === "console" && output.port !== "agent") stream.write(output.bytes);
+  };
+}
+
+function inWords(): (progress: StoredReplayProgress) => string {
+  const start = performance.now();
+  return ({ phase, done, total }) => {
+    if (phase !== "replay") return `${phase}: ${done} of ${total} pages`;
+    const percent = total === 0 ? 100 : (100 * done) / total;
+    const passed = (performance.now() - start) / 1000;
+    const left = done === 0 ? "" : `, ${((passed * (total - done)) / done).toFixed(0)} s left`;
+    return `replay: ${percent.toFixed(1)} %${left}`;
+  };
+}
+
+function reportOf(result: StoredReplayResult, { machine }: StoredReplay, seconds: number) {
+  const { reached, digests, from } = result;
+  const guestSeconds = Number(machine.ticks - from.ticks) / TIMEBASE_HZ;
+  return {
+    reached,
+    digestsCompared: digests,
+    from: { position: `${from.position}`, ticks: `${from.ticks}` },
+    position: `${machine.position}`,
+    ticks: `${machine.ticks}`,
+    digest: machine.digest(),
+    guestSeconds,
+    seconds,
+    /** Guest time per wall time. */
+    speed: guestSeconds / seconds,
+  };
+}
+
+function describe(report: ReturnType<typeof reportOf>): string {
+  const { reached, digestsCompared, position, ticks, digest, guestSeconds, seconds } = report;
+  const gap = reached === "gap" ? "; it was not recorded any further then" : "";
+  return (
+    `replayed ${guestSeconds.toFixed(1)} s in ${seconds.toFixed(1)} s, to ` +
+    `${secondsOf(BigInt(ticks))}, position ${position}${gap}\n` +
+    `${digestsCompared} digests equal; digest there ${digest}`
+  );
+}
+
+function freeName(store: LogStore, name: string): string {
+  for (let n = 1; ; n++) {
+    const free = n === 1 ? `${name}-fork` : `${name}-fork-${n}`;
+    if (store.findLineage(free) === undefined) return free;
+  }
+}
+
+function secondsOf(ticks: bigint): string {
+  return `${(Number(ticks) / TIMEBASE_HZ).toFixed(3)} s`;
+}
+
+function tell(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

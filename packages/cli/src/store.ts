@@ -1,0 +1,20 @@
+/** The store of recorded machines, as commands open it. */
+import { join } from "node:path";
+import { stateDirectory } from "@dejavm/agent";
+import { openLogStore, type SqliteLogStore } from "@dejavm/log-store";
+
+/** Where the store is; `stateDir` as given on the command line. */
+export function storeDirectory(stateDir?: string): string {
+  return join(stateDirectory(stateDir), "store");
+}
+
+/** Opens it for writing, and says what an interrupted write had left. Throws `openLogStore`'s. */
+export function openStore(stateDir?: string): SqliteLogStore {
+  const store = openLogStore(storeDirectory(stateDir));
+  const { tornTail } = store;
+  if (tornTail !== undefined) {
+    const { cutBytes } = tornTail;
+    process.stderr.write(`an interrupted write had left ${cutBytes} bytes; they were cut off\n`);
+  }
+  return store;
+}

@@ -1,0 +1,49 @@
+
+  (func (param i64 i32 i32) (result i32)
+    (local i32 i64 i64 i64 i64 i32)
+    (local.set 3
+      (i32.load offset=jumpCache
+        (i32.const 0)))
+    (local.set 7
+      (i64.sub
+        (local.get 0)
+        (i64.const 0)))
+    (local.set 8
+      (i32.load offset=dataTlb
+        (i32.const 0)))
+    (if  ;; label = @1
+      (i32.lt_s
+        (local.get 1)
+        (i32.const 1))
+      (then
+        (return_call $leave_short
+          (local.get 7)
+          (i32.const 0)
+          (local.get 1))))
+    (local.set 5
+      (i64.load offset=x11
+        (i32.const 0)))
+    (local.set 6
+      (i64.load offset=x12
+        (i32.const 0)))
+    (local.set 1
+      (i32.sub
+        (local.get 1)
+        (i32.const 1)))
+    (local.set 4
+      (i64.extend32_s
+        (i64.add
+          (local.get 5)
+          (local.get 6))))
+    (i64.store offset=x10
+      (i32.const 0)
+      (local.get 4))
+    (i64.store offset=pc
+      (i32.const 0)
+      (i64.add
+        (local.get 7)
+        (i64.const 4)))
+    (return
+      (local.get 1))
+    (unreachable)
+    (unreachable))

@@ -1,0 +1,121 @@
+
+  (func (param i64 i32 i32) (result i32)
+    (local i32 i64 i64 i64 i64 i32 i64 i64 i32 i64 i64 i64 i64 i32)
+    (local.set 3
+      (i32.load offset=jumpCache
+        (i32.const 0)))
+    (local.set 7
+      (i64.sub
+        (local.get 0)
+        (i64.const 0)))
+    (local.set 8
+      (i32.load offset=dataTlb
+        (i32.const 0)))
+    (if  ;; label = @1
+      (i32.lt_s
+        (local.get 1)
+        (i32.const 1))
+      (then
+        (return_call $leave_short
+          (local.get 7)
+          (i32.const 0)
+          (local.get 1))))
+    (local.set 5
+      (i64.load offset=x11
+        (i32.const 0)))
+    (local.set 6
+      (i64.load offset=x12
+        (i32.const 0)))
+    (local.set 1
+      (i32.sub
+        (local.get 1)
+        (i32.const 1)))
+    (local.set 9
+      (local.get 6))
+    (local.set 10
+      (local.get 9))
+    (local.set 11
+      (i32.add
+        (local.get 8)
+        (i32.and
+          (i32.shr_u
+            (i32.wrap_i64
+              (local.get 10))
+            (i32.const 7))
+          (i32.const 131040))))
+    (if  ;; label = @1
+      (i32.eqz
+        (i64.eq
+          (i64.load offset=8
+            (local.get 11))
+          (i64.and
+            (local.get 10)
+            (i64.const -4093))))
+      (then
+        (return_call $miss
+          (local.get 7)
+          (i32.const 65536)
+          (local.get 1)
+          (local.get 2))))
+    (local.set 12
+      (i64.load32_s
+        (i32.add
+          (i32.wrap_i64
+            (local.get 10))
+          (i32.load offset=16
+            (local.get 11)))))
+    (local.set 13
+      (local.get 12))
+    (local.set 14
+      (i64.extend32_s
+        (local.get 5)))
+    (local.set 15
+      (local.get 9))
+    (local.set 16
+      (i32.add
+        (local.get 8)
+        (i32.and
+          (i32.shr_u
+            (i32.wrap_i64
+              (local.get 15))
+            (i32.const 7))
+          (i32.const 131040))))
+    (if  ;; label = @1
+      (i32.eqz
+        (i64.eq
+          (i64.load offset=8
+            (local.get 16))
+          (i64.and
+            (i64.add
+              (local.get 15)
+              (i64.const 3))
+            (i64.const -4096))))
+      (then
+        (return_call $miss
+          (local.get 7)
+          (i32.const 65536)
+          (local.get 1)
+          (local.get 2))))
+    (i64.store32
+      (i32.add
+        (i32.wrap_i64
+          (local.get 15))
+        (i32.load offset=16
+          (local.get 16)))
+      (i64.add
+        (local.get 13)
+        (local.get 14)))
+    (local.set 4
+      (local.get 13))
+    (i64.store offset=x10
+      (i32.const 0)
+      (local.get 4))
+    (i64.store offset=pc
+      (i32.const 0)
+      (i64.add
+        (local.get 7)
+        (i64.const 4)))
+    (return
+      (local.get 1))
+    (unreachable)
+    (unreachable))

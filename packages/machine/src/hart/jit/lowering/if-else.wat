@@ -1,0 +1,95 @@
+
+  (func (param i64 i32 i32) (result i32)
+    (local i32 i64 i64 i64 i64 i64 i32 i64 i64)
+    (local.set 3
+      (i32.load offset=jumpCache
+        (i32.const 0)))
+    (local.set 8
+      (i64.sub
+        (local.get 0)
+        (i64.const 0)))
+    (local.set 9
+      (i32.load offset=dataTlb
+        (i32.const 0)))
+    (if  ;; label = @1
+      (i32.lt_s
+        (local.get 1)
+        (i32.const 5))
+      (then
+        (return_call $leave_short
+          (local.get 8)
+          (i32.const 0)
+          (local.get 1))))
+    (local.set 4
+      (i64.load offset=x1
+        (i32.const 0)))
+    (local.set 5
+      (i64.load offset=x10
+        (i32.const 0)))
+    (local.set 6
+      (i64.load offset=x11
+        (i32.const 0)))
+    (block  ;; label = @1
+      (local.set 1
+        (i32.sub
+          (local.get 1)
+          (i32.const 1)))
+      (if  ;; label = @2
+        (i64.eq
+          (local.get 5)
+          (i64.const 0))
+        (then
+          (local.set 1
+            (i32.sub
+              (local.get 1)
+              (i32.const 1)))
+          (local.set 6
+            (i64.add
+              (local.get 6)
+              (i64.const 2)))
+          (i64.store offset=x11
+            (i32.const 0)
+            (local.get 6))
+          (br 1 (;@1;))))
+      (local.set 1
+        (i32.sub
+          (local.get 1)
+          (i32.const 2)))
+      (local.set 6
+        (i64.add
+          (local.get 6)
+          (i64.const 1)))
+      (i64.store offset=x11
+        (i32.const 0)
+        (local.get 6))
+      (local.set 10
+        (i64.add
+          (local.get 8)
+          (i64.const 6)))
+      (br 0 (;@1;)))
+    (local.set 1
+      (i32.sub
+        (local.get 1)
+        (i32.const 2)))
+    (local.set 7
+      (i64.add
+        (local.get 6)
+        (local.get 6)))
+    (i64.store offset=x12
+      (i32.const 0)
+      (local.get 7))
+    (local.set 10
+      (i64.and
+        (local.get 4)
+        (i64.const -2)))
+    (local.set 11
+      (i64.add
+        (local.get 8)
+        (i64.const 14)))
+    (i64.store offset=pc
+      (i32.const 0)
+      (local.get 10))
+    (return
+      (local.get 1))
+    (unreachable)
+    (unreachable))

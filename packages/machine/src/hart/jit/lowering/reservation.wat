@@ -1,0 +1,187 @@
+
+  (func (param i64 i32 i32) (result i32)
+    (local i32 i64 i64 i64 i64 i64 i32 i64 i64 i32 i64)
+    (local.set 3
+      (i32.load offset=jumpCache
+        (i32.const 0)))
+    (local.set 8
+      (i64.sub
+        (local.get 0)
+        (i64.const 0)))
+    (local.set 9
+      (i32.load offset=dataTlb
+        (i32.const 0)))
+    (if  ;; label = @1
+      (i32.lt_s
+        (local.get 1)
+        (i32.const 2))
+      (then
+        (return_call $leave_short
+          (local.get 8)
+          (i32.const 0)
+          (local.get 1))))
+    (local.set 5
+      (i64.load offset=x11
+        (i32.const 0)))
+    (local.set 7
+      (i64.load offset=x13
+        (i32.const 0)))
+    (local.set 1
+      (i32.sub
+        (local.get 1)
+        (i32.const 2)))
+    (local.set 10
+      (local.get 5))
+    (if  ;; label = @1
+      (i32.ne
+        (i32.and
+          (i32.wrap_i64
+            (local.get 10))
+          (i32.const 7))
+        (i32.const 0))
+      (then
+        (i64.store offset=trapCause
+          (i32.const 0)
+          (i64.const 4))
+        (i64.store offset=trapValue
+          (i32.const 0)
+          (local.get 10))
+        (i32.store offset=exit
+          (i32.const 0)
+          (i32.const 3))
+        (return_call $leave
+          (local.get 8)
+          (i32.const 131072)
+          (local.get 1))))
+    (local.set 11
+      (local.get 10))
+    (local.set 12
+      (i32.add
+        (local.get 9)
+        (i32.and
+          (i32.shr_u
+            (i32.wrap_i64
+              (local.get 11))
+            (i32.const 7))
+          (i32.const 131040))))
+    (if  ;; label = @1
+      (i32.eqz
+        (i64.eq
+          (i64.load
+            (local.get 12))
+          (i64.and
+            (i64.add
+              (local.get 11)
+              (i64.const 7))
+            (i64.const -4096))))
+      (then
+        (return_call $miss
+          (local.get 8)
+          (i32.const 131072)
+          (local.get 1)
+          (local.get 2))))
+    (local.set 13
+      (i64.load
+        (i32.add
+          (i32.wrap_i64
+            (local.get 11))
+          (i32.load offset=16
+            (local.get 12)))))
+    (i32.store offset=reserved
+      (i32.const 0)
+      (i32.const 1))
+    (i64.store offset=reservation
+      (i32.const 0)
+      (local.get 10))
+    (local.set 4
+      (local.get 13))
+    (i64.store offset=x10
+      (i32.const 0)
+      (local.get 4))
+    (local.set 13
+      (local.get 5))
+    (local.set 11
+      (i64.const 1))
+    (if  ;; label = @1
+      (i32.ne
+        (i32.and
+          (i32.wrap_i64
+            (local.get 13))
+          (i32.const 7))
+        (i32.const 0))
+      (then
+        (i64.store offset=trapCause
+          (i32.const 0)
+          (i64.const 6))
+        (i64.store offset=trapValue
+          (i32.const 0)
+          (local.get 13))
+        (i32.store offset=exit
+          (i32.const 0)
+          (i32.const 3))
+        (return_call $leave
+          (local.get 8)
+          (i32.const 65540)
+          (local.get 1))))
+    (if  ;; label = @1
+      (i32.and
+        (i32.load offset=reserved
+          (i32.const 0))
+        (i64.eq
+          (i64.load offset=reservation
+            (i32.const 0))
+          (local.get 13)))
+      (then
+        (local.set 10
+          (local.get 13))
+        (local.set 12
+          (i32.add
+            (local.get 9)
+            (i32.and
+              (i32.shr_u
+                (i32.wrap_i64
+                  (local.get 10))
+                (i32.const 7))
+              (i32.const 131040))))
+        (if  ;; label = @2
+          (i32.eqz
+            (i64.eq
+              (i64.load offset=8
+                (local.get 12))
+              (i64.and
+                (i64.add
+                  (local.get 10)
+                  (i64.const 7))
+                (i64.const -4096))))
+          (then
+            (return_call $miss
+              (local.get 8)
+              (i32.const 65540)
+              (local.get 1)
+              (local.get 2))))
+        (i64.store
+          (i32.add
+            (i32.wrap_i64
+              (local.get 10))
+            (i32.load offset=16
+              (local.get 12)))
+          (local.get 7))
+        (local.set 11
+          (i64.const 0))))
+    (i32.store offset=reserved
+      (i32.const 0)
+      (i32.const 0))
+    (local.set 6
+      (local.get 11))
+    (i64.store offset=x12
+      (i32.const 0)
+      (local.get 6))
+    (i64.store offset=pc
+      (i32.const 0)
+      (i64.add
+        (local.get 8)
+        (i64.const 8)))
+    (return
+      (local.get 1))
+    (unreachable)
+    (unreachable))

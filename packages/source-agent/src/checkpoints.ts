@@ -1,0 +1,259 @@
+/**
+ * The checkpoints of one migration: which are begun, what of them the target has, and what is
+ * still to be read and sent. Reads are answered in any order; each is accounted for by its kind.
+ */
+import { assert } from "@dejavm/base";
+import { type ControlMessageOf, encodePageSet, type Message } from "@dejavm/protocol";
+import { type CheckpointReport, MAX_CHUNKS_PER_READ, MAX_PAGES_PER_READ } from "@dejavm/vm";
+import { chunkKey } from "./chunk-key.ts";
+import type { MigrationLog } from "./migration-log.ts";
+import type { LinkView, PreparedBatch, SourceAction } from "./source-types.ts";
+import { type Batch, TransferPlan } from "./transfer-plan.ts";
+
+/** Reads under way at once: enough to keep compression busy, few enough to stay in order. */
+const MAX_READS = 8;
+/** Pages of one read at least, where the link carries a read's pages within milliseconds. */
+const USUAL_READ_PAGES = 16;
+/** Bytes per ms below which smaller reads keep the trace's way free: 8 Mbit/s. */
+const SLOW_BYTES_PER_MS = 1000;
+/** A page on the wire before any was measured: zstd on RAM-like data. */
+const USUAL_PAGE_BYTES = 1300;
+/** Pages of an increment before the first is known: little, so that one is tried. */
+const FIRST_INCREMENT_PAGES = 256;
+/** Weight of the newest group in the mean size of a page. */
+const SIZE_WEIGHT = 0.1;
+/** Chunks named in one message. */
+const CHUNKS_PER_MESSAGE = 4096;
+
+/** The report that a checkpoint has begun. */
+export type BegunReport = Extract<CheckpointReport, { kind: "checkpoint-begun" }>;
+
+interface Read {
+  readonly checkpoint: number;
+  readonly what: "pages" | "chunks";
+  readonly urgent: boolean;
+  readonly count: number;
+}
+
+/** See the head of this file. */
+export class Checkpoints {
+  readonly #pages = new TransferPlan();
+  readonly #chunks = new TransferPlan();
+  readonly #reads = new Map<number, Read>();
+  readonly #open = new Set<number>();
+  readonly #log: MigrationLog;
+  #nextRead = 0;
+  #newest: { readonly id: number; readonly at: number } | undefined;
+  #increment: { readonly pages: number; readonly perMs: number } | undefined;
+  #pageBytes = USUAL_PAGE_BYTES;
+  #askedFor: number | undefined;
+
+  constructor(log: MigrationLog) {
+    this.#log = log;
+  }
+
+  /** Undefined: none has begun. */
+  get newest(): number | undefined {
+    return this.#newest?.id;
+  }
+
+  /** Whether one was asked for that has not begun yet. */
+  get isAsked(): boolean {
+    return this.#askedFor !== undefined;
+  }
+
+  get pendingPages(): number {
+    return this.#pages.pending;
+  }
+
+  /** Whether everything has been read and handed to the link. */
+  get isSent(): boolean {
+    return this.#pages.pending + this.#chunks.pending + this.#reads.size === 0;
+  }
+
+  get pendingBytes(): number {
+    return this.#pages.pending * this.#pageBytes + this.#chunks.pending * this.#pageBytes * 16;
+  }
+
+  /** What an increment begun now would take on the wire. */
+  incrementBytes(now: number): number {
+    const { pages, perMs } = this.#increment ?? { pages: FIRST_INCREMENT_PAGES, perMs: 0 };
+    const elapsed = now - (this.#newest?.at ?? now);
+    // Pages are dirtied again and again: their number grows slower than time.
+    return Math.max(Math.min(pages, 64), Math.min(perMs * elapsed, pages * 4)) * this.#pageBytes;
+  }
+
+  /** The machine's thread is to begin the next one. */
+  ask(options: { readonly maxSavedPages: number; readonly firstTouch: boolean }): SourceAction {
+    const id = (this.#newest?.id ?? -1) + 1;
+    this.#askedFor = id;
+    return {
+      kind: "vm",
+      request: {
+        kind: "checkpoint",
+        id,
+        since: this.#newest?.id,
+        maxSavedPages: options.maxSavedPages,
+        whenFull: "wait",
+        recordFirstTouch: options.firstTouch,
+      },
+    };
+  }
+
+  /** It has begun: the messages that announce it. */
+  begun(report: BegunReport, now: number): readonly Message[] {
+    const last = this.#newest;
+    this.#askedFor = undefined;
+    if (last !== undefined) {
+      const elapsed = Math.max(1, now - last.at);
+      this.#increment = { pages: report.pages.length, perMs: report.pages.length / elapsed };
+    }
+    this.#newest = { id: report.id, at: now };
+    this.#open.add(report.id);
+    this.#pages.begin(report.id, report.pages);
+    this.#chunks.begin(report.id, report.chunks.map(chunkKey));
+    this.#log.checkpoints++;
+    return announce(report);
+  }
+
+  touched(id: number, pages: Uint32Array): void {
+    this.#pages.touched(id, pages);
+  }
+
+  /** Replay waits; answers pages that are zero and chunks that are as in the base. */
+  want(message: ControlMessageOf<"want">): {
+    readonly pages: readonly number[];
+    readonly chunks: readonly number[];
+  } {
+    const keys = message.chunks.map(([disk, chunk]) => chunkKey({ disk, chunk }));
+    return {
+      pages: this.#pages.want(message.checkpoint, message.pages),
+      chunks: this.#chunks.want(message.checkpoint, keys),
+    };
+  }
+
+  again(message: ControlMessageOf<"unknown-reference">): void {
+    this.#pages.again(message.checkpoint, message.pages);
+    const keys = message.chunks.map(([disk, chunk]) => chunkKey({ disk, chunk }));
+    this.#chunks.again(message.checkpoint, keys);
+  }
+
+  /** Reads to begin now, as the link has room. */
+  *reads(link: LinkView): Generator<SourceAction, void, undefined> {
+    while (this.#reads.size < MAX_READS) {
+      const urgent = this.#pages.isUrgent || this.#chunks.isUrgent;
+      if (!urgent && link.bulkRoom === 0) return;
+      const read = this.#nextBatch(link);
+      if (read === undefined) return;
+      const id = this.#nextRead++;
+      const { batch, what } = read;
+      const { checkpoint, items, urgent: now } = batch;
+      this.#reads.set(id, { checkpoint, what, urgent: now, count: items.length });
+      yield { kind: "read", id, checkpoint, what, items, urgent: now };
+    }
+  }
+
+  /** A read is answered: what to send. Undefined: nobody waits for it any more. */
+  prepared(batch: PreparedBatch): readonly SourceAction[] {
+    const read = this.#reads.get(batch.id);
+    if (read === undefined) return [];
+    this.#reads.delete(batch.id);
+    this.#account(read, batch);
+    return batch.messages.map((message) =>
+      read.urgent ? { kind: "send", message } : { kind: "send-bulk", message },
+    );
+  }
+
+  /** The target has everything up to `complete`, and replay is at `base` or later. */
+  settle(complete: number, base: number): readonly SourceAction[] {
+    const closed: SourceAction[] = [];
+    for (const id of this.#open) {
+      const isOver = id < base || (id <= complete && id === base);
+      if (!isOver || this.#pages.pendingOf(id) > 0 || this.#chunks.pendingOf(id) > 0) continue;
+      if ([...this.#reads.values()].some((read) => read.checkpoint === id)) continue;
+      this.#open.delete(id);
+      closed.push({ kind: "vm", request: { kind: "close-checkpoint", id } });
+    }
+    this.#pages.forgetBefore(base);
+    this.#chunks.forgetBefore(base);
+    return closed;
+  }
+
+  /** Nothing more will be read. */
+  closeAll(): readonly SourceAction[] {
+    const ids = [...this.#open, ...(this.#askedFor === undefined ? [] : [this.#askedFor])];
+    this.#open.clear();
+    this.#askedFor = undefined;
+    this.#reads.clear();
+    return ids.map((id) => ({ kind: "vm", request: { kind: "close-checkpoint", id } }));
+  }
+
+  #nextBatch(link: LinkView): { batch: Batch; what: "pages" | "chunks" } | undefined {
+    const wanted = Math.floor(link.bulkMessageBytes / this.#pageBytes);
+    const isSlow = link.bytesPerMs > 0 && link.bytesPerMs < SLOW_BYTES_PER_MS;
+    const least = isSlow ? 4 : USUAL_READ_PAGES;
+    const pages = Math.min(Math.max(wanted, least), MAX_PAGES_PER_READ);
+    const chunks = Math.min(Math.max(wanted >> 4, 1), MAX_CHUNKS_PER_READ);
+    const chunksFirst = this.#chunks.isUrgent && !this.#pages.isUrgent;
+    const next = (what: "pages" | "chunks") => {
+      const batch = what === "pages" ? this.#pages.next(pages) : this.#chunks.next(chunks);
+      return batch && { batch, what };
+    };
+    return chunksFirst ? next("chunks") : (next("pages") ?? next("chunks"));
+  }
+
+  #account(read: Read, batch: PreparedBatch): void {
+    const { bytes, pages } = this.#log;
+    for (const message of batch.messages) {
+      const size = messageBytes(message);
+      if (message.kind.endsWith("-refs")) bytes.references += size;
+      else if (read.what === "chunks") bytes.chunks += size;
+      else if (read.urgent) bytes.onDemand += size;
+      else if (read.checkpoint === 0) bytes.checkpoint += size;
+      else bytes.increments += size;
+      if (message.kind !== "page-group") continue;
+      const each = message.data.length / message.pages.length;
+      this.#pageBytes += (each - this.#pageBytes) * SIZE_WEIGHT;
+      pages.sent += message.pages.length;
+      if (read.urgent) pages.onDemand += message.pages.length;
+    }
+    pages.zero += batch.zeroPages;
+    pages.referenced += batch.referenced;
+  }
+}
+
+/** Bytes of a bulk message on the wire, nearly. */
+function messageBytes(message: PreparedBatch["messages"][number]): number {
+  if ("data" in message) return message.data.length + 16;
+  if ("refs" in message) return 16 + message.refs.length * 36;
+  return 16 + ("pages" in message ? message.pages.length * 4 : message.chunks.length * 8);
+}
+
+function announce(report: BegunReport): readonly Message[] {
+  const { id, position, ticks, state, pages, trace } = report;
+  assert(trace !== undefined, "a machine that moves is recorded");
+  const chunks = report.chunks.map(({ disk, chunk }): [number, number] => [disk, chunk]);
+  const first = chunks.slice(0, CHUNKS_PER_MESSAGE);
+  const messages: Message[] = [
+    {
+      kind: "checkpoint",
+      checkpoint: id,
+      position,
+      ticks,
+      trace,
+      state,
+      pages: encodePageSet(pages),
+      chunks: first,
+      more: chunks.length > first.length,
+    },
+  ];
+  for (let at = first.length; at < chunks.length; at += CHUNKS_PER_MESSAGE) {
+    messages.push({
+      kind: "checkpoint-chunks",
+      checkpoint: id,
+      chunks: chunks.slice(at, at + CHUNKS_PER_MESSAGE),
+      more: at + CHUNKS_PER_MESSAGE < chunks.length,
+    });
+  }
+  return messages;
+}

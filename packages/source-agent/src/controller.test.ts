@@ -1,0 +1,93 @@
+import { describe, expect, test } from "vitest";
+import { Controller, type ControllerOptions, type Situation } from "./controller.ts";
+
+const OPTIONS: ControllerOptions = { maxDowntimeMs: 100, minShare: 0.5, ifNotConverging: "slow" };
+
+function situation(over: Partial<Situation> = {}): Situation {
+  return {
+    now: 0,
+    sourceSpeed: 100_000,
+    replaySpeed: 100_000,
+    lagPositions: 0,
+    targetLagPositions: 0,
+    share: 1,
+    rttMs: 60,
+    bytesPerMs: 10_000,
+    pendingBytes: 0,
+    incrementBytes: 100_000,
+    isComplete: true,
+    isDurable: true,
+    digestsMatched: 1,
+    ...over,
+  };
+}
+
+const LAG = { lagPositions: 100_000 * 500, targetLagPositions: 100_000 * 470 };
+
+describe("controller", () => {
+  test("[CT1] hands over only to a target that is complete, durable, close and verified", () => {
+    const controller = new Controller(OPTIONS);
+    expect(controller.decide(situation()).kind).toBe("cutover");
+    const missing = [{ isComplete: false }, { isDurable: false }, { digestsMatched: 0 }];
+    for (const over of missing) expect(controller.decide(situation(over)).kind).toBe("wait");
+    expect(new Controller(OPTIONS).decide(situation(LAG)).kind).not.toBe("cutover");
+  });
+
+  test("[CT2] an idle guest, whose target has nothing to do, is handed over, too", () => {
+    const idle = situation({ sourceSpeed: 0, replaySpeed: 0 });
+    expect(new Controller(OPTIONS).decide(idle).kind).toBe("cutover");
+  });
+
+  test("[CT3] takes what ends sooner: replay or an increment", () => {
+    const slow = new Controller(OPTIONS).decide(situation(LAG));
+    expect(slow.kind).toBe("increment");
+    const fast = new Controller(OPTIONS).decide(
+      situation({ ...LAG, replaySpeed: 1_000_000, incrementBytes: 1e8 }),
+    );
+    expect(fast.kind).toBe("wait");
+    const huge = new Controller(OPTIONS).decide(situation({ ...LAG, incrementBytes: 1e9 }));
+    expect(huge.kind).toBe("wait");
+  });
+
+  test("[CT4] throttles in small steps to the floor, and no further before patience ends", () => {
+    const controller = new Controller(OPTIONS);
+    let share = 1;
+    const shares: number[] = [];
+    for (let now = 0; now < 6000; now += 50) {
+      const s = situation({ ...LAG, incrementBytes: 1e9, share, now });
+      const decision = controller.decide(s);
+      if (decision.kind !== "throttle") continue;
+      expect(decision.share).toBeGreaterThan(share * 0.7);
+      share = decision.share;
+      shares.push(share);
+    }
+    expect(shares.length).toBeGreaterThan(3);
+    expect(Math.min(...shares)).toBe(0.5);
+  });
+
+  test("[CT5] always ends where nothing converges, as was asked for", () => {
+    const ends = (
+      ifNotConverging: ControllerOptions["ifNotConverging"],
+      incrementBytes: number,
+    ) => {
+      const controller = new Controller({ ...OPTIONS, ifNotConverging });
+      let share = 1;
+      for (let now = 0; now < 120_000; now += 50) {
+        const decision = controller.decide(situation({ ...LAG, incrementBytes, share, now }));
+        if (decision.kind === "throttle") share = decision.share;
+        else if (decision.kind !== "wait") return { kind: decision.kind, share };
+      }
+      return undefined;
+    };
+    expect(ends("copy", 1e9)?.kind).toBe("end-by-copy");
+    expect(ends("cancel", 1e9)?.kind).toBe("cancel");
+    expect(ends("slow", 1e9)?.kind).toBe("end-by-copy");
+    expect(ends("slow", 1e9)?.share).toBeLessThan(0.5);
+  });
+
+  test("[CT6] every decision says why, with figures", () => {
+    for (const over of [{}, LAG, { isComplete: false }]) {
+      expect(new Controller(OPTIONS).decide(situation(over)).why.length).toBeGreaterThan(10);
+    }
+  });
+});

@@ -1,0 +1,77 @@
+/** The public face of `@dejavm/source-agent`: recorded machines, and giving one to another host. */
+export { DEFAULT_REPLAY_LIMIT_MS } from "./checkpoint-schedule.ts";
+export { chunkKey, chunkOfKey } from "./chunk-key.ts";
+export {
+  Controller,
+  type ControllerOptions,
+  type Decision,
+  type IfNotConverging,
+  type Situation,
+} from "./controller.ts";
+export {
+  type DoubtAction,
+  type DoubtEvent,
+  DoubtSession,
+  type DoubtState,
+  type FoundOffer,
+} from "./doubt-session.ts";
+export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
+export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
+export { forkVm } from "./driver/fork.ts";
+export {
+  createNamedVm,
+  findNamedVm,
+  type NamedVm,
+  type NamedVmOptions,
+  resumeNamedVm,
+} from "./driver/named-vm.ts";
+export {
+  RecordedVm,
+  type RecordedVmOptions,
+  type RecordingState,
+  type RecoveredFrom,
+} from "./driver/recorded-vm.ts";
+export {
+  type SourceMigration,
+  type SourceMigrationOptions,
+  startSourceMigration,
+} from "./driver/source-migration.ts";
+export {
+  type ReplayGoal,
+  StoredReplay,
+  type StoredReplayOptions,
+  type StoredReplayProgress,
+  type StoredReplayResult,
+} from "./driver/stored-replay.ts";
+
+export type { SourceAgentErrorCode } from "./errors.ts";
+export type {
+  BytesByKind,
+  CourseSample,
+  DowntimeSplit,
+  LoggedDecision,
+  MigrationOutcome,
+  MigrationReport,
+} from "./migration-report.ts";
+export { SourceSession } from "./source-session.ts";
+export type {
+  LinkView,
+  OwnershipWish,
+  PreparedBatch,
+  Reason,
+  SourceAction,
+  SourceEvent,
+  SourceOptions,
+  SourcePhase,
+  SourceProgress,
+  SourceState,
+} from "./source-types.ts";
+export {
+  decodeVmConfig,
+  encodeVmConfig,
+  restoreConfigOf,
+  type VmBoot,
+  type VmConfig,
+  type VmDisk,
+} from "./vm-config.ts";

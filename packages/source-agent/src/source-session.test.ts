@@ -1,0 +1,277 @@
+import { encodeFrame, type Message } from "@dejavm/protocol";
+import type { VmReport } from "@dejavm/vm";
+import { describe, expect, test } from "vitest";
+import { SourceSession } from "./source-session.ts";
+import {
+  type LinkView,
+  SOURCE_TRANSITIONS,
+  type SourceAction,
+  type SourceEvent,
+  type SourceState,
+} from "./source-types.ts";
+
+const CHAIN = new Uint8Array(32);
+const POINT = { sequence: 3, position: 100n, ticks: 100n, chain: CHAIN };
+const DIGEST = "0".repeat(32);
+const REASON = { code: "E_TEST", message: "a test", hint: undefined };
+const LINK: LinkView = {
+  isUp: true,
+  bulkRoom: 4,
+  bulkMessageBytes: 16_384,
+  rttMs: 10,
+  bytesPerMs: 1000,
+  bulkUnderWayBytes: 0,
+  writtenBytes: 0,
+  resumes: 0,
+};
+
+function begun(id: number): VmReport {
+  return {
+    kind: "checkpoint-begun",
+    id,
+    state: new Uint8Array(1),
+    guestWallNs: 0n,
+    trace: POINT,
+    since: id === 0 ? undefined : id - 1,
+    pages: Uint32Array.of(1, 2),
+    chunks: [],
+    pauseMs: 0,
+    position: 100n,
+    ticks: 100n,
+  };
+}
+
+const FROZEN: VmReport = {
+  kind: "frozen",
+  id: 1,
+  digest: DIGEST,
+  guestWallNs: 0n,
+  trace: POINT,
+  waiting: [{ kind: "console", port: "uart", bytes: Uint8Array.of(1) }],
+  position: 100n,
+  ticks: 100n,
+};
+
+const PROGRESS: Message = {
+  kind: "target-progress",
+  position: 100n,
+  ticks: 100n,
+  frontier: 100n,
+  cpuMs: 1,
+  waitingMs: 1,
+  durableSequence: 3,
+  durableCheckpoint: 0,
+  completeCheckpoint: 0,
+  digestsMatched: 1,
+  matchedPosition: 50n,
+};
+
+const LIVE: Message = {
+  kind: "live",
+  epoch: 2,
+  replayedMs: 1,
+  comparedMs: 1,
+  durableMs: 1,
+  runningMs: 1,
+};
+
+const message = (m: Message): SourceEvent => ({ kind: "message", message: m });
+const vm = (report: VmReport): SourceEvent => ({ kind: "vm", report });
+const TICK: SourceEvent = { kind: "tick", link: LINK };
+const PREPARED: SourceEvent = {
+  kind: "prepared",
+  batch: { id: 0, messages: [], zeroPages: 2, referenced: 0 },
+};
+
+/** One event of every kind and every message that a target may send. */
+const EVENTS: readonly SourceEvent[] = [
+  TICK,
+  PREPARED,
+  { kind: "link-up" },
+  { kind: "link-down" },
+  { kind: "link-lost", reason: REASON },
+  { kind: "cancel", reason: REASON },
+  { kind: "settle", live: "here" },
+  { kind: "settle", live: "there" },
+  { kind: "recorded", wish: { state: "offering", epoch: 2 } },
+  { kind: "recorded", wish: { state: "live", epoch: 3 } },
+  { kind: "recorded", wish: { state: "moved", epoch: 2 } },
+  { kind: "record-failed", wish: { state: "moved", epoch: 2 }, reason: REASON },
+  vm(begun(1)),
+  vm(FROZEN),
+  vm({ kind: "late-input", event: { kind: "power-button" } }),
+  vm({ kind: "checkpoint-abandoned", id: 0 }),
+  vm({ kind: "failed", error: { code: undefined, message: "gone", hint: undefined } }),
+  message({
+    kind: "accept",
+    migration: "m",
+    hasBase: [],
+    checkpoints: [],
+    freeMemoryBytes: 0,
+    freeDiskBytes: 0,
+  }),
+  message(PROGRESS),
+  message({ kind: "want", checkpoint: 0, pages: [1, 9], chunks: [[0, 1]] }),
+  message({ kind: "unknown-reference", checkpoint: 0, pages: [1], chunks: [] }),
+  message({ kind: "leapfrog", checkpoint: 1, taken: true, position: 1n }),
+  message({ kind: "refused", phase: "x", reason: { code: "E_TEST", message: "no" } }),
+  message({ kind: "cancel", phase: "x", reason: { code: "E_TEST", message: "no" } }),
+  message(LIVE),
+  message({ kind: "owner", lineage: "lineage", epoch: 2, state: "not-here" }),
+  message({ kind: "owner", lineage: "lineage", epoch: 2, state: "live-here" }),
+  // What only a source may say.
+  message({ kind: "moved", epoch: 2 }),
+  message({ kind: "segment", bytes: Uint8Array.of(1) }),
+];
+
+class Driver {
+  now = 0;
+  readonly actions: SourceAction[] = [];
+  readonly session = new SourceSession(
+    {
+      offer: {
+        kind: "offer",
+        migration: "m",
+        lineage: "lineage",
+        name: "vm",
+        epoch: 1,
+        semantics: 1,
+        pageCount: 64,
+        disks: [],
+        fingerprint: CHAIN,
+        description: CHAIN,
+        maxDowntimeMs: 100,
+      },
+      peer: "peer",
+      negotiateMs: 1000,
+      frontierMs: 5,
+      maxSavedPages: 10,
+      maxDowntimeMs: 100,
+      minShare: 0.5,
+      ifNotConverging: "slow",
+    },
+    0,
+  );
+
+  tell(...events: SourceEvent[]): this {
+    for (const event of events) {
+      this.now += 30;
+      this.session.handle(event, this.now);
+      for (let a = this.session.poll(); a !== undefined; a = this.session.poll()) {
+        this.actions.push(a);
+        // Whatever is sent can be sent.
+        if (a.kind === "send") encodeFrame({ kind: "message", sequence: 0, message: a.message });
+      }
+    }
+    return this;
+  }
+
+  sent(kind: Message["kind"]): boolean {
+    return this.actions.some((a) => a.kind === "send" && a.message.kind === kind);
+  }
+
+  asked(kind: string): boolean {
+    return this.actions.some((a) => a.kind === "vm" && a.request.kind === kind);
+  }
+}
+
+const ACCEPT = EVENTS.find((e) => e.kind === "message" && e.message.kind === "accept") ?? TICK;
+const RECORDED: SourceEvent = { kind: "recorded", wish: { state: "offering", epoch: 2 } };
+const TO_MOVING = [ACCEPT, vm(begun(0)), TICK, PREPARED];
+const TO_OFFERING = [...TO_MOVING, message(PROGRESS), TICK];
+const TO_COMMITTED = [...TO_OFFERING, RECORDED, vm(FROZEN)];
+
+/** How each state is reached. */
+const WAYS: Readonly<Record<Exclude<SourceState["kind"], "copying">, readonly SourceEvent[]>> = {
+  negotiating: [],
+  moving: TO_MOVING,
+  offering: TO_OFFERING,
+  freezing: [...TO_OFFERING, RECORDED],
+  committed: TO_COMMITTED,
+  asking: [...TO_COMMITTED, { kind: "link-lost", reason: REASON }],
+  "handing-over": [...TO_COMMITTED, message(LIVE)],
+  retracting: [...TO_OFFERING, { kind: "cancel", reason: REASON }],
+  ended: [{ kind: "cancel", reason: REASON }],
+};
+
+describe("every state and every event", () => {
+  for (const [state, way] of Object.entries(WAYS)) {
+    test(`[SO1] ${state}`, () => {
+      for (const event of EVENTS) {
+        const driver = new Driver().tell(...way);
+        expect(driver.session.state.kind).toBe(state);
+        const before = driver.session.state.kind;
+        driver.tell(event);
+        const after = driver.session.state.kind;
+        // A failure may pass through `retracting` at once, never through anything illegal.
+        if (after !== before) expect(reachable(before)).toContain(after);
+        if (["committed", "asking", "handing-over"].includes(before) && after === "ended") {
+          expect(before === "handing-over" && event.kind === "recorded").toBe(true);
+        }
+      }
+    });
+  }
+});
+
+function reachable(from: SourceState["kind"]): Set<string> {
+  const found = new Set<SourceState["kind"]>();
+  const queue = [...SOURCE_TRANSITIONS[from]];
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+    if (found.has(next)) continue;
+    found.add(next);
+    queue.push(...SOURCE_TRANSITIONS[next]);
+  }
+  return found;
+}
+
+describe("ownership", () => {
+  test("[SO2] the offer is durable before the machine is asked to stand still", () => {
+    const driver = new Driver().tell(...TO_OFFERING);
+    expect(driver.asked("freeze")).toBe(false);
+    driver.tell(RECORDED);
+    expect(driver.asked("freeze")).toBe(true);
+    expect(driver.sent("commit")).toBe(false);
+    driver.tell(vm(FROZEN));
+    expect(driver.sent("commit")).toBe(true);
+    expect(driver.sent("late-input")).toBe(true);
+  });
+
+  test("[SO3] before the commitment a cancel lets the machine run on here", () => {
+    for (const way of [WAYS.negotiating, WAYS.moving]) {
+      const driver = new Driver().tell(...way, { kind: "cancel", reason: REASON });
+      expect(driver.session.state.kind).toBe("ended");
+      expect(driver.sent("cancel")).toBe(true);
+    }
+    const driver = new Driver().tell(...WAYS.freezing, { kind: "cancel", reason: REASON });
+    expect(driver.asked("unfreeze")).toBe(false);
+    driver.tell({ kind: "recorded", wish: { state: "live", epoch: 3 } });
+    expect(driver.asked("unfreeze")).toBe(true);
+    expect(driver.session.state.kind).toBe("ended");
+  });
+
+  test("[SO4] after the commitment nothing but the answer or a person lets this side go on", () => {
+    const driver = new Driver().tell(...TO_COMMITTED);
+    driver.tell(
+      { kind: "cancel", reason: REASON },
+      { kind: "link-lost", reason: REASON },
+      { kind: "link-lost", reason: REASON },
+      message({ kind: "moved", epoch: 2 }),
+      message({ ...LIVE, epoch: 7 }),
+      TICK,
+    );
+    expect(driver.session.isCommitted).toBe(true);
+    expect(driver.asked("unfreeze")).toBe(false);
+    driver.tell(message({ kind: "refused", phase: "x", reason: { code: "E_TEST", message: "" } }));
+    expect(driver.session.state.kind).toBe("retracting");
+    expect(driver.asked("unfreeze")).toBe(false);
+    driver.tell({ kind: "recorded", wish: { state: "live", epoch: 3 } });
+    expect(driver.asked("unfreeze")).toBe(true);
+  });
+
+  test("[SO5] a target that claims to be complete before all was sent is not believed", () => {
+    const driver = new Driver().tell(ACCEPT, vm(begun(0)), TICK, message(PROGRESS), TICK, TICK);
+    expect(driver.session.state.kind).toBe("moving");
+    driver.tell(PREPARED, TICK);
+    expect(driver.session.state.kind).toBe("offering");
+  });
+});

@@ -1,0 +1,673 @@
+/**
+ * The source's side of one migration, from the offer until the target lives or the machine runs
+ * on here. Sans-IO: `handle` takes what happened; `poll` gives out what is to be done, in the
+ * order in which it has to be done. The machine, the store and the link belong to the driver.
+ *
+ * Ownership: up to the commitment every failure ends with the machine running on here. The record
+ * `offering` is durable before the machine is asked to stand still; from the commitment on only
+ * the target's answer, or a person, lets this side go on.
+ */
+import { assert, unreachable } from "@dejavm/base";
+import type { ControlMessageOf, Message } from "@dejavm/protocol";
+import type { VmReport, VmRequest } from "@dejavm/vm";
+import { type BegunReport, Checkpoints } from "./checkpoints.ts";
+import { Controller, type Decision, type Situation } from "./controller.ts";
+import { lateInputOf } from "./late-input.ts";
+import { MigrationLog } from "./migration-log.ts";
+import type { MigrationOutcome } from "./migration-report.ts";
+import {
+  type EndingBy,
+  type Frozen,
+  type LinkView,
+  type Reason,
+  reasonOf,
+  SOURCE_TRANSITIONS,
+  type SourceAction,
+  type SourceEvent,
+  type SourceOptions,
+  type SourcePhase,
+  type SourceState,
+} from "./source-types.ts";
+import { Speed } from "./speeds.ts";
+
+/** Time between two decisions. */
+const DECIDE_MS = 20;
+/** Time between two digests that are asked for while none has been compared, and afterwards. */
+const DIGEST_MS = 400;
+const NEXT_DIGEST_MS = 2000;
+/** A target that says nothing for so long, over a link that is up, is stuck or means harm. */
+const SILENCE_MS = 30_000;
+/** Reports of the machine's progress. */
+const PROGRESS_MS = 20;
+/** Progress for people. */
+const SHOW_MS = 200;
+
+/** See the head of this file. */
+export class SourceSession {
+  readonly #options: SourceOptions;
+  readonly #controller: Controller;
+  readonly #log: MigrationLog;
+  readonly #checkpoints: Checkpoints;
+  readonly #actions: SourceAction[] = [];
+  readonly #sourceSpeed = new Speed();
+  readonly #replaySpeed = new Speed();
+  readonly #late: Message[] = [];
+  #state: SourceState;
+  #link: LinkView | undefined;
+  #target: ControlMessageOf<"target-progress"> | undefined;
+  /** The checkpoint from which replay began or to which it jumped last. */
+  #base = 0;
+  #position = 0n;
+  #share = 1;
+  #heardAt: number;
+  #decidedAt = Number.NEGATIVE_INFINITY;
+  #digestAt: number | undefined;
+  #shownAt = Number.NEGATIVE_INFINITY;
+  #why = "";
+  #freezeAskedAt = 0;
+  /** Numbers of requests: beyond those that the machine's handle uses itself. */
+  #requests = 2 ** 40;
+
+  constructor(options: SourceOptions, now: number) {
+    this.#options = options;
+    this.#controller = new Controller(options);
+    const { migration, lineage, name } = options.offer;
+    this.#log = new MigrationLog({ migration, lineage, name }, now);
+    this.#checkpoints = new Checkpoints(this.#log);
+    this.#heardAt = now;
+    this.#state = { kind: "negotiating", since: now };
+    this.#send(options.offer);
+  }
+
+  get state(): SourceState {
+    return this.#state;
+  }
+
+  /** Whether only the target's answer can go on: no cancel, no running here. */
+  get isCommitted(): boolean {
+    return ["committed", "asking", "handing-over"].includes(this.#state.kind);
+  }
+
+  poll(): SourceAction | undefined {
+    return this.#actions.shift();
+  }
+
+  handle(event: SourceEvent, now: number): void {
+    if (this.#state.kind === "ended") return;
+    switch (event.kind) {
+      case "vm":
+        return this.#machine(event.report, now);
+      case "message":
+        return this.#message(event.message, now);
+      case "link-down":
+      case "link-up":
+        this.#heardAt = now;
+        return;
+      case "link-lost":
+        return this.#linkLost(event.reason, now);
+      case "prepared":
+        for (const action of this.#checkpoints.prepared(event.batch)) this.#actions.push(action);
+        return this.#copied(now);
+      case "recorded":
+        return this.#recorded(event.wish.state, now);
+      case "record-failed":
+        return this.#recordFailed(event.reason, now);
+      case "cancel":
+        return this.#cancel(event.reason, now);
+      case "settle":
+        return this.#settle(event.live, now);
+      case "tick":
+        return this.#tick(event.link, now);
+      default:
+        unreachable(event);
+    }
+  }
+
+  // ---- the machine
+
+  #machine(report: VmReport, now: number): void {
+    switch (report.kind) {
+      case "segment":
+        this.#position = max(this.#position, report.lastPosition);
+        this.#trace(report.bytes);
+        return;
+      case "progress":
+        this.#position = max(this.#position, report.position);
+        if (report.mode === "live") this.#sourceSpeed.measure(report.position, now);
+        return;
+      case "checkpoint-begun":
+        return this.#begun(report, now);
+      case "touched":
+        this.#checkpoints.touched(report.id, report.pages);
+        return;
+      case "checkpoint-abandoned":
+        return this.#giveUp(lostCheckpoint(), now);
+      case "frozen":
+        return this.#frozen(report, now);
+      case "late-input":
+        return this.#lateInput(report.event);
+      case "ended":
+      case "failed":
+        return this.#machineEnded(report, now);
+      default:
+        // Reports that the handle in the driver deals with: consoles, snapshots, outputs.
+        return;
+    }
+  }
+
+  /** Segments before the first checkpoint are of no use to the target. */
+  #trace(bytes: Uint8Array): void {
+    const { kind } = this.#state;
+    const sends = ["moving", "offering", "freezing", "copying"].includes(kind);
+    if (!sends || this.#checkpoints.newest === undefined) return;
+    this.#log.bytes.trace += bytes.length;
+    this.#actions.push({ kind: "send", message: { kind: "segment", bytes } });
+  }
+
+  #begun(report: BegunReport, now: number): void {
+    if (this.#state.kind !== "moving" && this.#state.kind !== "copying") return;
+    for (const message of this.#checkpoints.begun(report, now)) this.#send(message);
+    this.#pump();
+  }
+
+  #frozen(report: Extract<VmReport, { kind: "frozen" }>, now: number): void {
+    const state = this.#state;
+    // After a cancel it is told to go on anyway.
+    if (state.kind !== "freezing") return;
+    const { position, ticks, digest, trace } = report;
+    assert(trace !== undefined, "a machine that moves is recorded");
+    const frozen: Frozen = { position, ticks, digest, trace, at: now };
+    this.#late.push(...report.waiting.flatMap(lateInputOf));
+    if (state.by === "trace") return this.#commit(frozen, now);
+    this.#enter({ kind: "copying", frozen, since: now });
+    this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: false }));
+  }
+
+  /** End by copy: everything has been handed to the link. */
+  #copied(now: number): void {
+    const state = this.#state;
+    if (state.kind !== "copying" || this.#checkpoints.isAsked || !this.#checkpoints.isSent) return;
+    this.#commit(state.frozen, now);
+  }
+
+  #commit(frozen: Frozen, now: number): void {
+    this.#enter({ kind: "committed", frozen, since: now });
+    const { position, ticks, digest, trace } = frozen;
+    this.#log.digestAtCutover = digest;
+    this.#actions.push({ kind: "hold-link" });
+    const epoch = this.#offeredEpoch;
+    this.#send({ kind: "commit", epoch, position, ticks, digest, trace });
+    for (const message of this.#late.splice(0)) this.#send(message);
+  }
+
+  #lateInput(event: Parameters<typeof lateInputOf>[0]): void {
+    const messages = lateInputOf(event);
+    if (this.#state.kind === "committed") for (const message of messages) this.#send(message);
+    else this.#late.push(...messages);
+  }
+
+  #machineEnded(report: Extract<VmReport, { kind: "ended" | "failed" }>, now: number): void {
+    if (this.isCommitted) return;
+    const why = report.kind === "ended" ? report.reason.kind : report.error.message;
+    this.#giveUp(
+      {
+        code: "E_GUEST_ENDED",
+        message: `cannot move the machine: it has ended (${why})`,
+        hint: "start it again before it is moved",
+      },
+      now,
+      { runs: false },
+    );
+  }
+
+  // ---- the peer
+
+  #message(message: Message, now: number): void {
+    this.#heardAt = now;
+    switch (message.kind) {
+      case "accept":
+        if (this.#state.kind !== "negotiating") return this.#outOfPlace(message, now);
+        return this.#accepted(now);
+      case "inventory":
+        // The driver looks at it: contents are nothing to the session.
+        return;
+      case "target-progress":
+        return this.#targetProgress(message, now);
+      case "want":
+        return this.#want(message);
+      case "unknown-reference":
+        this.#checkpoints.again(message);
+        return this.#pump();
+      case "leapfrog":
+        this.#base = Math.max(this.#base, message.checkpoint);
+        if (message.taken) this.#log.leapfrogs++;
+        this.#replaySpeed.restart();
+        return;
+      case "refused":
+        return this.#refused(message, now);
+      case "cancel":
+        if (this.isCommitted) return this.#outOfPlace(message, now);
+        return this.#giveUp(reasonOf(message.reason), now, { tell: false });
+      case "live":
+        return this.#live(message, now);
+      case "owner":
+        return this.#owner(message, now);
+      default:
+        return this.#outOfPlace(message, now);
+    }
+  }
+
+  #accepted(now: number): void {
+    this.#enter({ kind: "moving" });
+    this.#request({ kind: "report-progress", intervalMs: PROGRESS_MS });
+    this.#request({ kind: "set-frontier-interval", intervalMs: this.#options.frontierMs });
+    this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: true }));
+    this.#heardAt = now;
+  }
+
+  #targetProgress(message: ControlMessageOf<"target-progress">, now: number): void {
+    this.#target = message;
+    this.#log.digestsCompared = message.digestsMatched;
+    if (message.position > 0n) this.#replaySpeed.measure(message.position, now - message.waitingMs);
+    if (message.completeCheckpoint === undefined) return;
+    const closed = this.#checkpoints.settle(message.completeCheckpoint, this.#base);
+    this.#actions.push(...closed);
+  }
+
+  #want(message: ControlMessageOf<"want">): void {
+    const { pages, chunks } = this.#checkpoints.want(message);
+    if (pages.length > 0) {
+      const { checkpoint } = message;
+      const zero = { kind: "zero-pages" as const, checkpoint, pages };
+      this.#actions.push({ kind: "send", message: zero });
+    }
+    // Chunks that no checkpoint has are the base's, which the target has.
+    if (chunks.length > 0) this.#why = `${chunks.length} chunks are as in the base`;
+    this.#pump();
+  }
+
+  #refused(message: ControlMessageOf<"refused">, now: number): void {
+    const reason = reasonOf(message.reason);
+    if (this.#state.kind === "committed" || this.#state.kind === "asking") {
+      return this.#retract(true, reason, now);
+    }
+    if (this.isCommitted) return this.#outOfPlace(message, now);
+    this.#giveUp(reason, now, { tell: false });
+  }
+
+  #live(message: ControlMessageOf<"live">, now: number): void {
+    const state = this.#state;
+    const awaited = state.kind === "committed" || state.kind === "asking";
+    if (!awaited || message.epoch !== this.#offeredEpoch) return this.#outOfPlace(message, now);
+    this.#handOver(state.frozen, message);
+  }
+
+  #owner(message: ControlMessageOf<"owner">, now: number): void {
+    const state = this.#state;
+    if (state.kind !== "committed" && state.kind !== "asking") return;
+    if (message.lineage !== this.#options.offer.lineage) return this.#outOfPlace(message, now);
+    if (message.state !== "not-here") return this.#handOver(state.frozen, undefined);
+    this.#retract(
+      true,
+      {
+        code: "E_PEER_RESTARTED",
+        message: "the target was restarted before it had taken the machine over",
+        hint: "migrate again",
+      },
+      now,
+    );
+  }
+
+  #handOver(frozen: Frozen, live: ControlMessageOf<"live"> | undefined): void {
+    this.#enter({ kind: "handing-over", frozen, live });
+    this.#record({ state: "moved", epoch: this.#offeredEpoch });
+  }
+
+  #outOfPlace(message: Message, now: number): void {
+    const reason: Reason = {
+      code: "E_PROTOCOL_STATE",
+      message: `the target sent ${message.kind} while the source was ${this.#state.kind}`,
+      hint: "both agents should run the same version",
+    };
+    this.#linkLost(reason, now);
+  }
+
+  // ---- time, decisions
+
+  #tick(link: LinkView, now: number): void {
+    this.#link = link;
+    const state = this.#state;
+    if (state.kind === "negotiating") {
+      if (now - state.since > this.#options.negotiateMs) this.#giveUp(silent("negotiate"), now);
+      return;
+    }
+    if (this.isCommitted || state.kind === "retracting") return this.#show(now);
+    if (link.isUp && now - this.#heardAt > SILENCE_MS) {
+      return this.#giveUp(silent(this.phase), now);
+    }
+    this.#pump();
+    this.#copied(now);
+    if (state.kind === "moving") this.#decide(now);
+    this.#show(now);
+  }
+
+  /** Begins reads as the link has room. */
+  #pump(): void {
+    const { kind } = this.#state;
+    if (this.#link === undefined || !["moving", "offering", "freezing", "copying"].includes(kind)) {
+      return;
+    }
+    for (const read of this.#checkpoints.reads(this.#link)) this.#actions.push(read);
+  }
+
+  #decide(now: number): void {
+    const situation = this.#situation(now);
+    if (situation === undefined || now - this.#decidedAt < DECIDE_MS) return;
+    this.#decidedAt = now;
+    this.#askForDigest(situation, now);
+    const decision = this.#controller.decide(situation);
+    this.#log.decided(decision, now);
+    this.#why = decision.why;
+    this.#carryOut(decision, now);
+  }
+
+  #carryOut(decision: Decision, now: number): void {
+    switch (decision.kind) {
+      case "wait":
+        return;
+      case "increment":
+        this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: true }));
+        return;
+      case "throttle":
+        this.#share = decision.share;
+        this.#log.lowestShare = Math.min(this.#log.lowestShare, decision.share);
+        return this.#request({ kind: "throttle", share: decision.share });
+      case "cutover":
+        return this.#offerNow("trace");
+      case "end-by-copy":
+        return this.#offerNow("copy");
+      case "cancel":
+        return this.#giveUp(
+          {
+            code: "E_NOT_CONVERGING",
+            message: `the target cannot catch up: ${decision.why}`,
+            hint: "allow a lower speed or a longer pause, or --if-not-converging copy",
+          },
+          now,
+        );
+      default:
+        unreachable(decision);
+    }
+  }
+
+  #situation(now: number): Situation | undefined {
+    const [link, target, newest] = [this.#link, this.#target, this.#checkpoints.newest];
+    if (link === undefined || target === undefined || newest === undefined) return undefined;
+    const asked = this.#checkpoints.isAsked;
+    return {
+      now,
+      sourceSpeed: this.#sourceSpeed.perMs,
+      replaySpeed: this.#replaySpeed.perMs,
+      lagPositions: Number(max(this.#position - target.position, 0n)),
+      targetLagPositions: Number(max(target.frontier - target.position, 0n)),
+      share: this.#share,
+      rttMs: link.rttMs,
+      bytesPerMs: link.bytesPerMs,
+      pendingBytes: this.#checkpoints.pendingBytes,
+      incrementBytes: this.#checkpoints.incrementBytes(now),
+      // What the target claims counts only once everything has left.
+      isComplete:
+        !asked &&
+        this.#checkpoints.isSent &&
+        target.completeCheckpoint === newest &&
+        this.#base === newest,
+      isDurable: target.durableCheckpoint === newest,
+      digestsMatched: target.digestsMatched,
+    };
+  }
+
+  #askForDigest(situation: Situation, now: number): void {
+    if (!situation.isComplete) return;
+    const interval = situation.digestsMatched === 0 ? DIGEST_MS : NEXT_DIGEST_MS;
+    if (this.#digestAt !== undefined && now - this.#digestAt < interval) return;
+    this.#digestAt = now;
+    this.#request({ kind: "digest", id: this.#nextRequest() });
+  }
+
+  /** The offer is recorded first: after a crash from here on the peer is asked. */
+  #offerNow(by: EndingBy): void {
+    this.#enter({ kind: "offering", by });
+    this.#log.endedBy = by;
+    this.#record({ state: "offering", epoch: this.#offeredEpoch });
+  }
+
+  // ---- ownership
+
+  #recorded(wish: "live" | "offering" | "moved", now: number): void {
+    const state = this.#state;
+    switch (state.kind) {
+      case "offering":
+        if (wish !== "offering") return;
+        this.#enter({ kind: "freezing", by: state.by, since: now });
+        this.#freezeAskedAt = now;
+        // A digest before leaves only the last milliseconds to be hashed while it stands.
+        this.#request({ kind: "digest", id: this.#nextRequest() });
+        return this.#request({ kind: "freeze", id: this.#nextRequest() });
+      case "handing-over":
+        if (wish !== "moved") return;
+        this.#send({ kind: "moved", epoch: this.#offeredEpoch });
+        this.#log.downtime = this.#downtime(state.frozen, state.live);
+        return this.#end({ kind: "moved", epoch: this.#offeredEpoch }, now);
+      case "retracting":
+        if (wish !== "live") return;
+        if (state.stands) this.#request({ kind: "unfreeze", id: this.#nextRequest() });
+        return this.#end(stayed(state.phase, state.reason), now);
+      default:
+        return;
+    }
+  }
+
+  #recordFailed(reason: Reason, now: number): void {
+    const state = this.#state;
+    // The machine runs and nothing is recorded: it just goes on.
+    if (state.kind === "offering") return this.#end(stayed("cutover", reason), now);
+    // What must be durable is tried again: there is no other way on.
+    if (state.kind === "handing-over")
+      return this.#record({ state: "moved", epoch: this.#offeredEpoch });
+    if (state.kind === "retracting") this.#record({ state: "live", epoch: this.#offeredEpoch + 1 });
+  }
+
+  #cancel(reason: Reason, now: number): void {
+    if (!this.isCommitted) this.#giveUp(reason, now);
+  }
+
+  #settle(live: "here" | "there", now: number): void {
+    const state = this.#state;
+    if (state.kind !== "committed" && state.kind !== "asking") return;
+    if (live === "there") return this.#handOver(state.frozen, undefined);
+    const message = "the machine was declared to live here by hand";
+    this.#retract(true, { code: "E_SETTLED", message, hint: undefined }, now);
+  }
+
+  #linkLost(reason: Reason, now: number): void {
+    const state = this.#state;
+    if (state.kind === "committed") {
+      this.#enter({ kind: "asking", frozen: state.frozen, since: state.since });
+      this.#actions.push({ kind: "new-link" });
+      return;
+    }
+    if (state.kind === "asking") {
+      this.#actions.push({ kind: "new-link" });
+      return;
+    }
+    if (state.kind === "handing-over") return;
+    this.#giveUp(reason, now, { tell: true });
+  }
+
+  /** Before the commitment: the machine runs on here, the target forgets. */
+  #giveUp(reason: Reason, now: number, how: { tell?: boolean; runs?: boolean } = {}): void {
+    const state = this.#state;
+    if (state.kind === "retracting" || this.isCommitted) return;
+    const { phase } = this;
+    if (how.tell !== false) this.#sayCancel(phase, reason);
+    switch (state.kind) {
+      case "offering":
+      case "freezing":
+      case "copying":
+        return this.#retract(state.kind !== "offering" && how.runs !== false, reason, now);
+      default:
+        return this.#end(stayed(phase, reason), now);
+    }
+  }
+
+  #retract(stands: boolean, reason: Reason, _now: number): void {
+    const { phase } = this;
+    this.#enter({ kind: "retracting", stands, reason, phase });
+    this.#log.endedBy = undefined;
+    // One more than was offered: whoever still believes in the offer is outdated.
+    this.#record({ state: "live", epoch: this.#offeredEpoch + 1 });
+  }
+
+  #end(outcome: MigrationOutcome, now: number): void {
+    this.#enter({ kind: "ended", outcome });
+    this.#actions.push(...this.#checkpoints.closeAll());
+    if (outcome.kind === "stayed") {
+      if (this.#share < 1) this.#request({ kind: "throttle", share: 1 });
+      this.#request({ kind: "set-frontier-interval", intervalMs: undefined });
+      this.#request({ kind: "report-progress", intervalMs: undefined });
+    }
+    const link = this.#link ?? { rttMs: undefined, bytesPerMs: 0, resumes: 0 };
+    this.#actions.push({ kind: "finished", report: this.#log.report(outcome, link, now) });
+  }
+
+  // ---- helpers
+
+  /** The word for people. */
+  get phase(): SourcePhase {
+    switch (this.#state.kind) {
+      case "negotiating":
+        return "negotiate";
+      case "moving": {
+        const complete = this.#target?.completeCheckpoint;
+        return complete === undefined ? "checkpoint" : "chase";
+      }
+      case "offering":
+      case "freezing":
+      case "copying":
+        return "cutover";
+      case "committed":
+      case "asking":
+        return "in-doubt";
+      case "handing-over":
+        return "handing-over";
+      case "retracting":
+        return "going-on";
+      case "ended":
+        return "ended";
+    }
+  }
+
+  get #offeredEpoch(): number {
+    return this.#options.offer.epoch + 1;
+  }
+
+  #downtime(frozen: Frozen, live: ControlMessageOf<"live"> | undefined) {
+    if (live === undefined) return undefined;
+    const { replayedMs, comparedMs, durableMs, runningMs } = live;
+    const state = this.#state;
+    const committedAt = state.kind === "handing-over" ? this.#committedAt : frozen.at;
+    const [freezeMs, copyMs] = [frozen.at - this.#freezeAskedAt, committedAt - frozen.at];
+    const wayMs = (this.#link?.rttMs ?? 0) / 2;
+    return {
+      freezeMs,
+      copyMs,
+      wayMs,
+      replayMs: replayedMs,
+      compareMs: comparedMs,
+      durableMs,
+      resumeMs: runningMs,
+      totalMs: freezeMs + copyMs + wayMs + replayedMs + comparedMs + durableMs + runningMs,
+    };
+  }
+
+  #committedAt = 0;
+
+  #show(now: number): void {
+    const situation = this.#situation(now);
+    const known = situation !== undefined && situation.replaySpeed > 0;
+    const lagMs = known ? situation.lagPositions / situation.replaySpeed : undefined;
+    const bytesPerMs = this.#link?.bytesPerMs ?? 0;
+    const { phase } = this;
+    this.#log.sample({ phase, lagMs: lagMs ?? -1, share: this.#share, bytesPerMs }, now);
+    if (now - this.#shownAt < SHOW_MS) return;
+    this.#shownAt = now;
+    this.#actions.push({
+      kind: "progress",
+      progress: {
+        phase,
+        lagMs,
+        share: this.#share,
+        bytesPerMs,
+        sentBytes: this.#log.sentBytes,
+        pendingPages: this.#checkpoints.pendingPages,
+        predictedDowntimeMs: situation && this.#controller.predictDowntimeMs(situation),
+        why: this.#why,
+      },
+    });
+  }
+
+  #enter(state: SourceState): void {
+    assert(
+      SOURCE_TRANSITIONS[this.#state.kind].includes(state.kind),
+      `the source goes from ${this.#state.kind} to ${state.kind}`,
+    );
+    if (state.kind === "committed") this.#committedAt = state.since;
+    this.#state = state;
+  }
+
+  #send(message: Message): void {
+    this.#log.bytes.control += 64;
+    this.#actions.push({ kind: "send", message });
+  }
+
+  #sayCancel(phase: SourcePhase, { code, message, hint }: Reason): void {
+    const reason = hint === undefined ? { code, message } : { code, message, hint };
+    this.#send({ kind: "cancel", phase, reason });
+  }
+
+  #request(request: VmRequest): void {
+    this.#actions.push({ kind: "vm", request });
+  }
+
+  #record(wish: Extract<SourceAction, { kind: "record" }>["wish"]): void {
+    this.#actions.push({ kind: "record", wish });
+  }
+
+  #nextRequest(): number {
+    return ++this.#requests;
+  }
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}
+
+function stayed(phase: SourcePhase, { code, message, hint }: Reason): MigrationOutcome {
+  return { kind: "stayed", phase, code, message, hint };
+}
+
+function silent(phase: SourcePhase): Reason {
+  return {
+    code: "E_PEER_SILENT",
+    message: `the target said nothing for too long (${phase})`,
+    hint: "look at the target's log; the machine runs on here",
+  };
+}
+
+function lostCheckpoint(): Reason {
+  return {
+    code: "E_CHECKPOINT_LOST",
+    message: "the machine changed more pages than were kept for the checkpoint",
+    hint: "migrate again while the guest writes less",
+  };
+}

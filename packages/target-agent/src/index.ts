@@ -1,0 +1,24 @@
+/** The public face of `@dejavm/target-agent`: taking a machine over from another host. */
+
+export { Acceptor } from "./driver/acceptor.ts";
+export {
+  type ReplayingMachine,
+  type TakenMachine,
+  type TargetHost,
+  TargetMigration,
+} from "./driver/target-migration.ts";
+export type { ReadBase } from "./driver/unpacker.ts";
+export { ownerByRecords } from "./owner.ts";
+export { TargetSession } from "./target-session.ts";
+export type {
+  ReadSegment,
+  Reason,
+  TargetAction,
+  TargetEvent,
+  TargetOptions,
+  TargetOutcome,
+  TargetPhase,
+  TargetState,
+  Unpacked,
+  Verdict,
+} from "./target-types.ts";

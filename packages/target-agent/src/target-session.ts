@@ -1,0 +1,634 @@
+/**
+ * The target's side of one migration: takes checkpoints and trace, has the machine replay them,
+ * and takes it over. Sans-IO: `handle` takes what happened, `poll` gives out what is to be done,
+ * in the order in which it has to be done.
+ *
+ * Ownership: until `record-live` is asked for, every failure ends with everything forgotten and
+ * the source told so. From then on only the store's answer decides.
+ */
+import { assert, CodedError, unreachable } from "@dejavm/base";
+import {
+  type BulkMessage,
+  type ControlMessageOf,
+  decodePageSet,
+  MAX_LIST_ITEMS,
+  type Message,
+} from "@dejavm/protocol";
+import { MAX_FED_BYTES, type VmReport, type VmRequest } from "@dejavm/vm";
+import { Arrivals } from "./arrivals.ts";
+import {
+  type Reason,
+  reasonOf,
+  TARGET_TRANSITIONS,
+  type TargetAction,
+  type TargetEvent,
+  type TargetOptions,
+  type TargetOutcome,
+  type TargetPhase,
+  type TargetState,
+  type Unpacked,
+  type Verdict,
+} from "./target-types.ts";
+
+/** Segments fed in one request. */
+const FEED_BATCH = 64;
+/** Bulk messages that may be ahead of their announcement: more than a link has under way. */
+const MAX_EARLY = 1024;
+/** Half of what the machine's thread may hold: the other half is on its way. */
+const FEED_BYTES = MAX_FED_BYTES / 2;
+
+/** See the head of this file. */
+export class TargetSession {
+  readonly #options: TargetOptions;
+  readonly #arrivals = new Arrivals();
+  readonly #actions: TargetAction[] = [];
+  readonly #late: VmRequest[] = [];
+  #state: TargetState = { kind: "waiting" };
+  #made = false;
+  /** Contents that came before their checkpoint was announced. */
+  readonly #early: BulkMessage[] = [];
+  /** Segments that wait to be fed. */
+  readonly #unfed: Uint8Array[] = [];
+  #fedBytes = 0;
+  #nextSequence: number | undefined;
+  #storedSequence = 0;
+  #storedCheckpoint: number | undefined;
+  #askedToStore: number | undefined;
+  /** The checkpoint from which replay began or to which it jumped last. */
+  #base = 0;
+  #jumping: { readonly id: number; readonly checkpoint: number } | undefined;
+  #replayTo: number | undefined;
+  #frontier = 0n;
+  #replayed = { position: 0n, ticks: 0n, cpuMs: 0, waitingMs: 0 };
+  #matched = { count: 0, position: 0n };
+  #guestWallNs = 0n;
+  #chain: Uint8Array = new Uint8Array(0);
+  #reachedFrontierAt: number | undefined;
+  #toldAt = Number.NEGATIVE_INFINITY;
+  #changed = false;
+  /** Numbers of requests: beyond those that the machine's handle uses itself. */
+  #requests = 2 ** 40;
+  readonly #unpacking = new Set<number>();
+
+  constructor(options: TargetOptions) {
+    this.#options = options;
+  }
+
+  get state(): TargetState {
+    return this.#state;
+  }
+
+  /** Whether this side may own the machine already. */
+  get mayOwn(): boolean {
+    return ["recording", "going-live", "live"].includes(this.#state.kind);
+  }
+
+  /** What the source said of a checkpoint; undefined: forgotten, or never announced. */
+  announcement(checkpoint: number): ControlMessageOf<"checkpoint"> | undefined {
+    return this.#arrivals.announcement(checkpoint);
+  }
+
+  poll(): TargetAction | undefined {
+    return this.#actions.shift();
+  }
+
+  /** `wallNs`: this host's wall clock, nanoseconds since 1970. */
+  handle(event: TargetEvent, now: number, wallNs: bigint): void {
+    if (this.#state.kind === "ended") return;
+    try {
+      this.#handle(event, now, wallNs);
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      this.#unable(reasonOf(error), true);
+    }
+  }
+
+  #handle(event: TargetEvent, now: number, wallNs: bigint): void {
+    switch (event.kind) {
+      case "message":
+        return this.#message(event.message, now);
+      case "link-up":
+        this.#changed = true;
+        return;
+      case "link-down":
+        return;
+      case "link-lost":
+        return this.#linkLost(event.reason);
+      case "judged":
+        return this.#judged(event.verdict);
+      case "made":
+        this.#made = true;
+        return this.#go(now);
+      case "unable":
+        return this.#unable(event.reason, true);
+      case "vm":
+        return this.#machine(event.report, now);
+      case "unpacked":
+        return this.#unpacked(event.unpacked, now);
+      case "trace-stored":
+        this.#storedSequence = Math.max(this.#storedSequence, event.nextSequence);
+        return this.#secure(now);
+      case "checkpoint-stored":
+        this.#storedCheckpoint = event.checkpoint;
+        this.#changed = true;
+        return this.#go(now);
+      case "recorded":
+        return this.#recorded(now, wallNs);
+      case "record-failed":
+        return this.#recordFailed(event.reason);
+      case "ask-owner":
+        return this.#askOwner();
+      case "cancel":
+        if (!this.mayOwn) this.#unable(event.reason, true);
+        return;
+      case "tick":
+        return this.#tell(now);
+      default:
+        unreachable(event);
+    }
+  }
+
+  // ---- the source
+
+  #message(message: Message, now: number): void {
+    switch (message.kind) {
+      case "offer":
+        if (this.#state.kind !== "waiting") return this.#outOfPlace(message);
+        this.#enter({ kind: "judging", offer: message });
+        this.#actions.push({ kind: "judge", offer: message });
+        return;
+      case "checkpoint":
+        return this.#checkpoint(message, now);
+      case "checkpoint-chunks":
+        if (this.#state.kind !== "receiving") return this.#outOfPlace(message);
+        this.#arrivals.moreChunks(message);
+        return this.#go(now);
+      case "segment":
+        return this.#segment(message.bytes);
+      case "page-group":
+      case "zero-pages":
+      case "page-refs":
+      case "image-refs":
+      case "chunk-group":
+      case "chunk-refs":
+        return this.#bulk(message);
+      case "commit":
+        return this.#commit(message, now);
+      case "late-input":
+        return this.#lateInput(message);
+      case "source-progress":
+        return;
+      case "cancel":
+        if (this.mayOwn) return;
+        return this.#unable(reasonOf(message.reason), false);
+      case "moved":
+        if (this.#state.kind !== "live") return this.#outOfPlace(message);
+        return this.#end({ kind: "live", epoch: this.#state.epoch });
+      case "ask-owner":
+        return this.#askOwner();
+      default:
+        return this.#outOfPlace(message);
+    }
+  }
+
+  #judged(verdict: Verdict): void {
+    const state = this.#state;
+    if (state.kind !== "judging") return;
+    if (verdict.kind === "refuse") return this.#unable(verdict.reason, true);
+    this.#enter({ kind: "receiving", offer: state.offer });
+    this.#send({ kind: "accept", migration: state.offer.migration, ...verdict.has });
+    for (const prefixes of verdict.inventory ?? []) this.#send({ kind: "inventory", prefixes });
+  }
+
+  #checkpoint(message: ControlMessageOf<"checkpoint">, now: number): void {
+    const state = this.#state;
+    if (state.kind !== "receiving") return this.#outOfPlace(message);
+    const pages = decodePageSet(message.pages, state.offer.pageCount);
+    this.#arrivals.announce(message, pages);
+    if (message.checkpoint === 0) {
+      this.#nextSequence = message.trace.sequence;
+      this.#storedSequence = message.trace.sequence;
+      this.#frontier = message.position;
+      this.#actions.push({ kind: "make", checkpoint: message });
+      const zeroPages = others(pages, state.offer.pageCount);
+      this.#request({ kind: "supply-zero-pages", pages: zeroPages });
+    }
+    this.#actions.push({ kind: "open-checkpoint", checkpoint: message });
+    for (const early of this.#early.splice(0)) this.#bulk(early);
+    this.#go(now);
+  }
+
+  #segment(bytes: Uint8Array): void {
+    if (this.#state.kind !== "receiving") return this.#outOfPlace({ kind: "segment", bytes });
+    const { sequence, nextSequence, lastPosition } = this.#options.readSegment(bytes);
+    if (sequence !== this.#nextSequence) {
+      throw new CodedError(
+        "E_PROTOCOL_SEQUENCE",
+        `cannot take trace segment ${sequence}: expected ${this.#nextSequence}`,
+      );
+    }
+    this.#nextSequence = nextSequence;
+    this.#frontier = lastPosition;
+    this.#actions.push({ kind: "append", segment: bytes });
+    this.#unfed.push(bytes);
+    this.#feed();
+  }
+
+  #bulk(message: BulkMessage): void {
+    const { kind } = this.#state;
+    if (kind !== "receiving" && kind !== "reaching") return this.#outOfPlace(message);
+    const { newest } = this.#arrivals;
+    if (message.checkpoint > (newest ?? -1)) {
+      // Its announcement comes over another connection, and may come later.
+      const isNext = message.checkpoint === (newest ?? -1) + 1;
+      if (!isNext || this.#early.length >= MAX_EARLY) return this.#outOfPlace(message);
+      this.#early.push(message);
+      return;
+    }
+    const id = this.#nextRequest();
+    this.#unpacking.add(id);
+    this.#actions.push({ kind: "unpack", id, message, keep: message.checkpoint > this.#base });
+  }
+
+  #commit(commit: ControlMessageOf<"commit">, now: number): void {
+    const state = this.#state;
+    if (state.kind !== "receiving") return this.#outOfPlace(commit);
+    const { epoch } = state.offer;
+    if (commit.epoch !== epoch + 1 || commit.trace.sequence !== this.#nextSequence) {
+      return this.#outOfPlace(commit);
+    }
+    this.#enter({ kind: "reaching", offer: state.offer, commit, arrivedAt: now });
+    this.#go(now);
+  }
+
+  #lateInput({ input }: ControlMessageOf<"late-input">): void {
+    this.#late.push(input);
+    if (this.#state.kind === "live") this.#giveLateInputs();
+  }
+
+  #outOfPlace(message: Message): void {
+    throw new CodedError(
+      "E_PROTOCOL_STATE",
+      `the source sent ${message.kind} while the target was ${this.#state.kind}`,
+      { hint: "both agents should run the same version" },
+    );
+  }
+
+  // ---- the machine
+
+  #machine(report: VmReport, now: number): void {
+    switch (report.kind) {
+      case "missing":
+        return this.#missing(report);
+      case "replayed":
+        this.#replayed = report;
+        this.#fedBytes = report.fedBytes;
+        this.#changed = true;
+        this.#feed();
+        return;
+      case "at-frontier":
+        return this.#atFrontier(report, now);
+      case "digest-matched":
+        this.#matched = { count: this.#matched.count + 1, position: report.position };
+        this.#toldAt = Number.NEGATIVE_INFINITY;
+        this.#changed = true;
+        return this.#tell(now);
+      case "diverged":
+        return this.#diverged(report);
+      case "jumped":
+        return this.#jumped(report, now);
+      case "reached":
+        return this.#reached(report, now);
+      case "live":
+        return this.#live(now);
+      case "replay-ended":
+        return this.#unable(
+          {
+            code: "E_GUEST_ENDED",
+            message: "cannot take the machine: its guest has ended",
+            hint: "start it again at the source",
+          },
+          true,
+        );
+      case "ended":
+      case "failed":
+        return this.#machineGone(report);
+      default:
+        return;
+    }
+  }
+
+  #machineGone(report: Extract<VmReport, { kind: "ended" | "failed" }>): void {
+    if (this.mayOwn) return;
+    const message = report.kind === "failed" ? report.error.message : "it has stopped";
+    this.#unable(
+      { code: "E_REPLAY_FAILED", message: `cannot replay: ${message}`, hint: undefined },
+      true,
+    );
+  }
+
+  #missing({ pages, blocks }: Extract<VmReport, { kind: "missing" }>): void {
+    if (this.#state.kind !== "receiving" && this.#state.kind !== "reaching") return;
+    this.#send({
+      kind: "want",
+      checkpoint: this.#base,
+      pages: pages.slice(0, MAX_LIST_ITEMS),
+      chunks: blocks.slice(0, MAX_LIST_ITEMS).map(({ disk, chunk }) => [disk, chunk]),
+    });
+  }
+
+  #atFrontier(report: Extract<VmReport, { kind: "at-frontier" }>, now: number): void {
+    this.#replayed = { ...this.#replayed, position: report.position, ticks: report.ticks };
+    this.#guestWallNs = report.guestWallNs;
+    this.#chain = report.trace.chain;
+    this.#reachedFrontierAt = now;
+    this.#changed = true;
+    this.#tell(now);
+  }
+
+  #diverged(report: Extract<VmReport, { kind: "diverged" }>): void {
+    const { reason, place } = report.divergence;
+    const what = JSON.stringify(reason, (_, value: unknown) =>
+      typeof value === "bigint" ? value.toString() : value,
+    );
+    this.#unable(
+      {
+        code: "E_DIVERGED",
+        message: `replay differs at position ${place.position}: ${what}`,
+        hint: "report it with both agents' logs; the machine runs on at the source",
+      },
+      true,
+    );
+  }
+
+  #feed(): void {
+    if (!this.#made) return;
+    while (this.#unfed.length > 0 && this.#fedBytes < FEED_BYTES) {
+      const segments = this.#unfed.splice(0, FEED_BATCH);
+      this.#fedBytes += segments.reduce((sum, segment) => sum + segment.length, 0);
+      this.#request({ kind: "feed", segments });
+    }
+  }
+
+  // ---- checkpoints
+
+  #unpacked(unpacked: Unpacked, now: number): void {
+    this.#unpacking.delete(unpacked.id);
+    const { checkpoint, pages, chunks, unknownPages, unknownChunks } = unpacked;
+    this.#arrivals.arrived(checkpoint, pages, chunks);
+    if (unknownPages.length + unknownChunks.length > 0) {
+      this.#send({
+        kind: "unknown-reference",
+        checkpoint,
+        pages: [...unknownPages],
+        chunks: unknownChunks.map(({ disk, chunk }) => [disk, chunk]),
+      });
+    }
+    this.#go(now);
+  }
+
+  /** Whatever has become possible. */
+  #go(now: number): void {
+    const { complete } = this.#arrivals;
+    if (complete !== undefined && (this.#askedToStore ?? -1) < complete) {
+      this.#askedToStore = complete;
+      this.#actions.push({ kind: "store-checkpoint", checkpoint: complete });
+      this.#changed = true;
+    }
+    this.#feed();
+    this.#jumpOn();
+    this.#replayOn();
+    this.#secure(now);
+    this.#tell(now);
+  }
+
+  #jumpOn(): void {
+    const { complete } = this.#arrivals;
+    if (!this.#made || this.#jumping !== undefined || complete === undefined) return;
+    if (complete <= this.#base || this.#replayTo !== undefined) return;
+    this.#jumping = { id: this.#nextRequest(), checkpoint: this.#base + 1 };
+    this.#actions.push({ kind: "jump", ...this.#jumping });
+  }
+
+  #jumped(report: Extract<VmReport, { kind: "jumped" }>, now: number): void {
+    const jump = this.#jumping;
+    if (jump?.id !== report.id) return;
+    this.#jumping = undefined;
+    this.#base = jump.checkpoint;
+    this.#replayed = { ...this.#replayed, position: report.position, ticks: report.ticks };
+    this.#arrivals.forgetBefore(jump.checkpoint);
+    this.#actions.push({ kind: "drop-kept", checkpoint: jump.checkpoint });
+    this.#send({
+      kind: "leapfrog",
+      checkpoint: jump.checkpoint,
+      taken: report.applied,
+      position: report.position,
+    });
+    this.#changed = true;
+    this.#go(now);
+  }
+
+  // ---- taking over
+
+  #replayOn(): void {
+    const state = this.#state;
+    const { newest } = this.#arrivals;
+    const ready = this.#made && this.#base === newest && this.#unfed.length === 0;
+    if (state.kind !== "reaching" || !ready || this.#replayTo !== undefined) return;
+    if (this.#arrivals.complete !== newest) return;
+    const { position, ticks, digest } = state.commit;
+    this.#replayTo = this.#nextRequest();
+    this.#request({ kind: "replay-to", id: this.#replayTo, position, ticks, digest });
+  }
+
+  #reached(report: Extract<VmReport, { kind: "reached" }>, now: number): void {
+    const state = this.#state;
+    if (state.kind !== "reaching" || report.id !== this.#replayTo) return;
+    assert(report.digest === state.commit.digest, "reached means equal");
+    if (!equal(this.#chain, state.commit.trace.chain)) {
+      throw new CodedError("E_TRACE_CORRUPT", "the trace's hash chain at F is another one");
+    }
+    const { offer, commit, arrivedAt } = state;
+    this.#enter({ kind: "securing", offer, commit, arrivedAt, reachedAt: now });
+    this.#secure(now);
+  }
+
+  #secure(_now: number): void {
+    const state = this.#state;
+    if (state.kind !== "securing") return;
+    if (this.#storedCheckpoint !== this.#arrivals.newest) return;
+    if (this.#storedSequence !== this.#nextSequence) return;
+    const { commit, arrivedAt, reachedAt } = state;
+    this.#enter({ kind: "recording", commit, arrivedAt, reachedAt });
+    this.#actions.push({ kind: "record-live", epoch: commit.epoch });
+  }
+
+  #recorded(now: number, wallNs: bigint): void {
+    const state = this.#state;
+    if (state.kind !== "recording") return;
+    this.#enter({ ...state, kind: "going-live", recordedAt: now });
+    this.#request({
+      kind: "go-live",
+      id: this.#nextRequest(),
+      behindTicks: Number((wallNs - this.#guestWallNs) / 100n),
+      entropySeed: this.#options.entropySeed,
+      record: state.commit.trace,
+      frozen: false,
+    });
+  }
+
+  #recordFailed(reason: Reason): void {
+    if (this.#state.kind === "recording") this.#unable(reason, true, { certain: true });
+  }
+
+  #live(now: number): void {
+    const state = this.#state;
+    if (state.kind !== "going-live") return;
+    const { commit, arrivedAt, reachedAt, recordedAt } = state;
+    const { epoch } = commit;
+    const replayedAt = Math.min(Math.max(this.#reachedFrontierAt ?? 0, arrivedAt), reachedAt);
+    this.#enter({ kind: "live", epoch });
+    this.#send({
+      kind: "live",
+      epoch,
+      replayedMs: replayedAt - arrivedAt,
+      comparedMs: reachedAt - replayedAt,
+      durableMs: recordedAt - reachedAt,
+      runningMs: now - recordedAt,
+    });
+    this.#giveLateInputs();
+    this.#actions.push({ kind: "took-over", epoch });
+  }
+
+  #giveLateInputs(): void {
+    for (const request of this.#late.splice(0)) this.#request(request);
+  }
+
+  #askOwner(): void {
+    const state = this.#state;
+    // While the record is being written its outcome is the answer: asked again, it is known.
+    if (state.kind === "recording") return;
+    if (state.kind === "live" || state.kind === "going-live") {
+      this.#actions.push({ kind: "answer-owner", state: "live-here" });
+      return;
+    }
+    // The answer is a promise, so this is the end here.
+    this.#unable(
+      { code: "E_PEER_RESTARTED", message: "the source asked who owns it", hint: undefined },
+      false,
+    );
+    this.#actions.push({ kind: "answer-owner", state: "not-here" });
+  }
+
+  #linkLost(reason: Reason): void {
+    switch (this.#state.kind) {
+      case "waiting":
+      case "judging":
+      case "receiving":
+        return this.#unable(reason, false);
+      case "live":
+        return this.#end({ kind: "live", epoch: this.#state.epoch });
+      default:
+        // A commitment is followed whether or not anybody listens.
+        return;
+    }
+  }
+
+  /** This host cannot or may not go on: everything here is forgotten, the source told. */
+  #unable(reason: Reason, tell: boolean, how: { readonly certain?: boolean } = {}): void {
+    if (this.mayOwn && how.certain !== true) return;
+    const { phase } = this;
+    if (tell) {
+      const { code, message, hint } = reason;
+      const said = hint === undefined ? { code, message } : { code, message, hint };
+      this.#send({ kind: "refused", phase, reason: said });
+    }
+    this.#actions.push({ kind: "forget" });
+    this.#end({ kind: "gone", phase, reason });
+  }
+
+  #end(outcome: TargetOutcome): void {
+    this.#enter({ kind: "ended", outcome });
+    this.#actions.push({ kind: "finished", outcome });
+  }
+
+  // ---- helpers
+
+  /** The word for people. */
+  get phase(): TargetPhase {
+    switch (this.#state.kind) {
+      case "waiting":
+      case "judging":
+        return "negotiate";
+      case "receiving":
+        return "receive";
+      case "reaching":
+      case "securing":
+      case "recording":
+      case "going-live":
+        return "cutover";
+      case "live":
+        return "live";
+      case "ended":
+        return "ended";
+    }
+  }
+
+  #tell(now: number): void {
+    if (this.#state.kind !== "receiving" || !this.#changed) return;
+    if (now - this.#toldAt < this.#options.progressMs) return;
+    this.#toldAt = now;
+    this.#changed = false;
+    const { position, ticks, cpuMs, waitingMs } = this.#replayed;
+    const { complete } = this.#arrivals;
+    const stored = this.#storedCheckpoint;
+    this.#send({
+      kind: "target-progress",
+      position,
+      ticks,
+      frontier: this.#frontier,
+      cpuMs,
+      waitingMs,
+      durableSequence: this.#storedSequence,
+      ...(stored === undefined ? {} : { durableCheckpoint: stored }),
+      ...(complete === undefined ? {} : { completeCheckpoint: complete }),
+      digestsMatched: this.#matched.count,
+      matchedPosition: this.#matched.position,
+    });
+  }
+
+  #enter(state: TargetState): void {
+    assert(
+      TARGET_TRANSITIONS[this.#state.kind].includes(state.kind),
+      `the target goes from ${this.#state.kind} to ${state.kind}`,
+    );
+    this.#state = state;
+  }
+
+  #send(message: Message): void {
+    this.#actions.push({ kind: "send", message });
+  }
+
+  #request(request: VmRequest): void {
+    this.#actions.push({ kind: "vm", request });
+  }
+
+  #nextRequest(): number {
+    return ++this.#requests;
+  }
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+/** The pages below `count` that are not in the ascending list. */
+function others(pages: Uint32Array, count: number): Uint32Array {
+  const result = new Uint32Array(count - pages.length);
+  let [at, next] = [0, 0];
+  for (let page = 0; page < count; page++) {
+    if (pages[next] === page) next++;
+    else result[at++] = page;
+  }
+  return result;
+}

@@ -1,0 +1,166 @@
+/** A source and a target in one process, with real machines in real threads. */
+import { closeSync, openSync, readSync } from "node:fs";
+import { type LogStore, MemoryLogStore } from "@dejavm/log-store";
+import type { RestoreConfig } from "@dejavm/machine";
+import type { ControlMessageOf } from "@dejavm/protocol";
+import {
+  type BlockIndex,
+  type OwnershipWish,
+  type SourceMigration,
+  type SourceOptions,
+  type SourceProgress,
+  startSourceMigration,
+} from "@dejavm/source-agent";
+import { Acceptor, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
+import { type DiskFile, type StartSpec, VirtualMachine, type VmReport } from "@dejavm/vm";
+import { Path } from "./sockets.ts";
+
+/** A live machine and everything it said. */
+export class LiveMachine {
+  readonly reports: VmReport[] = [];
+  listener: ((report: VmReport) => void) | undefined;
+  #vm: VirtualMachine | undefined;
+  #said = "";
+
+  static async start(spec: StartSpec): Promise<LiveMachine> {
+    const machine = new LiveMachine();
+    machine.#vm = await VirtualMachine.start(spec, {
+      onConsole: () => undefined,
+      onOutputs: (report) => machine.#hear(report),
+      onReport: (report) => machine.#hear(report),
+    });
+    return machine;
+  }
+
+  get vm(): VirtualMachine {
+    if (this.#vm === undefined) throw new Error("it has not been started");
+    return this.#vm;
+  }
+
+  /** All console output, of all consoles. */
+  get said(): string {
+    return this.#said;
+  }
+
+  type(text: string, port: "uart" | "hvc" = "uart"): void {
+    this.vm.sendConsole(port, Buffer.from(text));
+  }
+
+  #hear(report: VmReport): void {
+    if (report.kind === "outputs") {
+      for (const output of report.outputs) {
+        if (output.kind !== "console") continue;
+        this.#said += Buffer.from(output.bytes).toString("latin1");
+        this.vm.request({ kind: "written", bytes: output.bytes.length });
+      }
+    }
+    this.listener?.(report);
+  }
+}
+
+/** What a target is made with. */
+export interface TargetHostOptions {
+  readonly store?: LogStore;
+  readonly config: RestoreConfig;
+  readonly disks?: readonly DiskFile[];
+  readonly hasCheckpoints?: readonly bigint[];
+}
+
+/** A host that takes machines. */
+export class Target {
+  readonly store: LogStore;
+  readonly acceptor: Acceptor;
+  taken = Promise.withResolvers<TakenMachine>();
+  machine: LiveMachine | undefined;
+  readonly #options: TargetHostOptions;
+
+  constructor(options: TargetHostOptions) {
+    this.#options = options;
+    this.store = options.store ?? new MemoryLogStore();
+    this.acceptor = new Acceptor(this.#host());
+  }
+
+  #host(): TargetHost {
+    const { config, disks = [] } = this.#options;
+    return {
+      store: this.store,
+      agent: "target",
+      judge: async (offer) => ({
+        kind: "accept",
+        has: {
+          hasBase: offer.disks.map(() => true),
+          checkpoints: [],
+          freeMemoryBytes: 2 ** 31,
+          freeDiskBytes: 2 ** 36,
+        },
+      }),
+      makeMachine: async (_offer, { checkpoint, state, trace }, onReport) => {
+        const machine = await LiveMachine.start({
+          source: { kind: "checkpoint", id: checkpoint, config, state, trace },
+          disks,
+          pace: "live",
+          limit: undefined,
+          digestAtEnd: false,
+        });
+        machine.listener = onReport;
+        this.machine = machine;
+        return {
+          request: (request) => machine.vm.request(request),
+          terminate: () => machine.vm.terminate(),
+        };
+      },
+      readBase: () => (disk, block) => readBlock(disks[disk]?.path, block),
+      tookOver: (taken) => this.taken.resolve(taken),
+    };
+  }
+}
+
+function readBlock(path: string | undefined, block: number): Uint8Array | undefined {
+  if (path === undefined) return undefined;
+  const bytes = new Uint8Array(4096);
+  const file = openSync(path, "r");
+  const length = readSync(file, bytes, 0, bytes.length, block * bytes.length);
+  closeSync(file);
+  return length === bytes.length ? bytes : undefined;
+}
+
+/** What `migrate` is told. */
+export interface MigrateOptions {
+  readonly machine: LiveMachine;
+  readonly target: Target;
+  readonly offer: Omit<ControlMessageOf<"offer">, "kind" | "migration" | "maxDowntimeMs">;
+  readonly path?: Path;
+  readonly session?: Partial<SourceOptions>;
+  readonly image?: BlockIndex;
+  readonly onRecord?: (wish: OwnershipWish) => void;
+  readonly onProgress?: (progress: SourceProgress) => void;
+}
+
+/** Moves a machine from this process to this process. */
+export function migrate(options: MigrateOptions): SourceMigration {
+  const { machine, target, offer, path = new Path(2), image, onRecord, onProgress } = options;
+  let links = 0;
+  const maxDowntimeMs = options.session?.maxDowntimeMs ?? 100;
+  const migration = startSourceMigration({
+    session: {
+      maxDowntimeMs,
+      minShare: 0.5,
+      ifNotConverging: "slow",
+      offer: { kind: "offer", migration: "m1", maxDowntimeMs, ...offer },
+      peer: "target",
+      negotiateMs: 20_000,
+      frontierMs: 5,
+      maxSavedPages: 16_384,
+      ...options.session,
+    },
+    request: (request) => machine.vm.request(request),
+    record: (wish) => onRecord?.(wish),
+    dial: path.dial((socket) => target.acceptor.accept(socket)),
+    agent: "source",
+    linkName: () => `link-${Math.random().toString(36).slice(2)}-${links++}`,
+    ...(onProgress && { onProgress }),
+    ...(image && { image }),
+  });
+  machine.listener = (report) => migration.handleReport(report);
+  return migration;
+}

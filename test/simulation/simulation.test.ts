@@ -1,0 +1,14 @@
+/** Two hosts, both sessions, faults: a share of the simulations, with fresh seeds. */
+import { expect, test } from "vitest";
+import { Simulation } from "./simulation.ts";
+
+/** The rest runs in the project `slow`, and by `npm run soak`. */
+const COUNT = 25;
+
+test(`[SI1] ${COUNT} fresh seeds: one live machine at most, nothing acknowledged lost`, () => {
+  const first = Math.floor(Math.random() * 2 ** 31);
+  console.log(`simulations from seed ${first}: pnpm sim --seed ${first} --count ${COUNT}`);
+  let moves = 0;
+  for (let seed = first; seed < first + COUNT; seed++) moves += new Simulation(seed).run().moves;
+  expect(moves).toBeGreaterThan(0);
+});
