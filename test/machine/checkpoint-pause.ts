@@ -1,8 +1,8 @@
 /**
  * How long beginning a checkpoint stops a machine, by RAM size:
  * `node --conditions=source test/machine/checkpoint-pause.ts`. Prints milliseconds as JSON, by the
- * wall and in CPU time of the machine's thread, which a busy host does not lengthen. The machine has
- * touched every page and goes on writing between checkpoints.
+ * wall and in CPU time of the machine's thread, which a busy host does not lengthen. The machine
+ * has touched every page and goes on writing between checkpoints.
  */
 import { Machine, position, ticks } from "@dejavm/machine";
 
