@@ -100,6 +100,7 @@ beforeAll(async () => {
       `dd if=/dev/urandom bs=1M count=1 of=/tmp/mb 2>/dev/null`,
       `for i in $(seq ${MEBIBYTES}); do cat /tmp/mb; done >${big}`,
       "until redis-cli ping >/dev/null 2>&1; do sleep 0.1; done",
+      "until wget -q -O /dev/null http://127.0.0.1:8000/; do sleep 0.1; done",
     ].join("\n"),
   );
 });

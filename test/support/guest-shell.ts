@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
-const MARK = "--8<--";
+const MARK = "--end-of-command--";
 
 /** See the head of this file. */
 export class GuestShell {

@@ -30,7 +30,7 @@ export interface GuestFiles {
 const PROMPT = "root@dejavm:";
 const READY = "SERVERS-UP";
 const MEMORY = "256M";
-const BOOT_TIMEOUT_MS = 120_000;
+const BOOT_TIMEOUT_MS = 300_000;
 
 /** Sends or takes as many bytes as the client's 16-byte header says. */
 const BULK_SERVER = `

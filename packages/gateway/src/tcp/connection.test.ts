@@ -3,7 +3,8 @@ import { address } from "../address.ts";
 import { NETWORK } from "../policy.ts";
 import { tcpFrame } from "../test-support/guest-frames.ts";
 import { Harness, segments } from "../test-support/harness.ts";
-import { RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES } from "./connection.ts";
+import { SEND_BUFFER_BYTES } from "./connection.ts";
+import { RECEIVE_BUFFER_BYTES } from "./receiver.ts";
 import { FLAG } from "./wire.ts";
 
 const REMOTE = { guestPort: 40_000, remotePort: 80, remoteAddress: address("198.51.100.7") };
@@ -160,6 +161,20 @@ describe("data", () => {
   });
 });
 
+test("each hole of several is filled as soon as the one before it is", () => {
+  const harness = new Harness();
+  const { socket, ours, theirs } = harness.open(REMOTE);
+  harness.event({ kind: "tcp-data", socket, bytes: new Uint8Array(14_600) });
+  const ack = (acknowledgement: number) =>
+    segments(
+      harness.frame(tcpFrame({ ...REMOTE, sequence: ours, acknowledgement, flags: FLAG.Ack })),
+    );
+  for (let i = 0; i < 2; i++) ack(theirs);
+  expect(ack(theirs)).toMatchObject([{ sequence: theirs }]);
+  const hole = theirs + 3 * 1460;
+  expect(ack(hole)[0]).toMatchObject({ sequence: hole });
+});
+
 describe("closing", () => {
   test("either side may close first, and the other goes on sending", () => {
     const harness = new Harness();
@@ -210,5 +225,17 @@ describe("[NE5] an unplugged cable", () => {
     expect(harness.core.openFlows()).toHaveLength(1);
     harness.core.setPlugged(true, harness.now);
     expect(segments(harness.outputs())).toMatchObject([{ sequence: theirs, flags: FLAGS }]);
+  });
+
+  test("what was on its way when it was pulled out is sent again at once", () => {
+    const harness = new Harness();
+    const { socket, theirs } = harness.open(REMOTE);
+    harness.event({ kind: "tcp-data", socket, bytes: Uint8Array.of(1, 2, 3) });
+    harness.core.setPlugged(false, harness.now);
+    harness.wait(60_000);
+    harness.core.setPlugged(true, harness.now);
+    const [again] = segments(harness.outputs());
+    expect(again).toMatchObject({ sequence: theirs });
+    expect(again && again.end - again.start).toBe(3);
   });
 });

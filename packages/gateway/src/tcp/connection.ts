@@ -15,7 +15,7 @@ import type { Link } from "../ipv4.ts";
 import type { Metrics } from "../metrics.ts";
 import type { GatewayOutput } from "../socket-events.ts";
 import { Congestion } from "./congestion.ts";
-import { Reassembly } from "./reassembly.ts";
+import { Receiver } from "./receiver.ts";
 import { ByteRing } from "./ring.ts";
 import { RetransmissionTimeout } from "./rto.ts";
 import { type Segment, segmentFrame, segmentLength } from "./segment.ts";
@@ -23,19 +23,11 @@ import { seqAdd, seqDiff } from "./sequence.ts";
 import { nextState, receives, synchronised, type TcpState, type TcpStep } from "./state.ts";
 import { DEFAULT_MSS, FLAG, MAX_WINDOW } from "./wire.ts";
 
-/** Bytes of the guest that the host has not taken: the window's full size. */
-export const RECEIVE_BUFFER_BYTES = 512 * 1024;
-/** Lets the window field reach RECEIVE_BUFFER_BYTES. */
-const RECEIVE_WINDOW_SCALE = 4;
-/** Window where the buffers of all connections together are full: a slow trickle. */
-const SCARCE_WINDOW_BYTES = 4096;
 /** Bytes for the guest above which the host's socket is not read, and below which it is again. */
 export const SEND_BUFFER_BYTES = 448 * 1024;
 const SEND_RESUME_BYTES = 256 * 1024;
 /** Bytes that a connection may always have for the guest, however full all buffers are. */
 const SCARCE_SEND_BYTES = 16 * 1024;
-/** Long enough for an answer to take the acknowledgement along, too short to be waited for. */
-const ACK_DELAY_MS = 5;
 /** A SYN or SYN-ACK without answer is given up after so many repetitions: about a minute. */
 const MAX_SYN_RETRIES = 5;
 /** Data without acknowledgement is given up after so many repetitions: several minutes. */
@@ -108,22 +100,11 @@ export class TcpConnection implements Timed {
   #reading = true;
 
   // From the guest.
-  readonly #reassembly = new Reassembly();
+  readonly #receiver: Receiver;
   #irs = 0;
-  #rcvNxt = 0;
-  /** The right edge of the window that the guest was told. */
-  #rcvEdge = 0;
-  #rcvScale: number | undefined = RECEIVE_WINDOW_SCALE;
-  #finAt: number | undefined;
-  #unsent = 0;
-  #ackDue = false;
-  #unacknowledged = 0;
-  /** The largest segment seen: how much makes an acknowledgement due at once. */
-  #largest = DEFAULT_MSS;
 
   // Deadlines.
   #retransmitAt = NEVER;
-  #ackAt = NEVER;
   #keepAliveAt = NEVER;
   #keepAlives = 0;
   #endAt = NEVER;
@@ -147,6 +128,16 @@ export class TcpConnection implements Timed {
     this.#max = iss;
     this.#recover = iss;
     this.#congestion = new Congestion(DEFAULT_MSS);
+    this.#receiver = new Receiver({
+      mss: env.mss,
+      deliver: (bytes) => {
+        env.metrics.counters.tcpBytesFromGuest += bytes.length;
+        env.emit({ kind: "tcp-send", socket, bytes });
+      },
+      onBuffered: env.onBuffered,
+      onDropped: () => env.metrics.drop("segment"),
+      scarce: env.scarce,
+    });
     if (syn === undefined) {
       this.#state = "syn-sent";
       this.#synDue = true;
@@ -161,17 +152,17 @@ export class TcpConnection implements Timed {
   }
 
   get deadline(): number {
-    return Math.min(this.#retransmitAt, this.#ackAt, this.#keepAliveAt, this.#endAt);
+    return Math.min(this.#retransmitAt, this.#receiver.ackAt, this.#keepAliveAt, this.#endAt);
   }
 
   /** Bytes that wait on either way. */
   get bufferedBytes(): number {
-    return this.#ring.length + this.#unsent + this.#reassembly.byteCount;
+    return this.#ring.length + this.#receiver.bufferedBytes;
   }
 
   /** Whether a new connection may take this one's place (RFC 9293, section 3.10.7.4). */
   makesWayFor(syn: Segment): boolean {
-    return this.#state === "time-wait" && seqDiff(syn.sequence, this.#rcvNxt) > 0;
+    return this.#state === "time-wait" && seqDiff(syn.sequence, this.#receiver.next) > 0;
   }
 
   /** The host has connected. */
@@ -196,11 +187,9 @@ export class TcpConnection implements Timed {
 
   /** The host has taken so many of the guest's bytes. */
   hostTook(bytes: number): void {
-    this.#unsent -= bytes;
-    this.#env.onBuffered(-bytes);
-    if (!receives(this.#state)) return;
-    const gained = seqDiff(seqAdd(this.#rcvNxt, this.#freeWindow()), this.#rcvEdge);
-    if (gained >= Math.min(2 * this.#largest, RECEIVE_BUFFER_BYTES / 2)) this.#ackDue = true;
+    const { ackDue } = this.#receiver;
+    this.#receiver.hostTook(bytes);
+    if (!receives(this.#state)) this.#receiver.ackDue = ackDue;
   }
 
   hostEnded(): void {
@@ -254,9 +243,9 @@ export class TcpConnection implements Timed {
 
   /** Does what is due; `flush` follows. */
   handleDeadline(now: number): void {
-    if (this.#ackAt <= now) {
-      this.#ackAt = NEVER;
-      this.#ackDue = true;
+    if (this.#receiver.ackAt <= now) {
+      this.#receiver.ackAt = NEVER;
+      this.#receiver.ackDue = true;
     }
     if (this.#endAt <= now) {
       this.#endAt = NEVER;
@@ -277,7 +266,7 @@ export class TcpConnection implements Timed {
     this.#rto.progress();
     this.#timed = undefined;
     this.#nxt = this.#synchronisedStart();
-    this.#ackDue = synchronised(this.#state);
+    this.#receiver.ackDue = synchronised(this.#state);
     this.#retransmitAt = NEVER;
   }
 
@@ -299,7 +288,7 @@ export class TcpConnection implements Timed {
       case "last-ack":
       case "time-wait":
         this.#flushData(now);
-        if (this.#ackDue) this.#send(this.#nxt, FLAG.Ack, 0);
+        if (this.#receiver.ackDue) this.#send(this.#nxt, FLAG.Ack, 0);
         this.#keepAliveAt = this.#idleDeadline(now);
         return;
       default:
@@ -311,13 +300,10 @@ export class TcpConnection implements Timed {
 
   #learn(syn: Segment): void {
     this.#irs = syn.sequence;
-    this.#rcvNxt = seqAdd(syn.sequence, 1);
-    this.#rcvEdge = this.#rcvNxt;
+    this.#receiver.begin(syn);
     this.#mss = Math.max(64, Math.min(syn.mss ?? DEFAULT_MSS, this.#env.mss));
     this.#congestion = new Congestion(this.#mss);
-    // Without the option in both SYNs neither side scales (RFC 7323, section 2.2).
-    if (syn.windowScale === undefined) this.#rcvScale = undefined;
-    else this.#windowScale = syn.windowScale;
+    this.#windowScale = syn.windowScale ?? 0;
     this.#window = syn.window;
     this.#windowFrom = syn.sequence;
   }
@@ -340,7 +326,7 @@ export class TcpConnection implements Timed {
     this.#learn(segment);
     this.#una = acknowledgement;
     this.#opened(now);
-    this.#ackDue = true;
+    this.#receiver.ackDue = true;
   }
 
   #opened(now: number): void {
@@ -356,12 +342,12 @@ export class TcpConnection implements Timed {
 
   #handleSynchronised(segment: Segment, now: number): void {
     const { flags } = segment;
-    if (!this.#acceptable(segment)) {
+    if (!this.#receiver.accepts(segment)) {
       if ((flags & FLAG.Rst) !== 0) return;
       this.#env.metrics.drop("segment");
       // The guest has not seen our SYN-ACK, or our acknowledgement: it gets it again.
       if (this.#state === "syn-received" && (flags & FLAG.Syn) !== 0) this.#synDue = true;
-      else this.#ackDue = true;
+      else this.#receiver.ackDue = true;
       // A zero window is no reason not to hear an acknowledgement.
       const bare = segmentLength(segment) === 0;
       if (!bare && (flags & (FLAG.Ack | FLAG.Syn)) === FLAG.Ack) this.#handleAck(segment, now);
@@ -379,20 +365,11 @@ export class TcpConnection implements Timed {
     if (segmentLength(segment) > 0) this.#handleData(segment, now);
   }
 
-  /** RFC 9293, table 6: some of it lies in the window, or it is empty and at the edge. */
-  #acceptable(segment: Segment): boolean {
-    const length = segmentLength(segment);
-    const fromNext = seqDiff(segment.sequence, this.#rcvNxt);
-    const window = seqDiff(this.#rcvEdge, this.#rcvNxt);
-    if (length === 0) return fromNext === 0 || (fromNext > 0 && fromNext < window);
-    return fromNext < window && fromNext + length > 0;
-  }
-
   /** Only the very next number resets; all else is asked about (RFC 5961). */
   #handleResetOrSyn(segment: Segment): void {
     const reset = (segment.flags & FLAG.Rst) !== 0;
-    if (reset && segment.sequence === this.#rcvNxt) this.#giveUp();
-    else this.#ackDue = true;
+    if (reset && segment.sequence === this.#receiver.next) this.#giveUp();
+    else this.#receiver.ackDue = true;
   }
 
   /** False where the segment must not be looked at any further. */
@@ -408,7 +385,7 @@ export class TcpConnection implements Timed {
       this.#opened(now);
     } else if (ahead > 0) {
       this.#env.metrics.drop("segment");
-      this.#ackDue = true;
+      this.#receiver.ackDue = true;
       return false;
     } else if (seqDiff(acknowledgement, this.#una) > 0) {
       this.#acknowledged(acknowledgement, now);
@@ -474,66 +451,14 @@ export class TcpConnection implements Timed {
   #handleData(segment: Segment, now: number): void {
     if (!receives(this.#state)) {
       // Only a repeated FIN is left; it is acknowledged once more.
-      this.#ackDue = true;
+      this.#receiver.ackDue = true;
       if (this.#state === "time-wait") this.#endAt = now + TIME_WAIT_MS;
       return;
     }
-    const skip = Math.max(0, seqDiff(this.#rcvNxt, segment.sequence));
-    const at = seqAdd(segment.sequence, skip);
-    const room = seqDiff(this.#rcvEdge, at);
-    const length = segment.end - segment.start;
-    const count = Math.min(length - skip, room);
-    if ((segment.flags & FLAG.Fin) !== 0 && count === length - skip) {
-      this.#finAt = seqAdd(segment.sequence, length);
-    }
-    this.#largest = Math.max(this.#largest, Math.min(length, this.#env.mss));
-    if (count > 0) {
-      const from = segment.start + skip;
-      this.#takeData(at, segment.bytes.subarray(from, from + count), now);
-    }
-    if (this.#finAt === this.#rcvNxt) this.#finReceived(now);
-    else if (count < length - skip) this.#ackDue = true;
-  }
-
-  #takeData(at: number, bytes: Uint8Array, now: number): void {
-    if (at !== this.#rcvNxt) {
-      // A gap: the guest learns at once where it is (RFC 5681, section 4.2).
-      this.#ackDue = true;
-      this.#keep(at, bytes);
-      return;
-    }
-    const before = this.#reassembly.byteCount;
-    this.#deliver(bytes);
-    if (before === 0) {
-      this.#unacknowledged += bytes.length;
-      if (this.#unacknowledged >= 2 * this.#largest) this.#ackDue = true;
-      else this.#ackAt = Math.min(this.#ackAt, now + ACK_DELAY_MS);
-      return;
-    }
-    this.#ackDue = true;
-    let next = this.#reassembly.take(this.#rcvNxt);
-    for (; next !== undefined; next = this.#reassembly.take(this.#rcvNxt)) this.#deliver(next);
-    this.#env.onBuffered(this.#reassembly.byteCount - before);
-  }
-
-  #keep(at: number, bytes: Uint8Array): void {
-    const before = this.#reassembly.byteCount;
-    const fits = before + bytes.length <= RECEIVE_BUFFER_BYTES;
-    if (!fits || !this.#reassembly.add(at, bytes)) this.#env.metrics.drop("segment");
-    this.#env.onBuffered(this.#reassembly.byteCount - before);
-  }
-
-  #deliver(bytes: Uint8Array): void {
-    this.#rcvNxt = seqAdd(this.#rcvNxt, bytes.length);
-    this.#unsent += bytes.length;
-    this.#env.onBuffered(bytes.length);
-    this.#env.metrics.counters.tcpBytesFromGuest += bytes.length;
-    this.#env.emit({ kind: "tcp-send", socket: this.socket, bytes });
+    if (this.#receiver.take(segment, now)) this.#finReceived(now);
   }
 
   #finReceived(now: number): void {
-    this.#rcvNxt = seqAdd(this.#rcvNxt, 1);
-    this.#ackDue = true;
     this.#step("fin-received");
     this.#env.emit({ kind: "tcp-end", socket: this.socket });
     if (this.#state === "time-wait") this.#endAt = now + TIME_WAIT_MS;
@@ -669,43 +594,21 @@ export class TcpConnection implements Timed {
     const { guestAddress, guestPort, remoteAddress, remotePort } = this.ends;
     const syn = (flags & FLAG.Syn) !== 0;
     const acknowledges = (flags & FLAG.Ack) !== 0;
-    const window = acknowledges ? this.#offerWindow(syn) : MAX_WINDOW;
+    const window = acknowledges ? this.#receiver.offerWindow(syn) : MAX_WINDOW;
     const header = {
       source: remoteAddress,
       target: guestAddress,
       sourcePort: remotePort,
       targetPort: guestPort,
       sequence,
-      acknowledgement: acknowledges ? this.#rcvNxt : 0,
+      acknowledgement: acknowledges ? this.#receiver.next : 0,
       flags,
       window,
-      ...(syn ? { mss: this.#env.mss, windowScale: this.#rcvScale } : {}),
+      ...(syn ? { mss: this.#env.mss, windowScale: this.#receiver.windowScale } : {}),
     };
     const data =
       count > 0 ? { ring: this.#ring, offset: seqDiff(sequence, this.#una), count } : undefined;
     this.#env.emit({ kind: "frame", bytes: segmentFrame(this.#env.link, header, data) });
-  }
-
-  /** The window field; what was promised once stays promised. */
-  #offerWindow(syn: boolean): number {
-    this.#ackDue = false;
-    this.#ackAt = NEVER;
-    this.#unacknowledged = 0;
-    const shift = syn ? 0 : (this.#rcvScale ?? 0);
-    const promised = Math.max(0, seqDiff(this.#rcvEdge, this.#rcvNxt));
-    const wanted = Math.min(this.#freeWindow(), MAX_WINDOW << shift);
-    // Little steps are not worth a segment of the guest.
-    const step = Math.min(this.#largest, RECEIVE_BUFFER_BYTES / 2);
-    const window = wanted >= promised + step || wanted < promised ? wanted : promised;
-    const field = Math.max(window, promised) >>> shift;
-    const edge = seqAdd(this.#rcvNxt, field << shift);
-    if (seqDiff(edge, this.#rcvEdge) > 0) this.#rcvEdge = edge;
-    return field;
-  }
-
-  #freeWindow(): number {
-    const most = this.#env.scarce() ? SCARCE_WINDOW_BYTES : RECEIVE_BUFFER_BYTES;
-    return Math.max(0, most - this.#unsent - this.#reassembly.byteCount);
   }
 
   #sendReset(): void {
@@ -718,7 +621,7 @@ export class TcpConnection implements Timed {
       sourcePort: remotePort,
       targetPort: guestPort,
       sequence: this.#state === "connecting" ? 0 : this.#max,
-      acknowledgement: refusal ? seqAdd(this.#irs, 1) : this.#rcvNxt,
+      acknowledgement: refusal ? seqAdd(this.#irs, 1) : this.#receiver.next,
       flags: FLAG.Rst | FLAG.Ack,
       window: 0,
     });
@@ -761,9 +664,8 @@ export class TcpConnection implements Timed {
 
   #closed(): void {
     this.#env.onBuffered(-this.bufferedBytes);
-    this.#unsent = 0;
     this.#retransmitAt = NEVER;
-    this.#ackAt = NEVER;
+    this.#receiver.ackAt = NEVER;
     this.#keepAliveAt = NEVER;
     this.#endAt = NEVER;
     this.#env.onClosed(this);
