@@ -11,6 +11,7 @@ export {
   type LogStoreBenchResult,
   runLogStoreBench,
 } from "./log-store.ts";
+export { AgentProcess, RigProcess } from "./migrate/dejavm-process.ts";
 export {
   type MigrateBenchOptions,
   type MigrateBenchResult,
