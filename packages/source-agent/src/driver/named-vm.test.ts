@@ -147,6 +147,18 @@ test("[RV3] resets are crossed; a machine that was switched off is switched on",
   await fourth.die();
 });
 
+test.each([false, true])(
+  "[RV1] the last words of a machine leave (durable: %s)",
+  async (durable) => {
+    const first = new Process(new MemoryStorage());
+    await first.create({ durable }, RESTARTING);
+    first.named.vm.sendConsole("uart", Buffer.from("o"));
+    expect((await first.named.vm.ended).reason.kind).toBe("power-off");
+    first.named.recorded.close();
+    expect(first.said).toBe("R");
+  },
+);
+
 test("[RV2] a machine that died before its first checkpoint begins anew", async () => {
   const storage = new MemoryStorage();
   const first = new Process(storage);
