@@ -11,6 +11,7 @@ export {
   type LogStoreBenchResult,
   runLogStoreBench,
 } from "./log-store.ts";
+export { AgentProcess, RigProcess } from "./migrate/dejavm-process.ts";
 export {
   type MigrateBenchOptions,
   type MigrateBenchResult,
@@ -27,4 +28,11 @@ export {
 } from "./network/network.ts";
 export { networkTable } from "./network/table.ts";
 export { QmpProcess } from "./qmp.ts";
+export {
+  type RecordBenchOptions,
+  type RecordBenchResult,
+  type RecordResult,
+  recordTable,
+  runRecordBench,
+} from "./record/record-bench.ts";
 export { engineTable } from "./table.ts";

@@ -454,7 +454,7 @@ export class SimVm {
     if (this.#absent.size > 0) throw new Error("a machine goes live with pages missing");
     this.mode = "live";
     this.#records = [];
-    this.#report({ kind: "live", id, ...this.#where });
+    this.#report({ kind: "live", id, checkpoint: 0, ...this.#where });
   }
 }
 

@@ -57,13 +57,33 @@ export interface MigrateBenchCommand {
 /** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
 export async function benchMigrate(options: MigrateBenchCommand): Promise<number> {
   const { workload: workloads, profile: profiles, mode: qemuModes, vs, json } = options;
-  if (vs !== "qemu") {
-    throw usageError("cannot measure without --vs qemu", "`--vs qemu` is what there is so far");
+  if (vs !== undefined && vs !== "qemu") {
+    throw usageError(`cannot measure ${vs}`, "want --vs qemu");
   }
+  const withQemu = vs === "qemu";
   const { migrateTable, runMigrateBench } = await import("@dejavm/bench");
-  const result = await runMigrateBench({ workloads, profiles, qemuModes }, (line) => {
+  const result = await runMigrateBench({ workloads, profiles, qemuModes, withQemu }, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
+  return exitStatus.ok;
+}
+
+/** Options of `bench record` as commander gives them. */
+export interface RecordBenchCommand {
+  readonly pairs?: string;
+  readonly workload: readonly string[];
+  readonly json?: boolean;
+}
+
+/** Gives the exit status. Throws E_USAGE. */
+export async function benchRecord(options: RecordBenchCommand): Promise<number> {
+  const { recordTable, runRecordBench } = await import("@dejavm/bench");
+  const { pairs, workload: workloads, json } = options;
+  const counted = pairs === undefined ? {} : { pairs: Number(parseCount(pairs, "--pairs")) };
+  const result = runRecordBench({ ...counted, workloads }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : recordTable(result));
   return exitStatus.ok;
 }

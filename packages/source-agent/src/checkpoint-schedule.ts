@@ -1,9 +1,9 @@
 /**
  * When a recorded machine is checkpointed, so that bringing it back replays little. Pure: times are
- * arguments. What counts is the time in which the guest executed, as idle time replays in none.
+ * arguments. What counts is the CPU time of the guest's thread, as idle time replays in none.
  */
 
-/** Default for the longest replay, in ms of execution. */
+/** Default for the longest replay, in ms of CPU time. */
 export const DEFAULT_REPLAY_LIMIT_MS = 10_000;
 /** A checkpoint begins at this share of the limit: reading it takes a while. */
 const BEGIN_SHARE = 0.75;
@@ -23,14 +23,14 @@ export class CheckpointSchedule {
     this.#limitMs = limitMs;
   }
 
-  /** `runMs`: how long the guest has executed. `now` in ms of any clock. */
-  isDue(runMs: number, now: number): boolean {
-    return now >= this.#notBefore && runMs - this.#begunAtMs >= this.#limitMs * BEGIN_SHARE;
+  /** `cpuMs`: what the guest's thread has used. `now` in ms of any clock. */
+  isDue(cpuMs: number, now: number): boolean {
+    return now >= this.#notBefore && cpuMs - this.#begunAtMs >= this.#limitMs * BEGIN_SHARE;
   }
 
-  /** A checkpoint is complete that was begun after `runMs` of execution. */
-  completed(runMs: number): void {
-    this.#begunAtMs = runMs;
+  /** A checkpoint is complete that was begun when the thread had used `cpuMs`. */
+  completed(cpuMs: number): void {
+    this.#begunAtMs = cpuMs;
     this.#retryMs = FIRST_RETRY_MS;
     this.#notBefore = 0;
   }

@@ -17,6 +17,7 @@ export {
 } from "./doubt-session.ts";
 export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
 export { forkVm } from "./driver/fork.ts";
 export {
   createNamedVm,

@@ -137,7 +137,8 @@ const WAYS: Readonly<Record<TargetState["kind"], () => Driver>> = {
   "going-live": () => WAYS.recording().tell({ kind: "recorded" }),
   live: () => {
     const driver = WAYS["going-live"]();
-    return driver.tell(vm({ kind: "live", id: driver.requestId("go-live"), ...AT }));
+    const id = driver.requestId("go-live");
+    return driver.tell(vm({ kind: "live", id, checkpoint: 0, ...AT }));
   },
   ended: () => WAYS.live().tell(message({ kind: "moved", epoch: 2 })),
 };

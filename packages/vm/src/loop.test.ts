@@ -183,3 +183,178 @@ describe("execution loop", () => {
     expect(() => loop.advance(0)).toThrow("missing-page");
   });
 });
+
+describe("recorded, steered and read", () => {
+  const START: TracePoint = { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) };
+  const kinds = (reports: readonly VmReport[]) => reports.map(({ kind }) => kind);
+
+  test("[VM2] outputs come behind the segment that they name", () => {
+    const { machine, loop, reports } = rig({ record: START });
+    loop.handle({ kind: "console", port: "uart", bytes: bytes(3) });
+    machine.outputs.push({ kind: "console", port: "uart", bytes: bytes(5) });
+    loop.advance(0);
+    expect(kinds(reports)).toEqual(["segment", "outputs", "console-taken"]);
+    expect(reports[1]).toMatchObject({ after: 0 });
+    machine.outputs.push({ kind: "frame", bytes: bytes(60) });
+    loop.advance(0);
+    expect(reports.at(-1)).toMatchObject({ kind: "outputs", after: 1 });
+    loop.handle({ kind: "stop-recording" });
+    machine.outputs.push({ kind: "frame", bytes: bytes(60) });
+    loop.advance(0);
+    expect(reports.at(-1)).toMatchObject({ kind: "outputs", after: undefined });
+  });
+
+  test("[VM5] a frozen machine does nothing; what comes is told, kept and given later", () => {
+    const { machine, loop, reports } = rig({ record: START });
+    loop.advance(0);
+    loop.handle({ kind: "power-button" });
+    loop.handle({ kind: "freeze", id: 1 });
+    const { position } = machine;
+    expect(reports.find(({ kind }) => kind === "frozen")).toMatchObject({
+      id: 1,
+      position,
+      digest: machine.digest(),
+      waiting: [{ kind: "power-button" }],
+    });
+    expect(loop.advance(0).kind).toBe("until");
+    const frame = { kind: "frame" as const, bytes: bytes(60) };
+    loop.handle(frame);
+    expect(reports.at(-1)).toEqual({ kind: "late-input", event: frame });
+    loop.handle({ kind: "freeze", id: 2 });
+    expect(reports.at(-1)).toMatchObject({ kind: "refused", id: 2 });
+    loop.advance(0);
+    expect(machine.position).toBe(position);
+    expect(machine.inputs).toEqual([]);
+    loop.handle({ kind: "unfreeze", id: 3 });
+    loop.advance(0);
+    expect(reports.at(-1)).toMatchObject({ kind: "unfrozen", id: 3 });
+    expect(machine.inputs.map(({ event }) => event.kind)).toEqual(["power-button", "frame"]);
+  });
+
+  test("a throttled guest rests for as long as its share says", () => {
+    const { machine, loop, clock } = rig();
+    machine.run = () => {
+      clock.now += 100;
+      return { kind: "budget" };
+    };
+    loop.handle({ kind: "throttle", share: 0.25 });
+    loop.advance(clock.now);
+    expect(loop.advance(clock.now)).toEqual({ kind: "until", at: 400 });
+    clock.now = 400;
+    expect(loop.advance(clock.now)).toEqual({ kind: "now" });
+    loop.handle({ kind: "throttle", share: 1 });
+    clock.now = 1000;
+    loop.advance(clock.now);
+    expect(loop.advance(clock.now)).toEqual({ kind: "now" });
+  });
+
+  const checkpoint = {
+    kind: "checkpoint",
+    id: 7,
+    since: undefined,
+    maxSavedPages: 1,
+    whenFull: "give-up",
+    recordFirstTouch: false,
+  } as const;
+  const pagesOf = (reports: readonly VmReport[]) =>
+    reports.flatMap((report) =>
+      report.kind === "pages"
+        ? Array.from(report.pages, (page, i) => [page, report.bytes[i * 4096]])
+        : [],
+    );
+
+  test("[VM4] a checkpoint's pages and chunks are those of its moment", () => {
+    const { machine, store, loop, reports } = rig({ record: START });
+    machine.poke(1, 11);
+    machine.poke(2, 22);
+    machine.dirty.push({ disk: 0, chunk: 5, bytes: bytes(65_536) });
+    loop.handle({ ...checkpoint, maxSavedPages: 10 });
+    machine.poke(1, 12);
+    machine.poke(3, 33);
+    store.write({ disk: 0, chunk: 5, bytes: undefined });
+    loop.handle({ kind: "read-pages", id: 7, pages: Uint32Array.of(2, 1, 0) });
+    loop.handle({ kind: "read-chunks", id: 7, chunks: [{ disk: 0, chunk: 5 }] });
+    loop.advance(0);
+    loop.advance(0);
+    expect(reports.find(({ kind }) => kind === "checkpoint-begun")).toMatchObject({
+      pages: Uint32Array.of(1, 2),
+      chunks: [{ disk: 0, chunk: 5 }],
+      trace: START,
+    });
+    expect(pagesOf(reports)).toEqual([
+      [2, 22],
+      [1, 11],
+    ]);
+    const [pages] = reports.filter((report) => report.kind === "pages");
+    expect(pages?.zeroPages).toEqual(Uint32Array.of(0));
+    const [chunks] = reports.filter((report) => report.kind === "chunks");
+    expect(chunks?.bytes[0]).toBe(0x61);
+    loop.handle({ kind: "close-checkpoint", id: 7 });
+    loop.handle({ ...checkpoint, id: 8, since: 7 });
+    expect(reports.at(-1)).toMatchObject({ since: 7, pages: Uint32Array.of(1, 3) });
+    loop.handle({ kind: "read-pages", id: 7, pages: Uint32Array.of(1) });
+    expect(reports.at(-1)).toMatchObject({ kind: "refused", id: 7 });
+    loop.handle({ ...checkpoint, id: 9, since: 1234 });
+    expect(reports.at(-1)).toMatchObject({ kind: "checkpoint-begun", since: undefined });
+  });
+
+  test("[VM4] too many old pages: it is given up, or the guest waits for the reader", () => {
+    const first = rig();
+    first.loop.handle(checkpoint);
+    for (const page of [1, 2, 3]) first.machine.poke(page, 1);
+    first.loop.advance(0);
+    expect(kinds(first.reports)).toContain("checkpoint-abandoned");
+
+    const { machine, loop, reports } = rig();
+    loop.handle({ ...checkpoint, whenFull: "wait" });
+    for (const page of [1, 2, 3]) machine.poke(page, 1);
+    const { position } = machine;
+    expect(loop.advance(0)).toEqual({ kind: "until", at: undefined });
+    expect(machine.position).toBe(position);
+    loop.handle({ kind: "read-pages", id: 7, pages: Uint32Array.of(1, 2) });
+    expect(loop.advance(0)).toEqual({ kind: "now" });
+    expect(machine.position).toBeGreaterThan(position);
+    expect(kinds(reports)).not.toContain("checkpoint-abandoned");
+  });
+
+  test("an idle machine answers readers one after the other without waiting", () => {
+    const { machine, loop, reports } = rig({ pacer: new LivePacer({ now: 0, ticks: ticks(10n) }) });
+    machine.script.push({ kind: "idle", deadline: undefined });
+    loop.advance(0);
+    loop.advance(0);
+    loop.handle({ ...checkpoint, maxSavedPages: 10 });
+    for (const page of [0, 1, 2]) {
+      loop.handle({ kind: "read-pages", id: 7, pages: Uint32Array.of(page) });
+    }
+    expect([loop.advance(0), loop.advance(0)]).toEqual([{ kind: "now" }, { kind: "now" }]);
+    expect(loop.advance(0).kind).toBe("until");
+    expect(kinds(reports).filter((kind) => kind === "pages")).toHaveLength(3);
+  });
+
+  test("a digest that is asked for is prepared between slices, and taken at once at a stop", () => {
+    const { machine, loop, reports } = rig({ record: START });
+    loop.handle({ kind: "digest", id: 1 });
+    loop.advance(0);
+    expect(kinds(reports)).toEqual([]);
+    loop.advance(0);
+    expect(kinds(reports)).toEqual(["segment", "digest"]);
+    expect(machine.prepared).toEqual([256, 256]);
+    loop.handle({ kind: "freeze", id: 2 });
+    loop.handle({ kind: "digest", id: 3 });
+    loop.advance(0);
+    expect(reports.at(-1)).toMatchObject({ kind: "digest", id: 3, digest: machine.digest() });
+    expect(machine.prepared).toHaveLength(2);
+  });
+
+  test("what only a replay can do is refused", () => {
+    const { loop, reports } = rig();
+    loop.handle({
+      kind: "replay-to",
+      id: 4,
+      position: 1n,
+      ticks: 1n,
+      digest: "",
+    });
+    expect(reports).toMatchObject([{ kind: "refused", id: 4, error: { code: "E_VM_MODE" } }]);
+  });
+});

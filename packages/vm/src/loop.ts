@@ -31,6 +31,8 @@ export const MAX_WAITING_FRAMES = 1024;
 const SLICES_PER_COLLECTION = 32;
 /** One console input event; keeps events small enough to be recorded and replayed evenly. */
 const MAX_CONSOLE_EVENT_BYTES = 4096;
+/** Pages hashed between two slices for a digest that was asked for: below half a millisecond. */
+const DIGEST_PAGES_PER_SLICE = 256;
 /** Smallest share of the time that a throttled guest gets. */
 const MIN_SHARE = 0.01;
 const TICKS_PER_MS = 10_000;
@@ -81,6 +83,8 @@ export class ExecutionLoop implements MachineLoop {
   readonly #consoles = new Map<ConsolePort, Uint8Array[]>();
   #events: InputEvent[] = [];
   #recording: Recording | undefined;
+  /** Requests for a digest that are not answered yet. */
+  readonly #digests: number[] = [];
   #waitingFrames = 0;
   #unreadBytes = 0;
   #idle: Observation["idle"];
@@ -120,7 +124,7 @@ export class ExecutionLoop implements MachineLoop {
         if (this.#options.save(request) && request.thenStop) this.#stop();
         break;
       case "digest":
-        this.#reportDigest(request.id);
+        this.#digests.push(request.id);
         break;
       case "stop":
         this.#stop();
@@ -179,10 +183,11 @@ export class ExecutionLoop implements MachineLoop {
   advance(now: number): LoopWait {
     if (this.#ended) return { kind: "ended" };
     this.#desk.serve();
+    this.#serveDigests();
     this.#reportProgress(now);
     const wait = this.#step(now);
     if (wait.kind !== "until") return wait;
-    if (this.#desk.hasReads) return { kind: "now" };
+    if (this.#desk.hasReads || this.#digests.length > 0) return { kind: "now" };
     return { kind: "until", at: earliest([wait.at, this.#recording?.due, this.#progress?.next]) };
   }
 
@@ -378,10 +383,16 @@ export class ExecutionLoop implements MachineLoop {
     return this.#recording?.digest() ?? this.#machine.digest();
   }
 
-  #reportDigest(id: number): void {
+  /** What a digest costs is spread over slices, as long as there are any. */
+  #serveDigests(): void {
+    const stands = this.#frozen || this.#atLimit;
+    if (this.#digests.length === 0) return;
+    if (!stands && !this.#machine.prepareDigest(DIGEST_PAGES_PER_SLICE)) return;
     const digest = this.#digest();
     const { position, ticks } = this.#machine;
-    this.#options.report({ kind: "digest", id, digest, position, ticks });
+    for (const id of this.#digests.splice(0)) {
+      this.#options.report({ kind: "digest", id, digest, position, ticks });
+    }
   }
 
   #setProgress(intervalMs: number | undefined): void {

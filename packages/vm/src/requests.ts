@@ -167,6 +167,7 @@ export type ReplayRequest =
    */
   | {
       readonly kind: "jump";
+      /** Names the checkpoint from now on, too: see `live`. */
       readonly id: number;
       /** The checkpoint's place. */
       readonly position: bigint;

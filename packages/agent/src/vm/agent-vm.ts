@@ -29,6 +29,8 @@ import { VmNetwork } from "./vm-network.ts";
 export interface VmHost {
   readonly store: LogStore;
   readonly log: Log;
+  /** A machine has ended by itself or because it was told to: it is not to be brought back. */
+  readonly onStopped: (name: string) => void;
 }
 
 /** A machine that runs, and what it runs on. */
@@ -65,6 +67,7 @@ export class AgentVm implements ControlledVm {
   readonly running: RunningVm;
   readonly #host: VmHost;
   #migration: SourceMigration | undefined;
+  #isSuspended = false;
   /** For connections that are open when the machine moves. */
   #relay: FlowRelay | undefined;
 
@@ -209,6 +212,7 @@ export class AgentVm implements ControlledVm {
 
   /** The agent ends: the machine stops where it is, and can be brought back from there. */
   async suspend(): Promise<void> {
+    this.#isSuspended = true;
     this.#relay?.close();
     this.parts.recorded.close();
     await this.parts.vm.terminate();
@@ -225,6 +229,8 @@ export class AgentVm implements ControlledVm {
   async #ended(): Promise<void> {
     this.parts.recorded.close();
     this.#host.log.info({ vm: this.name }, "machine ended");
-    if (this.running.summary().state !== "moved") await this.parts.network.close();
+    const { state } = this.running.summary();
+    if (state === "stopped" && !this.#isSuspended) this.#host.onStopped(this.name);
+    if (state !== "moved") await this.parts.network.close();
   }
 }

@@ -13,6 +13,8 @@ import { openStore } from "../store.ts";
 import { type NetworkOptions, type RunOptions, refuse } from "./options.ts";
 import { type NetworkPlan, planNetwork, planRun, type RunPlan } from "./plan.ts";
 
+const MAX_REPLAY_LIMIT_S = 86_400;
+
 /** A machine to be started, by whatever way. */
 export interface Starter extends Pick<RunPlan, "image" | "keyboard" | "memoryBytes"> {
   readonly network: NetworkPlan | undefined;
@@ -36,7 +38,7 @@ export async function planStart(image: string | undefined, options: RunOptions):
   const store = openStore();
   try {
     const found = findNamedVm(store, name);
-    const usual = { store, name };
+    const usual = { store, name, ...replayLimit(options) };
     if (found !== undefined) return resuming(usual, found.config, image, options);
     return creating(usual, await planRun(image, options), options);
   } catch (error) {
@@ -55,7 +57,14 @@ function plainStart(plan: RunPlan): Starter {
   };
 }
 
-type Usual = Pick<NamedVmOptions, "store" | "name">;
+type Usual = Pick<NamedVmOptions, "store" | "name" | "replayLimitMs">;
+
+function replayLimit({ replayLimit: text }: RunOptions): Pick<NamedVmOptions, "replayLimitMs"> {
+  if (text === undefined) return {};
+  const seconds = Number(text);
+  if (seconds > 0 && seconds <= MAX_REPLAY_LIMIT_S) return { replayLimitMs: seconds * 1000 };
+  throw usageError(`cannot use --replay-limit ${text}`, "want seconds above 0, at most a day");
+}
 
 function resuming(
   usual: Usual,

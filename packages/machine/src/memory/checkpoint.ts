@@ -21,6 +21,9 @@ export interface CheckpointOptions {
   readonly maxSavedPages: number;
 }
 
+/** Saved pages share buffers of this size: a multiple of the page's. */
+const SLAB_BYTES = 1024 * 1024;
+
 /** See the head of this file. */
 export class Checkpoint {
   readonly position: Position;
@@ -32,6 +35,8 @@ export class Checkpoint {
   readonly #saved = new Map<number, Uint8Array>();
   /** One byte a page: 1 once its content is no longer needed. */
   readonly #taken: Uint8Array;
+  #slab = new Uint8Array(0);
+  #slabUsed = SLAB_BYTES;
   #detach: (() => void) | undefined;
   #abandoned = false;
 
@@ -77,10 +82,22 @@ export class Checkpoint {
     this.#saved.clear();
   }
 
+  /** Pages lie together in big buffers: one for each would be work for the collector. */
+  #copy(bytes: Uint8Array): Uint8Array {
+    if (this.#slabUsed === SLAB_BYTES) {
+      this.#slab = new Uint8Array(SLAB_BYTES);
+      this.#slabUsed = 0;
+    }
+    const copy = this.#slab.subarray(this.#slabUsed, this.#slabUsed + bytes.length);
+    copy.set(bytes);
+    this.#slabUsed += bytes.length;
+    return copy;
+  }
+
   #keep(page: number, bytes: Uint8Array): void {
     if (this.#taken[page] === 1 || this.#saved.has(page)) return;
     if (this.#saved.size < this.#maxSavedPages) {
-      this.#saved.set(page, bytes.slice());
+      this.#saved.set(page, this.#copy(bytes));
       return;
     }
     this.#abandoned = true;

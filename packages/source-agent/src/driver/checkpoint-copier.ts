@@ -6,10 +6,15 @@ import { assert } from "@dejavm/base";
 import type { CheckpointId, CheckpointWriter, LineageWriter } from "@dejavm/log-store";
 import { position, ticks } from "@dejavm/machine";
 import type { TracePoint } from "@dejavm/trace";
-import { type CheckpointReport, MAX_CHUNKS_PER_READ, type VmRequest } from "@dejavm/vm";
+import {
+  type CheckpointReport,
+  MAX_CHUNKS_PER_READ,
+  MAX_PAGES_PER_READ,
+  type VmRequest,
+} from "@dejavm/vm";
 
-/** Pages of one read: hashing, compressing and storing them takes about a millisecond. */
-const PAGES_PER_READ = 16;
+/** Pages of one read: one pack of the store, which takes it about a millisecond. */
+const PAGES_PER_READ = MAX_PAGES_PER_READ;
 const CHUNKS_PER_READ = 4;
 
 type Begun = Extract<CheckpointReport, { kind: "checkpoint-begun" }>;

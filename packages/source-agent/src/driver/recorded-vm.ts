@@ -27,6 +27,11 @@ import { CheckpointCopier } from "./checkpoint-copier.ts";
 /** Old pages that a periodic checkpoint may cost (64 MiB); one that needs more is given up. */
 const MAX_SAVED_PAGES = 16_384;
 const PROGRESS_INTERVAL_MS = 500;
+/** Checkpoints have numbers from here on; those of migrations lie far above, others below. */
+const FIRST_OWN_ID = 1000;
+/** Contents that no checkpoint needs are looked for this often at most, with pauses. */
+const COLLECTION_INTERVAL_MS = 300_000;
+const COLLECTION_PAUSE_MS = 20;
 /** How often a store that failed is tried again. */
 const RETRY_MS = 2000;
 
@@ -39,7 +44,7 @@ export interface RecordedVmOptions {
   readonly start: TracePoint;
   /** Whether outputs wait until the trace survives a loss of power. */
   readonly durable: boolean;
-  /** Longest replay when the machine is brought back, in ms of execution. */
+  /** Longest replay when the machine is brought back, in ms of CPU time. */
   readonly replayLimitMs?: number;
   /** Stored bytes of this machine at most. */
   readonly retentionBytes?: number;
@@ -50,7 +55,7 @@ export interface RecordedVmOptions {
 
 /** The checkpoint that a machine came from when it was brought back. */
 export interface RecoveredFrom {
-  /** Its number in the worker. */
+  /** Its number in the worker: `checkpoint` of the report `live`. */
   readonly id: number;
   readonly stored: CheckpointId;
   /** The stored trace goes on from somewhere else: it had not been recorded in between. */
@@ -73,12 +78,13 @@ export class RecordedVm {
   #isFlushing = false;
   /** The checkpoint that is being made. */
   #copier: CheckpointCopier | undefined;
-  #ids = 0;
+  #ids = FIRST_OWN_ID;
   readonly #ownIds = new Set<number>();
   /** In the worker and in the store: what the next checkpoint is relative to. */
   #base: { readonly id: number; readonly stored: CheckpointId } | undefined;
-  #runMs = 0;
-  #begunAtRunMs = 0;
+  #cpuMs = 0;
+  #begunAtCpuMs = 0;
+  #nextCollection = 0;
   /** Where recording begins anew. */
   #gap = false;
   #retry: NodeJS.Timeout | undefined;
@@ -116,10 +122,12 @@ export class RecordedVm {
     this.#beginCheckpoint();
   }
 
-  /** A machine that was brought back and is live. */
+  /**
+   * A machine that was brought back, or came from another host, and is live: its trace so far and
+   * the checkpoint that it came from, or a later one, are stored.
+   */
   attachRecovered(vm: VirtualMachine, from: RecoveredFrom): void {
     this.#vm = vm;
-    this.#ids = Math.max(this.#ids, from.id);
     this.#gate.open();
     this.#gate.keep(this.#traceEnd.sequence - 1);
     vm.request({ kind: "report-progress", intervalMs: PROGRESS_INTERVAL_MS });
@@ -164,7 +172,7 @@ export class RecordedVm {
         this.#flushSoon();
         break;
       case "progress":
-        this.#runMs = report.runMs;
+        this.#cpuMs = report.cpuMs;
         if (this.#isDue()) this.#beginCheckpoint();
         break;
       case "checkpoint-begun":
@@ -228,14 +236,14 @@ export class RecordedVm {
       this.#copier === undefined &&
       this.#state === "recorded" &&
       this.#ownIds.size === 0 &&
-      this.#schedule.isDue(this.#runMs, performance.now())
+      this.#schedule.isDue(this.#cpuMs, performance.now())
     );
   }
 
   #beginCheckpoint(): void {
     const id = this.nextCheckpointId();
     this.#ownIds.add(id);
-    this.#begunAtRunMs = this.#runMs;
+    this.#begunAtCpuMs = this.#cpuMs;
     this.#request({
       kind: "checkpoint",
       id,
@@ -280,7 +288,7 @@ export class RecordedVm {
     this.#ownIds.delete(id);
     this.#request({ kind: "close-checkpoint", id });
     this.#base = { id, stored };
-    this.#schedule.completed(this.#begunAtRunMs);
+    this.#schedule.completed(this.#begunAtCpuMs);
     const { store, writer, durable, retentionBytes = DEFAULT_RETENTION_BYTES } = this.#options;
     if (durable) {
       store.sync().then(
@@ -291,7 +299,23 @@ export class RecordedVm {
       this.#gate.open();
     }
     writer.compact();
-    writer.retain({ maxBytes: retentionBytes });
+    const { checkpointsRemoved } = writer.retain({ maxBytes: retentionBytes });
+    if (checkpointsRemoved > 0) this.#collectGarbage();
+  }
+
+  /** What only dropped checkpoints had is freed, a step now and then. */
+  #collectGarbage(): void {
+    const now = performance.now();
+    if (now < this.#nextCollection) return;
+    this.#nextCollection = now + COLLECTION_INTERVAL_MS;
+    const steps = this.#options.store.gc();
+    const step = (): void => {
+      if (this.#isClosed) return;
+      this.#guarded(() => {
+        if (steps.next().done !== true) setTimeout(step, COLLECTION_PAUSE_MS).unref();
+      });
+    };
+    step();
   }
 
   #giveUpCheckpoint(): void {

@@ -85,7 +85,9 @@ export class VirtualMachine {
     this.ended.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
     this.#worker = startWorker(spec);
-    this.#worker.on("message", (report: VmReport) => this.#hear(report));
+    this.#worker.on("message", (reports: readonly VmReport[]) => {
+      for (const report of reports) this.#hear(report);
+    });
     this.#worker.on("error", (error) => this.#fail(asError(error)));
     this.#worker.on("exit", () => this.#fail(stopped()));
   }

@@ -17,6 +17,7 @@ import type { CheckpointBase } from "../runnable-machine.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
 import { enableBranchHints } from "./engine-flags.ts";
+import { EngineMonitor, microseconds } from "./engine-monitor.ts";
 import { hostCodecs } from "./host-codecs.ts";
 import { machineOptions, makeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
@@ -32,8 +33,20 @@ const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;
 
+let monitor: EngineMonitor | undefined;
+
+/** Reports of one turn travel together: a message costs more than what is in it. */
+let reports: VmReport[] = [];
+
 function post(report: VmReport): void {
-  port.postMessage(report, reportTransfers(report));
+  reports.push(report.kind === "ended" ? { ...report, ...monitor?.finish() } : report);
+}
+
+function flush(): void {
+  if (reports.length === 0) return;
+  const batch = reports;
+  reports = [];
+  port.postMessage(batch, batch.flatMap(reportTransfers));
 }
 
 function now(): number {
@@ -64,6 +77,7 @@ class Turner {
 
   handle(request: VmRequest): void {
     guarded(this.#onEnd, () => this.#loop?.handle(request));
+    flush();
     this.wake();
   }
 
@@ -77,7 +91,10 @@ class Turner {
   #turn(): void {
     this.#soon = false;
     guarded(this.#onEnd, () => {
+      const start = microseconds();
       const wait = this.#loop?.advance(now()) ?? { kind: "ended" };
+      monitor?.sliceEnded(start);
+      flush();
       if (wait.kind === "ended") return this.#onEnd();
       if (wait.kind === "now") return this.wake();
       if (wait.at === undefined) return;
@@ -92,6 +109,7 @@ function guarded(onFailure: () => void, action: () => void): void {
     action();
   } catch (error) {
     post({ kind: "failed", error: toReport(error) });
+    flush();
     onFailure();
   }
 }
@@ -108,6 +126,7 @@ interface LiveStart {
 function start(): void {
   const store = new FileBlockStore(spec.disks);
   const { machine, config, restored } = makeMachine(spec.source, store, machineOptions(spec));
+  if (spec.monitor !== undefined) monitor = new EngineMonitor(machine, spec.monitor);
   const turner = new Turner(() => {
     store.close();
     port.close();
@@ -155,6 +174,7 @@ function start(): void {
     const absentMs =
       restored === undefined ? 0 : Date.now() - Number(restored.savedAtNs / 1_000_000n);
     const behindTicks = absentMs * TICKS_PER_MS;
+    flush();
     turner.turn(live({ behindTicks, record: spec.record, base: undefined, inputs: [] }));
     return;
   }
@@ -171,11 +191,12 @@ function start(): void {
       const inputs: InputEvent[] =
         entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];
       const loop = live({ behindTicks, record, base, inputs });
-      post({ kind: "live", id, ...whereabouts() });
+      post({ kind: "live", id, checkpoint: base.id, ...whereabouts() });
       if (frozen) loop.handle({ kind: "freeze", id });
       turner.turn(loop);
     },
   });
+  flush();
   turner.turn(replay);
 }
 
