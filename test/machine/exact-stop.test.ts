@@ -13,7 +13,7 @@ describe.each(PROGRAMS)("$name", (program) => {
     const stepped = new Guest(program);
     const whole = new Guest(program);
     const start = whole.snapshot();
-    const length = inGate(Math.min(100, program.length), program.length);
+    const length = inGate(Math.min(60, program.length), program.length);
     for (let until = 1; until <= length; until++) {
       expect(stepped.runTo(until)).toEqual({ kind: "budget" });
       expect(stepped.position).toBe(until);

@@ -129,15 +129,18 @@ describe("[MA9] the digest covers", () => {
     return used.machine.digest();
   }
 
-  /** Fields of which no other value that is accepted changes the digest. */
-  function uncovered(state: State): Set<string> {
-    const names = new Set<string>();
+  /** By field, of those asked for: whether another value that is accepted changes the digest. */
+  function coverage(state: State, isAsked: (name: string) => boolean): Map<string, boolean> {
+    const names = new Map<string, boolean>();
     const expected = digestOf({ state });
     for (const [path, value] of leaves(state)) {
-      const digests = others(value).map((other) =>
-        digestOf({ state: replaced(state, path, other) as State }),
-      );
-      if (digests.every((one) => one === undefined || one === expected)) names.add(path.join("."));
+      const name = path.join(".");
+      if (!isAsked(name)) continue;
+      const isCovered = others(value).some((other) => {
+        const changed = digestOf({ state: replaced(state, path, other) as State });
+        return changed !== undefined && changed !== expected;
+      });
+      names.set(name, isCovered);
     }
     return names;
   }
@@ -148,12 +151,14 @@ describe("[MA9] the digest covers", () => {
     const late = new Guest(VIRTIO);
     late.runTo(VIRTIO.length);
     const off = { ...late.machine.save(), power: "power-off", status: 3 };
-    const never = uncovered(saved.state);
+    const first = [...coverage(saved.state, () => true)];
+    const never = new Set(first.flatMap(([name, isCovered]) => (isCovered ? [] : [name])));
     const words = { tohost: RAM_BASE, fromhost: RAM_BASE + 64 };
     const htif = replaced(saved.state, ["board", "htif"], words) as State;
     for (const state of [late.machine.save(), off, htif]) {
-      const here = uncovered(state);
-      for (const name of never) if (!here.has(name)) never.delete(name);
+      for (const [name, isCovered] of coverage(state, (asked) => never.has(asked))) {
+        if (isCovered) never.delete(name);
+      }
     }
     expect([...never]).toEqual(["version"]);
   });

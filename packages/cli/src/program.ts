@@ -89,6 +89,9 @@ function addRun(program: Command, setStatus: (status: number) => void): void {
         "translate hot code (auto, the default), nothing (interpreter) or all (jit)",
       ).choices(["auto", "interpreter", "jit"]),
     )
+    .option("--engine-stats", "say at the end what each tier did; with --json in the report")
+    .option("--profile <file>", "write a profile of the guest's functions (.cpuprofile)")
+    .option("--symbols <file>", "names for --profile: a System.map, or the guest's /proc/kallsyms")
     .option("--seed <text>", "entropy of the guest, for runs that repeat (default: random)")
     .option("--wall-time <when>", "date at power-on, ISO 8601 (default: now)")
     .option("--no-reboot", "end when the guest restarts (--exec and --elf always do)")

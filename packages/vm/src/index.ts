@@ -2,6 +2,7 @@
 export type { DescribedDisk, Description } from "./description.ts";
 export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-file.ts";
 export { enableBranchHints } from "./driver/engine-flags.ts";
+export type { MonitorSpec } from "./driver/engine-monitor.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
 export {
   type EngineName,
@@ -18,6 +19,8 @@ export {
   VirtualMachine,
   type VirtualMachineEvents,
 } from "./driver/virtual-machine.ts";
+export { type EngineReport, engineLines } from "./engine-report.ts";
+export type { CpuProfile } from "./guest-profile.ts";
 export { fileError, fromReport } from "./host-errors.ts";
 export type {
   CheckpointReport,

@@ -5,6 +5,8 @@
  */
 import type { ConsolePort, InputEvent, Output, StopReason } from "@dejavm/machine";
 import type { Divergence, SegmentHeader, TraceEnd, TracePoint } from "@dejavm/trace";
+import type { EngineReport } from "./engine-report.ts";
+import type { CpuProfile } from "./guest-profile.ts";
 import type { ChunkBatch, ChunkName, PageBatch, VmMode } from "./requests.ts";
 
 /** Where the machine is. */
@@ -32,6 +34,9 @@ export interface EndReport extends Whereabouts {
   readonly restarts: number;
   /** Present where the loop was told to give it. */
   readonly digest: string | undefined;
+  /** Present where the worker was told to watch: what the execution cost, and a profile. */
+  readonly engine?: EngineReport | undefined;
+  readonly profile?: CpuProfile | undefined;
 }
 
 /** An error as data. */

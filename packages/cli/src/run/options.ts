@@ -38,6 +38,11 @@ export interface RunOptions extends NetworkOptions {
   readonly maxInstructions?: string;
   readonly pace?: "live" | "none";
   readonly engine?: EngineName;
+  readonly engineStats?: boolean;
+  /** File for a profile of the guest. */
+  readonly profile?: string;
+  /** System.map or kallsyms for the profile. */
+  readonly symbols?: string;
   readonly seed?: string;
   readonly wallTime?: string;
   readonly json?: boolean;

@@ -3,7 +3,7 @@
  * that can be wrong with what the user gave shows here, before a machine exists.
  */
 import { hash, randomBytes } from "node:crypto";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { CodedError } from "@dejavm/base";
 import {
@@ -25,6 +25,7 @@ import {
   inspectDiskFile,
   inspectSnapshot,
   type Keyboard,
+  type MonitorSpec,
   type StartSpec,
 } from "@dejavm/vm";
 import { usageError } from "../errors.ts";
@@ -110,9 +111,11 @@ function restarts({ reboot, exec, elf }: RunOptions): boolean {
 function pacing(
   options: RunOptions,
   { usual, origin }: { usual: "live" | "none"; origin: bigint },
-): Pick<StartSpec, "pace" | "engine" | "limit" | "digestAtEnd"> {
+): Pick<StartSpec, "pace" | "engine" | "monitor" | "limit" | "digestAtEnd"> {
   const { maxInstructions } = options;
+  const monitor = monitorOf(options);
   return {
+    ...(monitor === undefined ? {} : { monitor }),
     pace: options.pace ?? usual,
     engine: options.engine ?? "auto",
     limit:
@@ -121,6 +124,26 @@ function pacing(
         : origin + parseCount(maxInstructions, "--max-instructions"),
     digestAtEnd: options.json === true,
   };
+}
+
+function monitorOf({ engineStats, profile, symbols }: RunOptions): MonitorSpec | undefined {
+  if (symbols !== undefined && profile === undefined) {
+    throw usageError("cannot use --symbols alone", "give --profile FILE, too");
+  }
+  if (engineStats !== true && profile === undefined) return undefined;
+  const text = symbols === undefined ? "" : readSymbols(symbols);
+  return {
+    statistics: engineStats === true,
+    profileSymbols: profile === undefined ? undefined : text,
+  };
+}
+
+function readSymbols(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw fileError(`read the symbols ${path}`, error);
+  }
 }
 
 interface BootPlan {

@@ -47,5 +47,6 @@ export function runJson(args: {
     virtualSeconds: Number(end.ticks) / 1e7,
     wallSeconds: Math.round(wallSeconds * 1000) / 1000,
     digest: end.digest,
+    ...(end.engine === undefined ? {} : { engine: end.engine }),
   })}\n`;
 }

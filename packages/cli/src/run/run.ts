@@ -1,8 +1,9 @@
 /** `dejavm run`: starts a machine, connects it with the terminal, and waits for its end. */
+import { writeFileSync } from "node:fs";
 import type { GuestExec } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort } from "@dejavm/machine";
-import type { EndReport, VirtualMachine } from "@dejavm/vm";
+import { type EndReport, engineLines, fileError, type VirtualMachine } from "@dejavm/vm";
 import { type ConsoleCommand, ESCAPE_HELP, EscapeParser } from "./escape.ts";
 import { planStart, type Started, type Starter } from "./named.ts";
 import { connectNetwork, type NetworkCable } from "./network.ts";
@@ -85,10 +86,25 @@ class Session {
     this.#explain(end);
     if (this.#failure !== undefined) throw this.#failure;
     const host = this.#host;
+    this.#reportEngine(end);
     if (json === true) {
       process.stdout.write(runJson({ end, host, wallSeconds, startPosition }));
     }
     return runStatus(end, host);
+  }
+
+  /** What `--engine-stats` and `--profile` asked for. */
+  #reportEngine({ engine, profile }: EndReport): void {
+    const { json, profile: path } = this.#options;
+    if (engine !== undefined && json !== true) {
+      process.stderr.write(`${engineLines(engine).join("\n")}\n`);
+    }
+    if (profile === undefined || path === undefined) return;
+    try {
+      writeFileSync(path, JSON.stringify(profile));
+    } catch (error) {
+      throw fileError(`write the profile ${path}`, error);
+    }
   }
 
   async close(): Promise<void> {

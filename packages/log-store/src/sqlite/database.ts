@@ -33,7 +33,7 @@ const PAGE_SIZE = 8192;
 /** WAL pages after which they are moved into the database, beside commits: 16 MiB. */
 const DEFAULT_WAL_PAGES = 2048;
 /** Where moving does not keep up, a commit does it at so many times that length. */
-const WAL_OVERRUN = 16;
+const WAL_OVERRUN = 4;
 /** How long a commit waits for another process's: those last for milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000;
 /** How long a process waits for others to renew the store, or to leave it so that it can. */
@@ -304,6 +304,8 @@ function openWal(sqlite: Database.Database, path: string, walPages: number): num
   sqlite.pragma("journal_mode = WAL");
   sqlite.pragma("synchronous = NORMAL");
   sqlite.pragma(`wal_autocheckpoint = ${walPages}`);
+  // What a burst has made of it goes back to the file system.
+  sqlite.pragma(`journal_size_limit = ${walPages * PAGE_SIZE}`);
   // Makes the file where there is none. Closing a handle of the database itself would drop
   // SQLite's locks (POSIX has it so); on the WAL it has none.
   sqlite.exec("BEGIN IMMEDIATE; COMMIT");

@@ -33,7 +33,7 @@ function readIfThere(path: string): Uint8Array {
 }
 
 /** The torn tail of a WAL file's bytes. */
-function tornTailOf(wal: Uint8Array): TornTail | undefined {
+export function tornTailOf(wal: Uint8Array): TornTail | undefined {
   if (wal.length < HEADER_BYTES) return undefined;
   const view = new DataView(wal.buffer, wal.byteOffset, wal.byteLength);
   const magic = view.getUint32(0);

@@ -6,7 +6,13 @@ import { assert } from "@dejavm/base";
 import { PAGE_BYTES } from "../device/device.ts";
 import { and, either, eqz, gtU, i32, i64, or } from "../wasm/expr.ts";
 import { type FuncRef, ModuleBuilder } from "../wasm/module.ts";
-import { createMemory, instantiate, type WasmMemory } from "../wasm/runtime.ts";
+import {
+  compile,
+  createMemory,
+  instantiate,
+  type WasmMemory,
+  type WasmModule,
+} from "../wasm/runtime.ts";
 import { get32, get64, type HartBuilder, type HostFunctions, set32, set64 } from "./builder.ts";
 import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./csr.ts";
 import { defineDigest } from "./digest.ts";
@@ -116,7 +122,7 @@ export class HartCore {
       hot: (record: number) => this.#jit.hot(record >>> 0),
       table: this.#jit.table,
     };
-    const exports = instantiate(hartModule(this.map), env);
+    const exports = instantiate(compiledHart(this.map), env);
     this.exports = exports as unknown as HartExports;
     this.code = new CodeCache({
       map: this.map,
@@ -244,6 +250,17 @@ const FLOAT_STATE = {
   frm: FIELD.frm.offset,
   mode: FIELD.fpMode.offset,
 };
+
+/** By size of RAM: emitting and compiling takes longer than all else that makes a machine. */
+const COMPILED = new Map<number, WasmModule>();
+
+function compiledHart(map: MemoryMap): WasmModule {
+  const known = COMPILED.get(map.ramBytes);
+  if (known !== undefined) return known;
+  const module = compile(hartModule(map));
+  COMPILED.set(map.ramBytes, module);
+  return module;
+}
 
 /** The binary module for one memory map. */
 function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {

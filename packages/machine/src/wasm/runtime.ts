@@ -38,10 +38,19 @@ export function createTable(size: number): WasmTable {
   return new runtime.Table({ element: "anyfunc", initial: size });
 }
 
-/** Compiles and instantiates a module; its exports are what the module declares. */
+/** A compiled module, which any number of instances share. */
+export type WasmModule = object;
+
+/** Compiles a module. */
+export function compile(bytes: Uint8Array<ArrayBuffer>): WasmModule {
+  return new runtime.Module(bytes);
+}
+
+/** Instantiates a module, compiled or not; its exports are what the module declares. */
 export function instantiate(
-  bytes: Uint8Array<ArrayBuffer>,
+  module: WasmModule | Uint8Array<ArrayBuffer>,
   env: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
-  return new runtime.Instance(new runtime.Module(bytes), { env }).exports;
+  const compiled = module instanceof Uint8Array ? compile(module) : module;
+  return new runtime.Instance(compiled, { env }).exports;
 }

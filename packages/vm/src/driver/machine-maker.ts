@@ -16,6 +16,7 @@ import {
 import type { TracePoint } from "@dejavm/trace";
 import type { Description } from "../description.ts";
 import type { DiskFile, FileBlockStore } from "./disk-file.ts";
+import type { MonitorSpec } from "./engine-monitor.ts";
 import { loadSnapshot } from "./snapshot-file.ts";
 
 /** What the worker starts from. Plain data: it crosses by structured clone. */
@@ -53,6 +54,8 @@ export interface StartSpec {
   readonly pace: "live" | "none";
   /** How code is executed; default: auto. The guest cannot tell. */
   readonly engine?: EngineName;
+  /** What to watch of the execution, for the report of its end; default: nothing. */
+  readonly monitor?: MonitorSpec;
   /** Position at which to stop. */
   readonly limit: bigint | undefined;
   /** Whether reports of the end have a digest. */
@@ -65,12 +68,20 @@ export interface StartSpec {
   readonly showReplay?: boolean;
 }
 
+function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+}
+
 /** What a machine is told about its engine and its reset. */
 export function machineOptions({
   engine = "auto",
   restart,
 }: Pick<StartSpec, "engine" | "restart">): MachineOptions {
-  return { jit: POLICIES[engine], ...(restart === undefined ? {} : { restart }) };
+  return {
+    jit: { ...POLICIES[engine], now: threadCpuMs },
+    ...(restart === undefined ? {} : { restart }),
+  };
 }
 
 /** A machine that may run. */

@@ -17,6 +17,7 @@ import type { CheckpointBase } from "../runnable-machine.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
 import { enableBranchHints } from "./engine-flags.ts";
+import { EngineMonitor, microseconds } from "./engine-monitor.ts";
 import { hostCodecs } from "./host-codecs.ts";
 import { machineOptions, makeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
@@ -32,11 +33,13 @@ const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;
 
+let monitor: EngineMonitor | undefined;
+
 /** Reports of one turn travel together: a message costs more than what is in it. */
 let reports: VmReport[] = [];
 
 function post(report: VmReport): void {
-  reports.push(report);
+  reports.push(report.kind === "ended" ? { ...report, ...monitor?.finish() } : report);
 }
 
 function flush(): void {
@@ -88,7 +91,9 @@ class Turner {
   #turn(): void {
     this.#soon = false;
     guarded(this.#onEnd, () => {
+      const start = microseconds();
       const wait = this.#loop?.advance(now()) ?? { kind: "ended" };
+      monitor?.sliceEnded(start);
       flush();
       if (wait.kind === "ended") return this.#onEnd();
       if (wait.kind === "now") return this.wake();
@@ -121,6 +126,7 @@ interface LiveStart {
 function start(): void {
   const store = new FileBlockStore(spec.disks);
   const { machine, config, restored } = makeMachine(spec.source, store, machineOptions(spec));
+  if (spec.monitor !== undefined) monitor = new EngineMonitor(machine, spec.monitor);
   const turner = new Turner(() => {
     store.close();
     port.close();

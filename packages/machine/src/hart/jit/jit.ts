@@ -25,7 +25,7 @@ export interface JitPolicy {
   readonly seed?: number;
   /** Bytes of WebAssembly kept at once; past this all regions go. Default: 48 MiB. */
   readonly maxCodeBytes?: number;
-  /** The host's clock in milliseconds, for statistics only. */
+  /** CPU milliseconds of this thread as the host counts them, for statistics only. */
   readonly now?: () => number;
 }
 
@@ -62,11 +62,11 @@ export interface JitStatistics {
   readonly instructions: number;
   /** Regions whose code was overwritten, moved or evicted. */
   readonly dropped: number;
-  /** Times that all regions were dropped. */
+  /** Times that the memory for code was full, and all regions were dropped. */
   readonly flushes: number;
   /** Modules that the host could not compile. */
   readonly failures: number;
-  /** Milliseconds in translation and compilation on the machine's thread; 0 without a clock. */
+  /** CPU time in translation and compilation on the machine's thread; 0 without `now`. */
   readonly compileMs: number;
 }
 
@@ -189,7 +189,6 @@ export class Jit {
     for (const slot of this.#installed.keys()) this.dropSlot(slot);
     this.#heat.clear();
     this.#covered.clear();
-    this.#statistics.flushes++;
   }
 
   /** Whether there is something to translate. */
@@ -317,6 +316,7 @@ export class Jit {
 
   /** Takes every region away; the interpreter's records stay. */
   #uninstallAll(host: JitHost): void {
+    this.#statistics.flushes++;
     const u16 = new Uint16Array(host.memory.buffer);
     for (const regions of this.#installed.values()) {
       for (const { at } of regions) {
