@@ -98,6 +98,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
         });
         return frameSocketOf(link, events);
       },
+      image: vm.image,
       agent: agentName,
       linkName: () => randomBytes(16).toString("hex"),
       ...(bandwidthMbit === undefined

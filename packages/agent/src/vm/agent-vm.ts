@@ -4,6 +4,7 @@
  */
 import type { LogStore } from "@dejavm/log-store";
 import {
+  type BlockIndex,
   createNamedVm,
   type MigrationReport,
   type NamedVm,
@@ -17,6 +18,7 @@ import type { WebSocket } from "ws";
 import type { StopRequest, VmDefinition, VmSummary } from "../control/api.ts";
 import type { Log } from "../log.ts";
 import { FlowRelay } from "../migration/flow-relay.ts";
+import { indexImages } from "../migration/image-index.ts";
 import type { ConsoleReader } from "./console-hub.ts";
 import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
@@ -65,6 +67,8 @@ export class AgentVm implements ControlledVm {
   readonly lineage: string;
   readonly parts: VmParts;
   readonly running: RunningVm;
+  /** Blocks of its disk images: a host that has them, too, is sent no pages equal to one. */
+  readonly image: BlockIndex;
   readonly #host: VmHost;
   #migration: SourceMigration | undefined;
   #isSuspended = false;
@@ -80,6 +84,7 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
+    this.image = indexImages(config);
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
