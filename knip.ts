@@ -29,7 +29,7 @@ const config: KnipConfig = {
       ignoreBinaries: ["mount", "umount"],
     },
     bench: {
-      entry: ["src/machine-child.ts", "src/migrate/wan-child.ts"],
+      entry: ["src/machine-child.ts", "src/migrate/wan-child.ts", "src/record/record-child.ts"],
       project: ["src/**/*.ts"],
     },
     "packages/*": { project: ["src/**/*.ts"] },

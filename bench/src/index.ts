@@ -28,4 +28,11 @@ export {
 } from "./network/network.ts";
 export { networkTable } from "./network/table.ts";
 export { QmpProcess } from "./qmp.ts";
+export {
+  type RecordBenchOptions,
+  type RecordBenchResult,
+  type RecordResult,
+  recordTable,
+  runRecordBench,
+} from "./record/record-bench.ts";
 export { engineTable } from "./table.ts";

@@ -68,3 +68,22 @@ export async function benchMigrate(options: MigrateBenchCommand): Promise<number
   process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
   return exitStatus.ok;
 }
+
+/** Options of `bench record` as commander gives them. */
+export interface RecordBenchCommand {
+  readonly pairs?: string;
+  readonly workload: readonly string[];
+  readonly json?: boolean;
+}
+
+/** Gives the exit status. Throws E_USAGE. */
+export async function benchRecord(options: RecordBenchCommand): Promise<number> {
+  const { recordTable, runRecordBench } = await import("@dejavm/bench");
+  const { pairs, workload: workloads, json } = options;
+  const counted = pairs === undefined ? {} : { pairs: Number(parseCount(pairs, "--pairs")) };
+  const result = runRecordBench({ ...counted, workloads }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : recordTable(result));
+  return exitStatus.ok;
+}

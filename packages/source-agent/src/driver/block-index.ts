@@ -21,8 +21,26 @@ export interface BlockPlace {
   readonly block: number;
 }
 
+/** Indexes that were begun in this process, by the paths of their disks. */
+const shared = new Map<string, BlockIndex>();
+
 /** See the head of this file. */
 export class BlockIndex {
+  /**
+   * The index of these disks, the same for all who ask. It fills in the background; a base that
+   * cannot be read is left out, which costs bytes on the link and nothing else.
+   */
+  static of(paths: readonly string[]): BlockIndex {
+    const key = JSON.stringify(paths);
+    let index = shared.get(key);
+    if (index === undefined) {
+      index = new BlockIndex();
+      shared.set(key, index);
+      void index.#addAll(paths);
+    }
+    return index;
+  }
+
   readonly #places = new Map<bigint, BlockPlace>();
 
   /** Blocks known by now. */
@@ -52,6 +70,16 @@ export class BlockIndex {
       }
     } finally {
       await file.close();
+    }
+  }
+
+  async #addAll(paths: readonly string[]): Promise<void> {
+    for (const [disk, path] of paths.entries()) {
+      try {
+        await this.add(disk, path);
+      } catch {
+        // Whoever runs the machine will hear of it from the disk itself.
+      }
     }
   }
 
