@@ -99,7 +99,6 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
         });
         return frameSocketOf(link, events);
       },
-      image: vm.image,
       agent: agentName,
       linkName: () => randomBytes(16).toString("hex"),
       image: BlockIndex.of(config.disks.map(({ path }) => path)),

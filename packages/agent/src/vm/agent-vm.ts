@@ -4,7 +4,7 @@
  */
 import type { LogStore } from "@dejavm/log-store";
 import {
-  type BlockIndex,
+  BlockIndex,
   createNamedVm,
   type MigrationReport,
   type NamedVm,
@@ -18,7 +18,6 @@ import type { WebSocket } from "ws";
 import type { StopRequest, VmDefinition, VmSummary } from "../control/api.ts";
 import type { Log } from "../log.ts";
 import { FlowRelay } from "../migration/flow-relay.ts";
-import { indexImages } from "../migration/image-index.ts";
 import type { ConsoleReader } from "./console-hub.ts";
 import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
@@ -67,8 +66,6 @@ export class AgentVm implements ControlledVm {
   readonly lineage: string;
   readonly parts: VmParts;
   readonly running: RunningVm;
-  /** Blocks of its disk images: a host that has them, too, is sent no pages equal to one. */
-  readonly image: BlockIndex;
   readonly #host: VmHost;
   #migration: SourceMigration | undefined;
   #isSuspended = false;
@@ -84,7 +81,8 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
-    this.image = indexImages(config);
+    // Begins to read the images now, so that a migration finds them read.
+    BlockIndex.of(config.disks.map(({ path }) => path));
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
