@@ -33,7 +33,7 @@ const config: KnipConfig = {
         "src/machine-child.ts",
         "src/memory-soak.ts",
         "src/migrate/wan-child.ts",
-        "src/record/record-child.ts",
+        "src/record{,-debian}/*-child.ts",
       ],
       project: ["src/**/*.ts"],
     },

@@ -35,4 +35,11 @@ export {
   recordTable,
   runRecordBench,
 } from "./record/record-bench.ts";
+export {
+  type DebianRecordOptions,
+  type DebianRecordResult,
+  debianRecordTable,
+  type RecordedWorkload,
+  runDebianRecordBench,
+} from "./record-debian/debian-bench.ts";
 export { engineTable } from "./table.ts";

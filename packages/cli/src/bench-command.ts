@@ -74,16 +74,22 @@ export interface RecordBenchCommand {
   readonly pairs?: string;
   readonly workload: readonly string[];
   readonly json?: boolean;
+  readonly debian?: boolean;
 }
 
-/** Gives the exit status. Throws E_USAGE. */
+/** Gives the exit status. Throws E_USAGE; with `debian` E_IMAGE_* and what building one throws. */
 export async function benchRecord(options: RecordBenchCommand): Promise<number> {
-  const { recordTable, runRecordBench } = await import("@dejavm/bench");
-  const { pairs, workload: workloads, json } = options;
+  const bench = await import("@dejavm/bench");
+  const { pairs, workload: workloads, json, debian } = options;
   const counted = pairs === undefined ? {} : { pairs: Number(parseCount(pairs, "--pairs")) };
-  const result = runRecordBench({ ...counted, workloads }, (line) => {
-    process.stderr.write(`${line}\n`);
-  });
-  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : recordTable(result));
+  const tell = (line: string): void => void process.stderr.write(`${line}\n`);
+  if (debian === true) {
+    const result = await bench.runDebianRecordBench({ pairs: 11, ...counted, workloads }, tell);
+    const text = json === true ? `${JSON.stringify(result)}\n` : bench.debianRecordTable(result);
+    process.stdout.write(text);
+    return exitStatus.ok;
+  }
+  const result = bench.runRecordBench({ ...counted, workloads }, tell);
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : bench.recordTable(result));
   return exitStatus.ok;
 }

@@ -249,6 +249,7 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .description("What recording costs: pairs of runs, recorded and not, and their replays")
     .option("--pairs <n>", "pairs of runs of each workload; the median counts (default: 11)")
     .addOption(repeatable("--workload <name>", "only compute, memory or answers, repeatable"))
+    .option("--debian", "a Debian instead: idle, cpu or network; checkpoints and store, too")
     .option("--json", "report on stdout")
     .action(async (options: RecordBenchCommand) => {
       const { benchRecord } = await import("./bench-command.ts");
