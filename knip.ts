@@ -31,6 +31,7 @@ const config: KnipConfig = {
     bench: {
       entry: [
         "src/machine-child.ts",
+        "src/memory-soak.ts",
         "src/migrate/wan-child.ts",
         "src/record{,-debian}/*-child.ts",
       ],

@@ -19,7 +19,8 @@ export interface GuestOptions {
   readonly commandLine: string;
 }
 
-const TIMEOUT_MS = 300_000;
+/** A busy host may take its time: this ends only what hangs. */
+const TIMEOUT_MS = 1_800_000;
 /** Console output that an error shows. */
 const TAIL_CHARACTERS = 1500;
 

@@ -83,6 +83,13 @@ export class AgentProcess {
     });
   }
 
+  /** Dies at once, as the process of a host that loses its power. */
+  async kill(): Promise<void> {
+    const closed = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await closed;
+  }
+
   async close(): Promise<void> {
     await end(this.#child);
   }
@@ -130,7 +137,7 @@ const direction = z.object({ deliveredBytes: z.number() });
 const statisticsSchema = z.object({ up: direction, down: direction });
 
 async function end(child: Child): Promise<void> {
-  if (child.exitCode !== null) return;
+  if (child.exitCode !== null || child.signalCode !== null) return;
   const closed = once(child, "exit");
   child.kill("SIGTERM");
   await closed;

@@ -4,14 +4,8 @@
  */
 import { randomBytes } from "node:crypto";
 import type { LineageInfo } from "@dejavm/log-store";
-import {
-  DEFAULT_LINK_TIMES,
-  frameSocketOf,
-  LinkDriver,
-  MAX_FRAME_BYTES,
-  PROTOCOL_VERSIONS,
-} from "@dejavm/protocol";
-import { DoubtSession, decodeVmConfig, type OwnershipWish } from "@dejavm/source-agent";
+import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
+import { type Doubt, decodeVmConfig, type OwnershipWish, resolveDoubt } from "@dejavm/source-agent";
 import type { VmSummary } from "../control/api.ts";
 import { agentError } from "../errors.ts";
 import type { Identity } from "../identity/identity.ts";
@@ -37,23 +31,32 @@ export interface DoubtOptions {
 export class DoubtfulVm implements ControlledVm {
   readonly name: string;
   readonly #options: DoubtOptions;
-  readonly #session: DoubtSession;
   readonly #peer: string;
-  #link: LinkDriver | undefined;
-  #isOver = false;
+  readonly #doubt: Doubt;
 
   constructor(options: DoubtOptions) {
+    const { identity, agentName, peerNamed, onSettled } = options;
     const { name, id, ownership } = options.lineage;
+    const peer = ownership?.peer ?? "";
     this.#options = options;
+    this.#peer = peer;
     this.name = name;
-    this.#peer = ownership?.peer ?? "";
     const detail = offerDetailSchema.safeParse(parseJson(ownership?.detail ?? ""));
-    this.#session = new DoubtSession({
-      migration: detail.success ? detail.data.migration : "unknown",
-      lineage: id,
-      epoch: ownership?.epoch ?? 0,
+    this.#doubt = resolveDoubt({
+      offer: {
+        migration: detail.success ? detail.data.migration : "unknown",
+        lineage: id,
+        epoch: ownership?.epoch ?? 0,
+      },
+      record: (wish) => this.#record(wish),
+      dial: async (_channel, events) => {
+        const link = { path: MIGRATION_PATH, maxMessageBytes: MAX_FRAME_BYTES };
+        return frameSocketOf(await dialPeer(identity, peerNamed(peer), link), events);
+      },
+      agent: agentName,
+      linkName: () => randomBytes(16).toString("hex"),
     });
-    this.#drain();
+    void this.#doubt.done.then(({ owner }) => onSettled(owner));
   }
 
   summary(): VmSummary {
@@ -68,7 +71,7 @@ export class DoubtfulVm implements ControlledVm {
       forwards: [],
       consoles: 0,
       notes: [
-        `offered to ${this.#peer}, which is being asked`,
+        `offered to ${this.#peer}, which ${this.#doubt.isConnected ? "was" : "cannot be"} reached`,
         `or: dejavm settle ${this.name} --live-here|--live-there --peer-is-stopped`,
       ],
     };
@@ -76,13 +79,11 @@ export class DoubtfulVm implements ControlledVm {
 
   /** A person knows what cannot be asked. */
   settle(live: "here" | "there"): void {
-    this.#session.handle({ kind: "settle", live });
-    this.#drain();
+    this.#doubt.settle(live);
   }
 
   close(): void {
-    this.#isOver = true;
-    this.#link?.close();
+    this.#doubt.close();
   }
 
   attachConsole(): () => void {
@@ -117,61 +118,6 @@ export class DoubtfulVm implements ControlledVm {
     return Promise.reject(this.#inDoubt());
   }
 
-  #drain(): void {
-    for (let next = this.#session.poll(); next !== undefined; next = this.#session.poll()) {
-      if (this.#isOver) return;
-      switch (next.kind) {
-        case "new-link":
-          this.#newLink();
-          break;
-        case "send":
-          this.#link?.send(next.message);
-          break;
-        case "record":
-          this.#record(next.wish);
-          break;
-        case "finished":
-          this.close();
-          this.#options.onSettled(next.owner);
-          break;
-      }
-    }
-  }
-
-  #newLink(): void {
-    this.#link?.close();
-    const { identity, agentName, peerNamed } = this.#options;
-    this.#link = new LinkDriver(
-      {
-        link: randomBytes(16).toString("hex"),
-        agent: agentName,
-        capabilities: [],
-        versions: PROTOCOL_VERSIONS,
-        bulkChannels: 1,
-        maxBytesPerMs: Number.POSITIVE_INFINITY,
-        times: DEFAULT_LINK_TIMES,
-      },
-      async (_channel, events) => {
-        const options = { path: MIGRATION_PATH, maxMessageBytes: MAX_FRAME_BYTES };
-        return frameSocketOf(await dialPeer(identity, peerNamed(this.#peer), options), events);
-      },
-      {
-        onMessage: (message) => {
-          this.#session.handle({ kind: "message", message });
-          this.#drain();
-        },
-        onUp: () => undefined,
-        onDown: () => undefined,
-        onLost: ({ code, message, hint }) => {
-          this.#session.handle({ kind: "link-lost", reason: { code, message, hint } });
-          this.#drain();
-        },
-        onIdle: () => undefined,
-      },
-    );
-    this.#link.neverGiveUp();
-  }
-
   #record({ state, epoch }: OwnershipWish): void {
     const { host, lineage } = this.#options;
     const writer = host.store.openLineage(lineage.id);
@@ -181,7 +127,6 @@ export class DoubtfulVm implements ControlledVm {
       writer.release();
     }
     host.log.info({ vm: this.name, state, epoch }, "settled");
-    this.#session.handle({ kind: "recorded" });
   }
 
   #inDoubt(): Error {

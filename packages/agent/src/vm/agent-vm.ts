@@ -4,6 +4,7 @@
  */
 import type { LogStore } from "@dejavm/log-store";
 import {
+  BlockIndex,
   createNamedVm,
   type MigrationReport,
   type NamedVm,
@@ -80,6 +81,8 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
+    // Begins to read the images now, so that a migration finds them read.
+    BlockIndex.of(config.disks.map(({ path }) => path));
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 

@@ -151,14 +151,8 @@ export class VmRegistry implements VmDirectory {
       if (owner === "here") void this.#bringBack(lineage);
       else this.departed(name);
     });
-    // It may be settled while it is made.
-    if (this.#host.store.findLineage(lineage.id)?.ownership?.state === "offering") {
-      this.#doubtful.set(name, doubtful);
-      this.#host.log.warn(
-        { vm: name, peer: lineage.ownership?.peer },
-        "in doubt: the peer is asked",
-      );
-    }
+    this.#doubtful.set(name, doubtful);
+    this.#host.log.warn({ vm: name, peer: lineage.ownership?.peer }, "in doubt: the peer is asked");
   }
 
   async #bringBack({ name, config }: LineageInfo): Promise<void> {

@@ -10,6 +10,7 @@ import { open } from "node:fs/promises";
 import { prefixOf } from "./known-contents.ts";
 
 const BLOCK_BYTES = 4096;
+const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
 /** Bytes read at once, hashed without a pause: about a millisecond of CPU. */
 const READ_BYTES = 1024 * 1024;
 
@@ -84,7 +85,7 @@ export class BlockIndex {
 
   #note(bytes: Uint8Array, place: BlockPlace): void {
     // Zero pages are not sent anyway, and a disk is full of such blocks.
-    if (bytes[0] === 0 && bytes.every((byte) => byte === 0)) return;
+    if (bytes[0] === 0 && ZERO_BLOCK.equals(bytes)) return;
     const prefix = prefixOf(hash("sha256", bytes, "buffer"));
     if (!this.#places.has(prefix)) this.#places.set(prefix, place);
   }
