@@ -29,30 +29,32 @@ export interface EngineBenchOptions {
   readonly icount?: boolean;
 }
 
-/** One program's medians. */
-export interface ProgramResult {
+interface Ratios {
   readonly name: string;
-  /** `bare`: M-mode without any software; `debian`: a process. */
-  readonly kind: "bare" | "debian";
-  /** Million instructions per CPU second for bare programs, CPU seconds for processes. */
-  readonly machine: number;
-  readonly qemu: number;
-  /** Null: not measured. */
-  readonly qemuIcount: number | null;
   /** The machine's speed over QEMU's. */
   readonly ratio: number;
+  /** Null: not measured. */
   readonly ratioIcount: number | null;
 }
 
-/** Wall and CPU seconds from a process's start to the guest's prompt. */
-export interface BootResult {
-  readonly seconds: number;
-  readonly qemuSeconds: number;
+/** Medians of a program that runs in M-mode without any software: million instructions per CPU second. */
+interface BareResult extends Ratios {
+  readonly kind: "bare";
+  readonly mips: number;
+  readonly qemuMips: number;
+  readonly qemuIcountMips: number | null;
+}
+
+/** Medians of a process in Debian: CPU seconds. */
+interface DebianResult extends Ratios {
+  readonly kind: "debian";
   readonly cpuSeconds: number;
   readonly qemuCpuSeconds: number;
-  /** The machine's wall time over QEMU's: the median of each round's. */
-  readonly timeRatio: number;
+  readonly qemuIcountCpuSeconds: number | null;
 }
+
+/** One program's medians. */
+export type ProgramResult = BareResult | DebianResult;
 
 /** What `--json` prints. */
 export interface EngineBenchResult {
@@ -61,7 +63,13 @@ export interface EngineBenchResult {
   readonly programs: readonly ProgramResult[];
   readonly geomeanRatio: number;
   readonly geomeanRatioIcount: number | null;
-  readonly boot: BootResult | null;
+  /** Wall and CPU seconds from a process's start to the guest's prompt; null: not measured. */
+  readonly bootSeconds: number | null;
+  readonly qemuBootSeconds: number | null;
+  readonly bootCpuSeconds: number | null;
+  readonly qemuBootCpuSeconds: number | null;
+  /** The machine's wall time over QEMU's: the median of each round's. */
+  readonly bootTimeRatio: number | null;
 }
 
 const DEFAULT_ROUNDS = 5;
@@ -140,7 +148,7 @@ export async function runEngineBench(
     geomeanRatioIcount: icount
       ? geometricMean(results.map(({ ratioIcount }) => ratioIcount ?? Number.NaN))
       : null,
-    boot: selection.boot ? bootResult(debian) : null,
+    ...bootResult(selection.boot ? debian : []),
   };
 }
 
@@ -162,22 +170,22 @@ function known(value: number): number | null {
 function bareResults(
   names: readonly string[],
   rounds: readonly ReadonlyMap<string, BareSpeeds>[],
-): ProgramResult[] {
+): BareResult[] {
   return names.map((name) => {
     const speeds = rounds.flatMap((round) => round.get(name) ?? []);
     return {
       name,
       kind: "bare",
-      machine: median(speeds.map(({ machine }) => machine)),
-      qemu: median(speeds.map(({ plain }) => plain)),
-      qemuIcount: known(median(speeds.map(({ icount }) => icount))),
+      mips: median(speeds.map(({ machine }) => machine)),
+      qemuMips: median(speeds.map(({ plain }) => plain)),
+      qemuIcountMips: known(median(speeds.map(({ icount }) => icount))),
       ratio: median(speeds.map(({ machine, plain }) => machine / plain)),
       ratioIcount: known(median(speeds.map(({ machine, icount }) => machine / icount))),
     };
   });
 }
 
-function debianResults(names: readonly string[], rounds: readonly DebianSides[]): ProgramResult[] {
+function debianResults(names: readonly string[], rounds: readonly DebianSides[]): DebianResult[] {
   return names.map((name) => {
     const seconds = (side: Side): number[] =>
       rounds.map((round) => round[side]?.programs.get(name)?.cpuSeconds ?? Number.NaN);
@@ -187,25 +195,31 @@ function debianResults(names: readonly string[], rounds: readonly DebianSides[])
     return {
       name,
       kind: "debian",
-      machine: median(ours),
-      qemu: median(seconds("plain")),
-      qemuIcount: known(median(seconds("icount"))),
+      cpuSeconds: median(ours),
+      qemuCpuSeconds: median(seconds("plain")),
+      qemuIcountCpuSeconds: known(median(seconds("icount"))),
       ratio: ratios("plain"),
       ratioIcount: known(ratios("icount")),
     };
   });
 }
 
-function bootResult(rounds: readonly DebianSides[]): BootResult {
+type BootFigures = Pick<
+  EngineBenchResult,
+  "bootSeconds" | "qemuBootSeconds" | "bootCpuSeconds" | "qemuBootCpuSeconds" | "bootTimeRatio"
+>;
+
+/** All null where there were no rounds. */
+function bootResult(rounds: readonly DebianSides[]): BootFigures {
   const of = (side: Side, field: "bootSeconds" | "bootCpuSeconds"): number[] =>
     rounds.map((round) => round[side]?.[field] ?? Number.NaN);
   const ours = of("machine", "bootSeconds");
   const theirs = of("plain", "bootSeconds");
   return {
-    seconds: median(ours),
-    qemuSeconds: median(theirs),
-    cpuSeconds: median(of("machine", "bootCpuSeconds")),
-    qemuCpuSeconds: median(of("plain", "bootCpuSeconds")),
-    timeRatio: median(ours.map((own, round) => own / (theirs[round] ?? Number.NaN))),
+    bootSeconds: known(median(ours)),
+    qemuBootSeconds: known(median(theirs)),
+    bootCpuSeconds: known(median(of("machine", "bootCpuSeconds"))),
+    qemuBootCpuSeconds: known(median(of("plain", "bootCpuSeconds"))),
+    bootTimeRatio: known(median(ours.map((own, round) => own / (theirs[round] ?? Number.NaN)))),
   };
 }

@@ -1,6 +1,5 @@
 /** The public face of `@dejavm/bench`: what `dejavm bench` runs. */
 export {
-  type BootResult,
   type EngineBenchOptions,
   type EngineBenchResult,
   type ProgramResult,

@@ -1,5 +1,5 @@
 /** A benchmark's result as a table for people. */
-import type { BootResult, EngineBenchResult, ProgramResult } from "./engine.ts";
+import type { EngineBenchResult, ProgramResult } from "./engine.ts";
 
 const HEADINGS = {
   bare: ["bare program", "MIPS", "QEMU", "icount", "ratio", "ratio icount"],
@@ -17,16 +17,24 @@ function figure(value: number | null, digits: number): string {
   return value === null ? "-" : value.toFixed(digits);
 }
 
-function programRow(program: ProgramResult): string {
-  const { name, kind, machine, qemu, qemuIcount, ratio, ratioIcount } = program;
-  const speeds = [machine, qemu, qemuIcount].map((value) => figure(value, kind === "bare" ? 0 : 2));
-  return row([name, ...speeds, figure(ratio, 3), figure(ratioIcount, 3)]);
+function speeds(program: ProgramResult): readonly string[] {
+  return program.kind === "bare"
+    ? [program.mips, program.qemuMips, program.qemuIcountMips].map((value) => figure(value, 0))
+    : [program.cpuSeconds, program.qemuCpuSeconds, program.qemuIcountCpuSeconds].map((value) =>
+        figure(value, 2),
+      );
 }
 
-function bootLine({ seconds, qemuSeconds, cpuSeconds, qemuCpuSeconds, timeRatio }: BootResult) {
-  const wall = `${seconds.toFixed(2)} s, QEMU ${qemuSeconds.toFixed(2)} s`;
-  const cpu = `CPU ${cpuSeconds.toFixed(2)} s, QEMU ${qemuCpuSeconds.toFixed(2)} s`;
-  return `Debian boot: ${wall} (${timeRatio.toFixed(2)}x); ${cpu}`;
+function programRow(program: ProgramResult): string {
+  const { name, ratio, ratioIcount } = program;
+  return row([name, ...speeds(program), figure(ratio, 3), figure(ratioIcount, 3)]);
+}
+
+function bootLine(result: EngineBenchResult): string {
+  const seconds = (value: number | null): string => `${figure(value, 2)} s`;
+  const wall = `${seconds(result.bootSeconds)}, QEMU ${seconds(result.qemuBootSeconds)}`;
+  const cpu = `CPU ${seconds(result.bootCpuSeconds)}, QEMU ${seconds(result.qemuBootCpuSeconds)}`;
+  return `Debian boot: ${wall} (${figure(result.bootTimeRatio, 2)}x); ${cpu}`;
 }
 
 /** Lines without colours; ratios are the machine's speed over QEMU's. */
@@ -41,6 +49,6 @@ export function engineTable(result: EngineBenchResult): string {
     const means = [figure(geomeanRatio, 3), figure(geomeanRatioIcount, 3)];
     lines.push(row(["geo. mean", "", "", "", ...means]));
   }
-  if (result.boot !== null) lines.push(bootLine(result.boot));
+  if (result.bootSeconds !== null) lines.push(bootLine(result));
   return `${lines.join("\n")}\n`;
 }
