@@ -29,7 +29,12 @@ const config: KnipConfig = {
       ignoreBinaries: ["mount", "umount"],
     },
     bench: {
-      entry: ["src/machine-child.ts", "src/memory-soak.ts", "src/migrate/wan-child.ts"],
+      entry: [
+        "src/machine-child.ts",
+        "src/memory-soak.ts",
+        "src/migrate/wan-child.ts",
+        "src/record{,-debian}/*-child.ts",
+      ],
       project: ["src/**/*.ts"],
     },
     "packages/*": { project: ["src/**/*.ts"] },

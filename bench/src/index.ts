@@ -11,6 +11,7 @@ export {
   type LogStoreBenchResult,
   runLogStoreBench,
 } from "./log-store.ts";
+export { AgentProcess, RigProcess } from "./migrate/dejavm-process.ts";
 export {
   type MigrateBenchOptions,
   type MigrateBenchResult,
@@ -27,4 +28,18 @@ export {
 } from "./network/network.ts";
 export { networkTable } from "./network/table.ts";
 export { QmpProcess } from "./qmp.ts";
+export {
+  type RecordBenchOptions,
+  type RecordBenchResult,
+  type RecordResult,
+  recordTable,
+  runRecordBench,
+} from "./record/record-bench.ts";
+export {
+  type DebianRecordOptions,
+  type DebianRecordResult,
+  debianRecordTable,
+  type RecordedWorkload,
+  runDebianRecordBench,
+} from "./record-debian/debian-bench.ts";
 export { engineTable } from "./table.ts";

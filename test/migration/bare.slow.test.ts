@@ -2,6 +2,7 @@
 import type { MachineConfig } from "@dejavm/machine";
 import { expect, onTestFinished, test } from "vitest";
 import { LiveMachine, migrate, Target } from "./support/hosts.ts";
+import { Path } from "./support/sockets.ts";
 
 /** Echoes the UART and counts in memory: waits for LSR.DR, reads RBR, writes THR. */
 const ECHO_COUNTING = [
@@ -32,7 +33,19 @@ const CONFIG: MachineConfig = {
   wallTimeNs: 0n,
 };
 
-test("[MI1] a machine moves: equal digests, nothing typed is lost", async () => {
+const OFFER = {
+  lineage: "lineage-1",
+  name: "bare",
+  epoch: 1,
+  semantics: 1,
+  pageCount: CONFIG.memoryBytes / 4096,
+  disks: [],
+  fingerprint: new Uint8Array(0),
+  description: new Uint8Array(0),
+};
+
+/** A guest that has echoed something. */
+async function echoing(): Promise<LiveMachine> {
   const source = await LiveMachine.start({
     source: { kind: "create", config: CONFIG },
     disks: [],
@@ -42,31 +55,64 @@ test("[MI1] a machine moves: equal digests, nothing typed is lost", async () => 
     record: { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) },
   });
   onTestFinished(() => source.vm.terminate());
-  const target = new Target({ config: CONFIG });
   source.type("one ");
   await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one ");
+  return source;
+}
+
+/** What is typed at the target is echoed there, and nowhere else. */
+async function livesAt(target: Target, source: LiveMachine): Promise<void> {
+  const taken = await target.taken.promise;
+  onTestFinished(() => void taken.machine.terminate());
+  target.machine?.type("two");
+  await expect.poll(() => target.machine?.said, { timeout: 20_000 }).toBe("two");
+  expect(source.said).toBe("one ");
+}
+
+test("[MI1] a machine moves: equal digests, nothing typed is lost", async () => {
+  const source = await echoing();
+  const target = new Target({ config: CONFIG });
   const records: string[] = [];
   const migration = migrate({
     machine: source,
     target,
-    offer: {
-      lineage: "lineage-1",
-      name: "bare",
-      epoch: 1,
-      semantics: 1,
-      pageCount: CONFIG.memoryBytes / 4096,
-      disks: [],
-      fingerprint: new Uint8Array(0),
-      description: new Uint8Array(0),
-    },
+    offer: OFFER,
     onRecord: ({ state, epoch }) => records.push(`${state} ${epoch}`),
   });
   const report = await migration.done;
   expect(report.outcome).toEqual({ kind: "moved", epoch: 2 });
-  const taken = await target.taken.promise;
-  onTestFinished(() => void taken.machine.terminate());
+  expect(report.digestsCompared).toBeGreaterThan(0);
   expect(records).toEqual(["offering 2", "moved 2"]);
-  target.machine?.type("two");
-  await expect.poll(() => target.machine?.said, { timeout: 20_000 }).toBe("two");
-  expect(source.said).toBe("one ");
+  await livesAt(target, source);
+});
+
+test("[MI4] a link that breaks again and again is taken up where it was", async () => {
+  const source = await echoing();
+  const target = new Target({ config: CONFIG });
+  const path = new Path(20);
+  const trouble = setInterval(() => {
+    path.isCut = true;
+    path.breakAll();
+    setTimeout(() => {
+      path.isCut = false;
+    }, 300);
+  }, 1000);
+  onTestFinished(() => clearInterval(trouble));
+  const report = await migrate({ machine: source, target, offer: OFFER, path }).done;
+  expect(report.outcome).toEqual({ kind: "moved", epoch: 2 });
+  await livesAt(target, source);
+});
+
+test("[MI5] a cancel lets the machine run on, and it can move later", async () => {
+  const source = await echoing();
+  const target = new Target({ config: CONFIG });
+  const path = new Path(20);
+  const first = migrate({ machine: source, target, offer: OFFER, path });
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  first.cancel({ code: "E_CANCELLED", message: "enough", hint: undefined });
+  expect((await first.done).outcome).toMatchObject({ kind: "stayed", code: "E_CANCELLED" });
+  source.type("more ");
+  await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one more ");
+  const again = migrate({ machine: source, target, offer: { ...OFFER, epoch: 3 }, path });
+  expect((await again.done).outcome).toEqual({ kind: "moved", epoch: 4 });
 });

@@ -6,6 +6,7 @@ import type { Prng } from "@dejavm/base";
 import type { BulkMessage, ControlMessageOf, Hello, Message } from "@dejavm/protocol";
 import {
   DoubtSession,
+  type IfNotConverging,
   type MigrationReport,
   type OwnershipWish,
   type SourceAction,
@@ -41,6 +42,7 @@ export interface SimConditions {
   readonly writeMs: number;
   /** Until then ownership cannot be recorded. */
   readonly fullUntil: number;
+  readonly ifNotConverging: IfNotConverging;
   /** Page groups arrive unpacked after so long. */
   readonly unpackMs: number;
 }
@@ -156,8 +158,8 @@ export class SimHost {
         frontierMs: 5,
         maxSavedPages: 1000,
         maxDowntimeMs: 100,
-        minShare: 0.3,
-        ifNotConverging: "slow",
+        minShare: 0.5,
+        ifNotConverging: this.conditions.ifNotConverging,
       },
       now,
     );
@@ -670,8 +672,8 @@ export class SimHost {
 
   #append(incoming: Incoming, bytes: Uint8Array): void {
     const segment = segmentOf(bytes);
-    incoming.segments.push(segment);
     this.#after(this.conditions.writeMs, () => {
+      incoming.segments.push(segment);
       incoming.session.handle(
         { kind: "trace-stored", nextSequence: segment.sequence + 1 },
         this.#now,

@@ -347,6 +347,7 @@ export class SimVm {
       this.#diverged = false;
     }
     this.#report({ kind: "jumped", id: request.id, applied, ...this.#where });
+    if (applied && this.#units.length === 0) this.#atFrontier();
   }
 
   #runReplay(now: number): void {
@@ -393,14 +394,14 @@ export class SimVm {
     this.#done = 0;
     this.#point = { sequence: unit.sequence + 1, chain: unit.chain };
     if (this.#units.length > 0) return true;
-    this.#report({
-      kind: "at-frontier",
-      guestWallNs: 0n,
-      trace: this.#tracePoint(),
-      ...this.#where,
-    });
-    this.#compare();
+    this.#atFrontier();
     return false;
+  }
+
+  #atFrontier(): void {
+    const trace = this.#tracePoint();
+    this.#report({ kind: "at-frontier", guestWallNs: 0n, trace, ...this.#where });
+    this.#compare();
   }
 
   #apply(record: SimRecord): boolean {

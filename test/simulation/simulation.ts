@@ -62,7 +62,8 @@ export class Simulation {
       failPoint: (host, name) => this.#failPoint(host, name),
     };
     const conditions = () => ({
-      replaySpeed: prng.pick([18, 30, 60, 200]),
+      replaySpeed: prng.pick([5, 10, 18, 30, 60, 200]),
+      ifNotConverging: prng.pick(["slow", "copy", "cancel"] as const),
       wrongAt: prng.oneIn(12) ? 2000 + prng.below(20_000) : undefined,
       writeMs: prng.pick([0, 0, 1, 8]),
       fullUntil: prng.oneIn(8) ? prng.below(3000) : 0,
@@ -194,7 +195,8 @@ export class Simulation {
   #finished(report: MigrationReport): void {
     const { outcome } = report;
     if (outcome.kind === "moved") this.#moves++;
-    this.#outcomes.push(outcome.kind === "moved" ? "moved" : `${outcome.phase} ${outcome.code}`);
+    const moved = `moved by ${report.endedBy}`;
+    this.#outcomes.push(outcome.kind === "moved" ? moved : `${outcome.phase} ${outcome.code}`);
   }
 
   #restart(): void {

@@ -16,6 +16,7 @@ import { resolveImage } from "@dejavm/image";
 import { WAN_PROFILES } from "@dejavm/wan";
 import { buildWork } from "./build-work.ts";
 import { CableSwitch } from "./cable-switch.ts";
+import { DejavmSubject } from "./dejavm-subject.ts";
 import type { GuestFiles } from "./qemu-guest.ts";
 import { QEMU_MODES, type QemuMode, QemuSubject } from "./qemu-subject.ts";
 import { RedisClient } from "./redis-client.ts";
@@ -27,6 +28,8 @@ import { REDIS_LOAD, startWorkload, WORKLOADS, type Workload } from "./workloads
 export interface MigrateBenchOptions {
   readonly workloads: readonly string[];
   readonly profiles: readonly string[];
+  /** Measure QEMU, too. */
+  readonly withQemu: boolean;
   /** Modes of QEMU. */
   readonly qemuModes: readonly string[];
 }
@@ -68,13 +71,15 @@ export async function runMigrateBench(
 ): Promise<MigrateBenchResult> {
   const workloads = pick("workload", WORKLOADS, options.workloads);
   const profiles = pick("profile", WAN_PROFILES, options.profiles);
-  const modes = pick("QEMU mode", QEMU_MODES, options.qemuModes);
+  const modes = options.withQemu ? pick("QEMU mode", QEMU_MODES, options.qemuModes) : [];
   const qemu = await requireHostTool("qemu-system-riscv64");
   const program = readFileSync(await buildWork());
   const files = await guestFiles();
   const runs: MigrateRun[] = [];
   for (const workload of workloads) {
     for (const { name: profile } of profiles) {
+      progress(`${workload.name}, ${profile}: dejavm`);
+      runs.push(await runDejavm({ workload, profile, program }));
       for (const mode of modes) {
         progress(`${workload.name}, ${profile}: QEMU ${mode.name}`);
         runs.push(await runQemu({ qemu, files, mode, workload, profile, program }));
@@ -113,6 +118,28 @@ async function runQemu(run: QemuRun): Promise<MigrateRun> {
     await subject?.close();
     cables.close();
     await gateway.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function runDejavm(run: Pick<QemuRun, "workload" | "profile" | "program">) {
+  const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-"));
+  const ticks = new TickLog();
+  let subject: Subject | undefined;
+  try {
+    subject = await DejavmSubject.start({
+      profile: run.profile,
+      folder,
+      memoryMib: MEMORY_MIB,
+      append: "ro",
+      onFrame: (frame, atMs) => {
+        const tick = parseTick(frame, atMs - performance.timeOrigin);
+        if (tick !== undefined) ticks.add(tick);
+      },
+    });
+    return await measure(subject, run, ticks);
+  } finally {
+    await subject?.close();
     rmSync(folder, { recursive: true });
   }
 }

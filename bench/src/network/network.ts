@@ -9,7 +9,7 @@ import { geometricMean, median } from "../stats.ts";
 import { BenchGuest, type GuestKind } from "./guests.ts";
 import { type NetworkRow, ROWS } from "./rows.ts";
 
-/** One row: medians, and ratios above 1 where we are better. */
+/** One row: medians, and ratios above 1 where we are better; NaN where a side did not finish. */
 export interface NetworkResultRow {
   readonly name: string;
   readonly unit: string;
@@ -71,15 +71,16 @@ export async function runNetworkBench(
       for (const [index, row] of rows.entries()) {
         for (const { kind, ports } of guests) {
           const value = await row.measure(ports, tools);
-          progress(`round ${round} of ${rounds}: ${row.name}, ${kind}: ${value.toFixed(1)}`);
-          samples[index]?.get(kind)?.push(value);
+          const shown = value?.toFixed(1) ?? "not within its time";
+          progress(`round ${round} of ${rounds}: ${row.name}, ${kind}: ${shown}`);
+          if (value !== undefined) samples[index]?.get(kind)?.push(value);
         }
       }
     }
     return summary(rows.map((row, index) => resultRow(row, samples[index] ?? new Map())));
   } finally {
     for (const guest of guests) await guest.stop();
-    await rm(directory, { recursive: true });
+    await rm(directory, { recursive: true, force: true });
   }
 }
 
@@ -101,10 +102,14 @@ function resultRow(row: NetworkRow, samples: ReadonlyMap<GuestKind, number[]>): 
   return { name, unit, value, qemuSeam, qemu, ratioSeam: better(qemuSeam), ratio: better(qemu) };
 }
 
+function known(values: readonly number[]): number[] {
+  return values.filter((value) => !Number.isNaN(value));
+}
+
 function summary(rows: readonly NetworkResultRow[]): NetworkBenchResult {
   return {
     rows,
-    geomeanRatioSeam: geometricMean(rows.map(({ ratioSeam }) => ratioSeam)),
-    geomeanRatio: geometricMean(rows.map(({ ratio }) => ratio)),
+    geomeanRatioSeam: geometricMean(known(rows.map(({ ratioSeam }) => ratioSeam))),
+    geomeanRatio: geometricMean(known(rows.map(({ ratio }) => ratio))),
   };
 }

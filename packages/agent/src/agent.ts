@@ -10,16 +10,24 @@ import { type FrameSocketEvents, frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/
 import { Acceptor } from "@dejavm/target-agent";
 import type { WebSocket } from "ws";
 import type { AgentConfig, HostPort } from "./config.ts";
-import { CONTROL_VERSION, type Info, pairingSchema, vmDefinitionSchema } from "./control/api.ts";
+import {
+  CONTROL_VERSION,
+  type Info,
+  pairingSchema,
+  settleSchema,
+  vmDefinitionSchema,
+} from "./control/api.ts";
 import { agentSocket } from "./control/discovery.ts";
 import { parseBody, type Route, type StreamRoute } from "./control/routes.ts";
 import { ControlServer } from "./control/server.ts";
+import { serveTap } from "./control/tap.ts";
 import { vmRoutes, vmStreams } from "./control/vm-routes.ts";
 import { agentError } from "./errors.ts";
 import { type Fingerprint, type Identity, loadIdentity } from "./identity/identity.ts";
 import type { Log } from "./log.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { migrationStream, storedMigrations } from "./migration/control.ts";
+import { DoubtfulVm } from "./migration/doubt.ts";
 import { MIGRATION_PATH } from "./migration/outgoing.ts";
 import { targetHost } from "./migration/target-host.ts";
 import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
@@ -57,11 +65,22 @@ export class Agent {
     this.#identity = loadIdentity(config.stateDir, config.name);
     this.#peers = new PeerBook(config.stateDir);
     this.#store = openLogStore(join(config.stateDir, "store"));
-    const host = { store: this.#store, log };
-    this.#vms = new VmRegistry(config.stateDir, host);
+    this.#vms = new VmRegistry({
+      stateDir: config.stateDir,
+      host: { store: this.#store, log },
+      ask: (lineage, onSettled) =>
+        new DoubtfulVm({
+          host: this.#vms.host,
+          identity: this.#identity,
+          agentName: config.name,
+          lineage,
+          peerNamed: (name) => this.#peers.named(name),
+          onSettled,
+        }),
+    });
     this.#acceptor = new Acceptor(
       targetHost({
-        ...host,
+        ...this.#vms.host,
         agentName: config.name,
         stateDir: config.stateDir,
         tunnels: this.#tunnels,
@@ -116,7 +135,7 @@ export class Agent {
     this.#control = await ControlServer.listen({
       socketPath: agentSocket(stateDir),
       routes: [...this.#routes(), ...vmRoutes(this.#vms)],
-      streams: [...vmStreams(this.#vms), this.#migrations()],
+      streams: [...vmStreams(this.#vms), this.#migrations(), this.#taps()],
       onDefect: (error) => this.#log.error({ err: error }, "a request failed"),
     });
     if (listen !== undefined) this.#listener = await this.#listenForPeers(listen);
@@ -161,6 +180,15 @@ export class Agent {
         },
       },
       {
+        method: "POST",
+        path: "/v1/vms/:name/settle",
+        handle: ({ name = "" }, body) => {
+          const { live, peerIsStopped } = parseBody(settleSchema, body);
+          if (!peerIsStopped) throw peerMayRun(name);
+          this.#vms.settle(name, live);
+        },
+      },
+      {
         method: "GET",
         path: "/v1/migrations",
         handle: () => ({ migrations: storedMigrations(this.#store) }),
@@ -178,7 +206,7 @@ export class Agent {
 
   #migrations(): StreamRoute {
     return migrationStream({
-      host: { store: this.#store, log: this.#log },
+      host: this.#vms.host,
       identity: this.#identity,
       agentName: this.#config.name,
       vmNamed: (name) => this.#vms.named(name),
@@ -190,6 +218,14 @@ export class Agent {
         this.#tunnels.close(vm.lineage);
       },
     });
+  }
+
+  #taps(): StreamRoute {
+    return {
+      method: "GET",
+      path: "/v1/vms/:name/tap",
+      open: ({ name = "" }, stream) => serveTap(this.#vms.named(name).parts.network, stream),
+    };
   }
 
   #acceptMigration(link: WebSocket): void {
@@ -285,4 +321,12 @@ export class Agent {
       throw agentError("E_AGENT_LISTEN", message, "choose another address with --metrics", cause);
     }
   }
+}
+
+function peerMayRun(name: string): Error {
+  return agentError(
+    "E_VM_STATE",
+    `cannot settle ${name} by hand while its other host may run it`,
+    "make sure that the agent there is stopped for good, then add --peer-is-stopped",
+  );
 }

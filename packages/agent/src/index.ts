@@ -2,24 +2,27 @@
 export { Agent } from "./agent.ts";
 export { type AgentConfig, type AgentSettings, agentConfig } from "./config.ts";
 export {
-  EXEC_STDERR,
-  EXEC_STDOUT,
-  execExitSchema,
-  failureSchema,
   infoSchema,
   invitationSchema,
   migrationsSchema,
   peerSchema,
   portsSchema,
-  progressSchema,
-  reportSchema,
   type VmSummary,
   vmSummarySchema,
 } from "./control/api.ts";
 export { ControlClient } from "./control/client.ts";
 export { agentSocket, type FoundVm, findVmNamed, findVms, runSocket } from "./control/discovery.ts";
-export { fromFailure } from "./control/failure.ts";
 export { ControlServer } from "./control/server.ts";
+export {
+  failureOf,
+  type MigrationWish,
+  type Progress,
+  runCommand,
+  startCommand,
+  startMigration,
+  tapFrames,
+  toBytes,
+} from "./control/vm-client.ts";
 export { type VmDirectory, vmRoutes, vmStreams } from "./control/vm-routes.ts";
 export { makeLog } from "./log.ts";
 export { prepareStateDirectory, stateDirectory } from "./state-dir.ts";

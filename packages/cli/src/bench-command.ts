@@ -57,13 +57,39 @@ export interface MigrateBenchCommand {
 /** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
 export async function benchMigrate(options: MigrateBenchCommand): Promise<number> {
   const { workload: workloads, profile: profiles, mode: qemuModes, vs, json } = options;
-  if (vs !== "qemu") {
-    throw usageError("cannot measure without --vs qemu", "`--vs qemu` is what there is so far");
+  if (vs !== undefined && vs !== "qemu") {
+    throw usageError(`cannot measure ${vs}`, "want --vs qemu");
   }
+  const withQemu = vs === "qemu";
   const { migrateTable, runMigrateBench } = await import("@dejavm/bench");
-  const result = await runMigrateBench({ workloads, profiles, qemuModes }, (line) => {
+  const result = await runMigrateBench({ workloads, profiles, qemuModes, withQemu }, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
+  return exitStatus.ok;
+}
+
+/** Options of `bench record` as commander gives them. */
+export interface RecordBenchCommand {
+  readonly pairs?: string;
+  readonly workload: readonly string[];
+  readonly json?: boolean;
+  readonly debian?: boolean;
+}
+
+/** Gives the exit status. Throws E_USAGE; with `debian` E_IMAGE_* and what building one throws. */
+export async function benchRecord(options: RecordBenchCommand): Promise<number> {
+  const bench = await import("@dejavm/bench");
+  const { pairs, workload: workloads, json, debian } = options;
+  const counted = pairs === undefined ? {} : { pairs: Number(parseCount(pairs, "--pairs")) };
+  const tell = (line: string): void => void process.stderr.write(`${line}\n`);
+  if (debian === true) {
+    const result = await bench.runDebianRecordBench({ pairs: 11, ...counted, workloads }, tell);
+    const text = json === true ? `${JSON.stringify(result)}\n` : bench.debianRecordTable(result);
+    process.stdout.write(text);
+    return exitStatus.ok;
+  }
+  const result = bench.runRecordBench({ ...counted, workloads }, tell);
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : bench.recordTable(result));
   return exitStatus.ok;
 }

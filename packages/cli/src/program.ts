@@ -2,7 +2,11 @@
 import { readFileSync } from "node:fs";
 import { Argument, Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
-import type { BenchEngineOptions, MigrateBenchCommand } from "./bench-command.ts";
+import type {
+  BenchEngineOptions,
+  MigrateBenchCommand,
+  RecordBenchCommand,
+} from "./bench-command.ts";
 import { configure, repeatable } from "./command-help.ts";
 import type { DemoOptions } from "./demo/migration-demo.ts";
 import { addLogCommands } from "./log/program.ts";
@@ -240,6 +244,19 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
+  const record = bench
+    .command("record")
+    .description("What recording costs: pairs of runs, recorded and not, and their replays")
+    .option("--pairs <n>", "pairs of runs of each workload; the median counts (default: 11)")
+    .addOption(repeatable("--workload <name>", "only compute, memory or answers, repeatable"))
+    .option("--debian", "a Debian instead: idle, cpu or network; checkpoints and store, too")
+    .option("--json", "report on stdout")
+    .action(async (options: RecordBenchCommand) => {
+      const { benchRecord } = await import("./bench-command.ts");
+      setStatus(await benchRecord(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench record --pairs 3 --json");
+  configure(record);
 }
 
 function addDemo(program: Command, setStatus: (status: number) => void): void {

@@ -138,7 +138,11 @@ export interface CheckpointWriter {
   abandon(): void;
 }
 
-/** Reads one committed checkpoint, pages and chunks in any order. */
+/**
+ * Reads one committed checkpoint, pages and chunks in any order. What it reads stays until `close`
+ * or until nobody has the reader; if another process removes the checkpoint, reads throw
+ * E_STORE_UNKNOWN.
+ */
 export interface CheckpointReader {
   readonly info: CheckpointInfo;
   readonly state: Uint8Array;
@@ -154,6 +158,8 @@ export interface CheckpointReader {
   readonly chunks: readonly Omit<ChunkChange, "bytes">[];
   /** Undefined: as in the base. A discarded chunk is zeros. */
   readChunk(disk: number, chunk: number): Uint8Array | undefined;
+  /** What it reads may go from now on. */
+  close(): void;
 }
 
 /** How much of a lineage is kept. */

@@ -133,7 +133,9 @@ export class MemoryLogStore implements LogStore {
 
   openCheckpoint(id: CheckpointId): CheckpointReader {
     this.#checkOpen();
-    return new MemoryCheckpointReader(this.#storage, id);
+    const reader = new MemoryCheckpointReader(this.#storage, id);
+    this.#storage.readers.add(new WeakRef(reader));
+    return reader;
   }
 
   hasContents(hashes: Uint8Array): boolean[] {
@@ -187,7 +189,7 @@ export class MemoryLogStore implements LogStore {
   *gc(): Generator<StoreProgress, GcReport> {
     this.#checkOpen();
     const { lineages, contents } = this.#storage;
-    const needed = new Set<string>();
+    const needed = new Set<string>(this.#storage.pinned());
     for (const { checkpoints } of lineages.values()) {
       for (const { places } of checkpoints) for (const hex of places.values()) needed.add(hex);
     }

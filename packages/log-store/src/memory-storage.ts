@@ -35,7 +35,14 @@ export class MemoryStorage {
   /** By hexadecimal sha256. */
   readonly contents = new Map<string, Uint8Array>();
   readonly leases = new Set<LineageId>();
+  /** What readers read that somebody may still use. */
+  readonly readers = new Set<WeakRef<{ contents(): Iterable<string> }>>();
   nextCheckpoint = 1;
+
+  /** Contents that stay although no checkpoint may need them. */
+  *pinned(): Generator<string> {
+    for (const reference of this.readers) yield* reference.deref()?.contents() ?? [];
+  }
 
   /** What the death of every process that has it open leaves: committed things, no leases. */
   crash(): void {

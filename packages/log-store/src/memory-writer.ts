@@ -293,6 +293,7 @@ class MemoryCheckpointWriter implements CheckpointWriter {
 export class MemoryCheckpointReader implements CheckpointReader {
   readonly #storage: MemoryStorage;
   readonly #checkpoint: MemoryCheckpoint;
+  #isClosed = false;
 
   /** Throws E_STORE_UNKNOWN. */
   constructor(storage: MemoryStorage, id: CheckpointId) {
@@ -302,6 +303,15 @@ export class MemoryCheckpointReader implements CheckpointReader {
 
   get info(): CheckpointInfo {
     return this.#checkpoint.info;
+  }
+
+  /** Hashes of all that can be read. */
+  contents(): Iterable<string> {
+    return this.#isClosed ? [] : this.#checkpoint.places.values();
+  }
+
+  close(): void {
+    this.#isClosed = true;
   }
 
   get state(): Uint8Array {

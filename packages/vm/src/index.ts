@@ -8,6 +8,7 @@ export {
   type EngineName,
   type MachineSource,
   machineOptions,
+  makeMachine,
   type StartSpec,
 } from "./driver/machine-maker.ts";
 export { inspectSnapshot } from "./driver/snapshot-file.ts";

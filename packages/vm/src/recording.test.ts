@@ -79,6 +79,19 @@ test("records without outputs are sealed when they are old, or many", () => {
   expect(segments.length).toBeGreaterThan(1);
 });
 
+test("clock events alone can wait longer", () => {
+  const { recording, type } = rig();
+  const clockEvent = { kind: "clock", rate: 1n, step: 0n } as const;
+  recording.input(clockEvent, undefined);
+  expect(recording.due).toBe(1000 * MS);
+  type("a");
+  expect(recording.due).toBe(100 * MS);
+  recording.seal();
+  expect(recording.due).toBeUndefined();
+  recording.input(clockEvent, undefined);
+  expect(recording.due).toBe(1000 * MS);
+});
+
 test("a machine that is followed is sealed at the interval, as long as it moves", () => {
   const { clock, segments, recording, run } = rig();
   recording.intervalMs = 5;

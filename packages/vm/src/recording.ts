@@ -20,6 +20,8 @@ import type { RunnableMachine } from "./runnable-machine.ts";
 const TICKS_PER_MS = 10_000;
 /** Age at which records without outputs are sealed: what a crash can cost at most. */
 const MAX_UNSEALED_TICKS = 100 * TICKS_PER_MS;
+/** The same where there are only clock events: nobody outside has seen anything of them. */
+const MAX_UNSEALED_CLOCK_TICKS = 1000 * TICKS_PER_MS;
 /** Records are sealed above this: bounds a segment, and what is sent in one message. */
 const MAX_UNSEALED_BYTES = 64 * 1024;
 /** Digests may take this share of the time ... */
@@ -48,6 +50,8 @@ export class Recording {
   /** When the oldest record that is not sealed was written. */
   #oldest: number | undefined;
   #firstPosition = 0n;
+  /** Something from outside is not sealed. */
+  #isUrgent = false;
   #lastSeal: number;
   /** Where the last frontier or input was recorded. */
   #recordedPosition: bigint;
@@ -70,7 +74,10 @@ export class Recording {
   /** `Machine.input`, recorded once it is accepted. */
   input(event: InputEvent, at: Ticks | undefined): InputResult {
     const result = this.#recorder.input(event, at);
-    if (result.kind === "accepted") this.#recorded();
+    if (result.kind === "accepted") {
+      this.#recorded();
+      this.#isUrgent ||= event.kind !== "clock";
+    }
     return result;
   }
 
@@ -133,7 +140,8 @@ export class Recording {
       this.#intervalTicks !== undefined && this.#hasMoved
         ? this.#lastSeal + this.#intervalTicks
         : undefined;
-    const age = this.#oldest === undefined ? undefined : this.#oldest + MAX_UNSEALED_TICKS;
+    const limit = this.#isUrgent ? MAX_UNSEALED_TICKS : MAX_UNSEALED_CLOCK_TICKS;
+    const age = this.#oldest === undefined ? undefined : this.#oldest + limit;
     return follow === undefined || (age !== undefined && age < follow) ? age : follow;
   }
 
@@ -168,6 +176,7 @@ export class Recording {
   #seal(): void {
     const segment = this.#writer.seal();
     this.#oldest = undefined;
+    this.#isUrgent = false;
     this.#lastSeal = this.#options.clock();
     if (segment !== undefined) this.#options.report(segmentReport(segment, this.#firstPosition));
   }

@@ -109,6 +109,13 @@ export type MigrateRequest = z.infer<typeof migrateSchema>;
 /** A text message of the client's: give the migration up. */
 export const cancelSchema = z.strictObject({ cancel: z.literal(true) });
 
+/** `POST /v1/vms/NAME/settle`: a person decides where a machine lives that is in doubt. */
+export const settleSchema = z.strictObject({
+  live: z.enum(["here", "there"]),
+  /** The other host's agent does not run, and will not before it knows the decision. */
+  peerIsStopped: z.boolean().default(false),
+});
+
 /** How far a migration is: messages of the server. */
 export const progressSchema = z.object({
   progress: z.object({

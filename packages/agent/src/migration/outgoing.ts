@@ -3,12 +3,14 @@ import { randomBytes } from "node:crypto";
 import { SEMANTICS } from "@dejavm/machine";
 import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
 import {
+  BlockIndex,
   encodeVmConfig,
   type MigrationReport,
   type SourceProgress,
   startSourceMigration,
 } from "@dejavm/source-agent";
 import type { WebSocket } from "ws";
+import { z } from "zod";
 import type { MigrateRequest } from "../control/api.ts";
 import { agentError } from "../errors.ts";
 import type { Identity } from "../identity/identity.ts";
@@ -17,6 +19,8 @@ import { dialPeer } from "../peer/dialer.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
 import { TUNNEL_PATH } from "./tunnel-desk.ts";
 
+/** What an ownership record says about the migration that it is of. */
+export const offerDetailSchema = z.object({ migration: z.string() });
 /** Where links of migrations are dialled. */
 export const MIGRATION_PATH = "/v1/migration";
 
@@ -49,6 +53,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
   }
   const { recorded, config } = vm.parts;
   const stored = host.store.findLineage(vm.lineage);
+  const migration = randomBytes(8).toString("hex");
   const epoch = stored?.ownership?.epoch ?? 1;
   const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit } = request;
   const dialTunnel = (): Promise<WebSocket> =>
@@ -68,7 +73,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
         maxSavedPages: MAX_SAVED_PAGES,
         offer: {
           kind: "offer",
-          migration: randomBytes(8).toString("hex"),
+          migration,
           lineage: vm.lineage,
           name: vm.name,
           epoch,
@@ -82,7 +87,8 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
       },
       request: (wanted) => vm.parts.vm.request(wanted),
       record: ({ state: ownership, epoch: recordedEpoch }) => {
-        const record = { state: ownership, epoch: recordedEpoch, peer: peer.name, detail: "" };
+        const detail = JSON.stringify({ migration } satisfies z.infer<typeof offerDetailSchema>);
+        const record = { state: ownership, epoch: recordedEpoch, peer: peer.name, detail };
         recorded.writer.recordOwnership(record);
         host.log.info({ vm: vm.name, ...record }, "ownership recorded");
       },
@@ -95,6 +101,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
       },
       agent: agentName,
       linkName: () => randomBytes(16).toString("hex"),
+      image: BlockIndex.of(config.disks.map(({ path }) => path)),
       ...(bandwidthMbit === undefined
         ? {}
         : { maxBytesPerMs: bandwidthMbit * BYTES_PER_MS_OF_MBIT }),

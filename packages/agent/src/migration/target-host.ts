@@ -53,13 +53,15 @@ const hasher = { sha256: (bytes: Uint8Array) => hash("sha256", bytes, "buffer") 
 
 /** See the head of this file. */
 export function targetHost(host: IncomingHost): TargetHost {
+  /** Offered machines with this host's files, by lineage. */
+  const here = new Map<string, VmConfig>();
   return {
     store: host.store,
     agent: host.agentName,
-    judge: (offer) => judge(host, offer),
+    judge: (offer) => judge(host, offer, here),
     makeMachine: (offer, checkpoint, onReport) =>
       IncomingMachine.make(host.tunnels, offer, checkpoint, onReport),
-    readBase,
+    readBase: ({ lineage }) => readBase(here.get(lineage)),
     tookOver: (taken) => void takeOver(host, taken),
   };
 }
@@ -121,9 +123,13 @@ class IncomingMachine implements ReplayingMachine {
   }
 }
 
-async function judge(host: IncomingHost, offer: Offer): Promise<Verdict> {
+async function judge(
+  host: IncomingHost,
+  offer: Offer,
+  here: Map<string, VmConfig>,
+): Promise<Verdict> {
   try {
-    await check(host, offer);
+    here.set(offer.lineage, await check(host, offer));
     const { bavail, bsize } = statfsSync(host.stateDir);
     return {
       kind: "accept",
@@ -143,7 +149,8 @@ async function judge(host: IncomingHost, offer: Offer): Promise<Verdict> {
   }
 }
 
-async function check(host: IncomingHost, offer: Offer): Promise<void> {
+/** Gives the machine's configuration with this host's files. Throws why it cannot come. */
+async function check(host: IncomingHost, offer: Offer): Promise<VmConfig> {
   const { name, lineage } = offer;
   const stored = host.store.findLineage(name);
   if (host.isTaken(name) || (stored !== undefined && stored.id !== lineage)) {
@@ -164,12 +171,12 @@ async function check(host: IncomingHost, offer: Offer): Promise<void> {
   const sha256 = config.disks.map((disk) => disk.sha256);
   const { fingerprint } = decodeTraceHeader(offer.fingerprint);
   checkFingerprint(fingerprint, fingerprintOf(present, sha256, hasher));
+  return config;
 }
 
-function readBase({ description }: Offer): ReadBase {
-  const { disks } = decodeVmConfig(description);
+function readBase(config: VmConfig | undefined): ReadBase {
   return (disk, block) => {
-    const path = disks[disk]?.path;
+    const path = config?.disks[disk]?.path;
     if (path === undefined) return undefined;
     const bytes = new Uint8Array(BLOCK_BYTES);
     const file = openSync(path, "r");

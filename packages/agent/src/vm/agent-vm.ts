@@ -4,6 +4,7 @@
  */
 import type { LogStore } from "@dejavm/log-store";
 import {
+  BlockIndex,
   createNamedVm,
   type MigrationReport,
   type NamedVm,
@@ -29,6 +30,8 @@ import { VmNetwork } from "./vm-network.ts";
 export interface VmHost {
   readonly store: LogStore;
   readonly log: Log;
+  /** A machine has ended by itself or because it was told to: it is not to be brought back. */
+  readonly onStopped: (name: string) => void;
 }
 
 /** A machine that runs, and what it runs on. */
@@ -65,6 +68,7 @@ export class AgentVm implements ControlledVm {
   readonly running: RunningVm;
   readonly #host: VmHost;
   #migration: SourceMigration | undefined;
+  #isSuspended = false;
   /** For connections that are open when the machine moves. */
   #relay: FlowRelay | undefined;
 
@@ -77,6 +81,8 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
+    // Begins to read the images now, so that a migration finds them read.
+    BlockIndex.of(config.disks.map(({ path }) => path));
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
@@ -209,6 +215,7 @@ export class AgentVm implements ControlledVm {
 
   /** The agent ends: the machine stops where it is, and can be brought back from there. */
   async suspend(): Promise<void> {
+    this.#isSuspended = true;
     this.#relay?.close();
     this.parts.recorded.close();
     await this.parts.vm.terminate();
@@ -225,6 +232,8 @@ export class AgentVm implements ControlledVm {
   async #ended(): Promise<void> {
     this.parts.recorded.close();
     this.#host.log.info({ vm: this.name }, "machine ended");
-    if (this.running.summary().state !== "moved") await this.parts.network.close();
+    const { state } = this.running.summary();
+    if (state === "stopped" && !this.#isSuspended) this.#host.onStopped(this.name);
+    if (state !== "moved") await this.parts.network.close();
   }
 }

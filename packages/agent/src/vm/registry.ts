@@ -2,70 +2,113 @@
  * The machines of an agent. What is to run is kept in a file for each, everything else in the
  * store; when the agent starts, each of them is brought back where it was.
  */
-import { readdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import type { LineageInfo } from "@dejavm/log-store";
 import { decodeVmConfig } from "@dejavm/source-agent";
+import { z } from "zod";
 import type { VmDefinition } from "../control/api.ts";
 import type { VmDirectory } from "../control/vm-routes.ts";
 import { agentError } from "../errors.ts";
+import type { DoubtfulVm } from "../migration/doubt.ts";
 import { checkVmName } from "../names.ts";
-import { writePrivateFile } from "../state-dir.ts";
+import { readPrivateFile, writePrivateFile } from "../state-dir.ts";
 import { AgentVm, type VmHost } from "./agent-vm.ts";
+import type { ControlledVm } from "./controlled-vm.ts";
+
+/** What the registry asks of the agent. */
+export interface RegistryOptions {
+  readonly stateDir: string;
+  readonly host: Omit<VmHost, "onStopped">;
+  /** Asks the peer of an offer that was found in the records; calls back when it is settled. */
+  readonly ask: (lineage: LineageInfo, onSettled: (owner: "here" | "there") => void) => DoubtfulVm;
+}
+
+/** Whether a machine is to run when the agent does. */
+const markSchema = z.object({ desired: z.enum(["running", "stopped"]) });
+type Desired = z.infer<typeof markSchema>["desired"];
 
 /** See the head of this file. */
 export class VmRegistry implements VmDirectory {
   readonly #directory: string;
+  readonly #options: RegistryOptions;
   readonly #host: VmHost;
   readonly #vms = new Map<string, AgentVm>();
+  readonly #doubtful = new Map<string, DoubtfulVm>();
   /** Names of machines that are being started. */
   readonly #starting = new Set<string>();
 
-  constructor(stateDir: string, host: VmHost) {
-    this.#directory = join(stateDir, "vms");
-    this.#host = host;
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+    this.#directory = join(options.stateDir, "vms");
+    this.#host = { ...options.host, onStopped: (name) => this.#mark(name, "stopped") };
   }
 
-  list(): readonly AgentVm[] {
-    return [...this.#vms.values()];
+  /** What machines of this agent share. */
+  get host(): VmHost {
+    return this.#host;
+  }
+
+  list(): readonly ControlledVm[] {
+    return [...this.#vms.values(), ...this.#doubtful.values()];
   }
 
   /** True for names that are taken by machines that are here, or just coming up. */
   isTaken(name: string): boolean {
     const state = this.#vms.get(name)?.summary().state;
-    return this.#starting.has(name) || (state !== undefined && state !== "moved");
+    const here = state !== undefined && state !== "moved";
+    return here || this.#starting.has(name) || this.#doubtful.has(name);
   }
 
   /** Throws E_VM_UNKNOWN. */
   named(name: string): AgentVm {
     const vm = this.#vms.get(name);
     if (vm !== undefined) return vm;
-    throw agentError("E_VM_UNKNOWN", `there is no machine ${name}`, "`dejavm ps` lists machines");
+    throw agentError("E_VM_UNKNOWN", `no machine ${name} runs here`, "`dejavm ps` lists machines");
+  }
+
+  /** A person decides where a machine lives. Throws E_VM_STATE unless it is in doubt. */
+  settle(name: string, live: "here" | "there"): void {
+    const doubtful = this.#doubtful.get(name);
+    const migration = this.#vms.get(name)?.migration;
+    if (doubtful !== undefined) doubtful.settle(live);
+    else if (migration?.isCommitted === true) migration.settle(live);
+    else {
+      const message = `cannot settle ${name}: it is not in doubt where it lives`;
+      throw agentError("E_VM_STATE", message, "`dejavm ps` shows where machines stand");
+    }
   }
 
   /** Starts a new machine. Throws E_VM_EXISTS, and what starting it throws. */
   async create(definition: VmDefinition): Promise<AgentVm> {
     const name = checkVmName(definition.name);
-    if (this.#vms.has(name) || this.#host.store.findLineage(name) !== undefined) {
+    if (this.isTaken(name) || this.#host.store.findLineage(name) !== undefined) {
       const message = `there is a machine ${name} already`;
       throw agentError("E_VM_EXISTS", message, "`dejavm rm` removes it; or use another name");
     }
     return this.#starts(name, () => AgentVm.create(this.#host, definition));
   }
 
-  /** Brings back what ran here when the agent ended; what cannot be is logged. */
+  /**
+   * Puts everything back as it was when the agent ended: machines that ran run, offers are asked
+   * about, what had not arrived is forgotten. What cannot be brought back is logged.
+   */
   async resumeAll(): Promise<void> {
-    for (const name of this.#kept()) {
-      try {
-        const stored = this.#host.store.findLineage(name);
-        if (stored === undefined || stored.ownership?.state !== "live") {
-          const record = stored?.ownership?.state ?? "nothing";
-          this.#host.log.warn({ vm: name, record }, "not brought back");
-          continue;
-        }
-        const config = decodeVmConfig(stored.config);
-        await this.#starts(name, () => AgentVm.resume(this.#host, name, config));
-      } catch (error) {
-        this.#host.log.error({ vm: name, err: error }, "could not be brought back");
+    for (const lineage of this.#host.store.lineages()) {
+      const { name, id, ownership } = lineage;
+      switch (ownership?.state) {
+        case "live":
+          if (this.#isDesired(name, ownership.peer)) await this.#bringBack(lineage);
+          break;
+        case "offering":
+          this.#doubt(lineage);
+          break;
+        case "receiving":
+          this.#host.store.removeLineage(id);
+          this.#host.log.info({ vm: name }, "what came of it before the agent ended is forgotten");
+          break;
+        default:
+          break;
       }
     }
   }
@@ -73,25 +116,21 @@ export class VmRegistry implements VmDirectory {
   /** A machine has come from another host. */
   adopt(vm: AgentVm): void {
     this.#vms.set(vm.name, vm);
-    this.#keep(vm.name);
+    this.#mark(vm.name, "running");
     this.#host.log.info({ vm: vm.name }, "machine arrived");
   }
 
-  async remove(vm: AgentVm): Promise<void> {
+  async remove(vm: ControlledVm): Promise<void> {
     const { state } = vm.summary();
     if (state !== "stopped" && state !== "failed" && state !== "moved") {
       const message = `cannot remove ${vm.name}: it is ${state}`;
       throw agentError("E_VM_STATE", message, `stop it first: dejavm stop ${vm.name}`);
     }
-    this.#host.store.removeLineage(vm.parts.recorded.writer.lineage);
-    this.forget(vm.name);
+    const known = this.#vms.get(vm.name);
+    if (known !== undefined) this.#host.store.removeLineage(known.parts.recorded.writer.lineage);
+    rmSync(this.#fileOf(vm.name), { force: true });
+    this.#vms.delete(vm.name);
     this.#host.log.info({ vm: vm.name }, "machine removed");
-  }
-
-  /** It is not to run here any more. */
-  forget(name: string): void {
-    rmSync(this.#fileOf(name), { force: true });
-    this.#vms.delete(name);
   }
 
   /** It lives elsewhere: shown, but not brought back. */
@@ -101,7 +140,27 @@ export class VmRegistry implements VmDirectory {
 
   /** Every machine stands still where it is, to be brought back from there. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.list().map((vm) => vm.suspend()));
+    for (const doubtful of this.#doubtful.values()) doubtful.close();
+    await Promise.allSettled([...this.#vms.values()].map((vm) => vm.suspend()));
+  }
+
+  #doubt(lineage: LineageInfo): void {
+    const { name } = lineage;
+    const doubtful = this.#options.ask(lineage, (owner) => {
+      this.#doubtful.delete(name);
+      if (owner === "here") void this.#bringBack(lineage);
+      else this.departed(name);
+    });
+    this.#doubtful.set(name, doubtful);
+    this.#host.log.warn({ vm: name, peer: lineage.ownership?.peer }, "in doubt: the peer is asked");
+  }
+
+  async #bringBack({ name, config }: LineageInfo): Promise<void> {
+    try {
+      await this.#starts(name, () => AgentVm.resume(this.#host, name, decodeVmConfig(config)));
+    } catch (error) {
+      this.#host.log.error({ vm: name, err: error }, "could not be brought back");
+    }
   }
 
   async #starts(name: string, start: () => Promise<AgentVm>): Promise<AgentVm> {
@@ -112,7 +171,7 @@ export class VmRegistry implements VmDirectory {
     try {
       const vm = await start();
       this.#vms.set(name, vm);
-      this.#keep(name);
+      this.#mark(name, "running");
       this.#host.log.info({ vm: name }, "machine started");
       return vm;
     } finally {
@@ -120,14 +179,16 @@ export class VmRegistry implements VmDirectory {
     }
   }
 
-  #kept(): readonly string[] {
-    return readdirSync(this.#directory)
-      .filter((file) => file.endsWith(".json"))
-      .map((file) => file.slice(0, -".json".length));
+  /** One that came from a peer is ours as soon as the record says so, mark or not. */
+  #isDesired(name: string, peer: string): boolean {
+    const text = readPrivateFile(this.#fileOf(name));
+    if (text === undefined) return peer !== "";
+    const mark = markSchema.safeParse(JSON.parse(text));
+    return mark.success && mark.data.desired === "running";
   }
 
-  #keep(name: string): void {
-    writePrivateFile(this.#fileOf(name), `${JSON.stringify({ name })}\n`);
+  #mark(name: string, desired: Desired): void {
+    writePrivateFile(this.#fileOf(name), `${JSON.stringify({ desired })}\n`);
   }
 
   #fileOf(name: string): string {

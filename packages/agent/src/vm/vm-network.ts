@@ -19,6 +19,17 @@ import { type NetworkNote, networkNote } from "./machine-config.ts";
 /** Frames that wait for the network; a machine makes few before anybody answers. */
 const MAX_HELD_FRAMES = 1000;
 
+/** A frame and when it left the machine, milliseconds since 1970. */
+export interface StampedFrame {
+  readonly frame: Uint8Array;
+  readonly atMs: number;
+}
+
+type FrameListener = (stamped: StampedFrame) => void;
+
+const MAX_RECENT_FRAMES = 200;
+/** Bulk is not worth keeping. */
+const MAX_RECENT_FRAME_BYTES = 1514;
 /** Connections through a link that broke are given up after this. */
 const TUNNEL_GRACE_MS = 120_000;
 
@@ -27,7 +38,9 @@ export class VmNetwork {
   readonly gateway: Gateway;
   readonly #switched: SwitchedNetwork;
   readonly #flowsKnown = Promise.withResolvers<void>();
-  readonly #listeners = new Set<(frame: Uint8Array) => void>();
+  readonly #listeners = new Set<FrameListener>();
+  /** What left the machine lately: who watches a machine that arrives is always late. */
+  readonly #recent: StampedFrame[] = [];
   #held: Uint8Array[] = [];
   #plugged = false;
 
@@ -74,7 +87,10 @@ export class VmNetwork {
 
   /** A frame as it leaves the live machine. */
   fromGuest(frame: Uint8Array): void {
-    for (const listener of this.#listeners) listener(frame);
+    const stamped = { frame, atMs: performance.timeOrigin + performance.now() };
+    for (const listener of this.#listeners) listener(stamped);
+    if (frame.length <= MAX_RECENT_FRAME_BYTES) this.#recent.push(stamped);
+    if (this.#recent.length > MAX_RECENT_FRAMES) this.#recent.shift();
     if (this.#plugged) this.#switched.sendFrame(frame);
     else if (this.#held.length < MAX_HELD_FRAMES) this.#held.push(frame);
   }
@@ -117,8 +133,9 @@ export class VmNetwork {
     return this.#switched.tunnelledFlows;
   }
 
-  /** Hears of each frame as it leaves the machine; the answer ends that. */
-  tap(listener: (frame: Uint8Array) => void): () => void {
+  /** Hears of frames that left the machine lately, then of each that does; the answer ends that. */
+  tap(listener: FrameListener): () => void {
+    for (const stamped of this.#recent) listener(stamped);
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

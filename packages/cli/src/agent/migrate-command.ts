@@ -1,19 +1,16 @@
 /** `dejavm migrate` and `dejavm migrations`. */
-import { once } from "node:events";
 import {
   agentSocket,
   ControlClient,
-  failureSchema,
   findVmNamed,
-  fromFailure,
+  type MigrationWish,
   migrationsSchema,
-  progressSchema,
-  reportSchema,
+  type Progress,
+  startMigration,
   stateDirectory,
 } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import type { MigrationReport } from "@dejavm/source-agent";
-import type { z } from "zod";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
 import { reportText } from "./migration-text.ts";
@@ -28,8 +25,6 @@ export interface MigrateOptions {
   readonly json?: boolean;
   readonly stateDir?: string;
 }
-
-type Progress = z.infer<typeof progressSchema>["progress"];
 
 /**
  * Moves a machine, shows how far it is; Ctrl-C cancels, and the machine goes on where it was.
@@ -55,15 +50,6 @@ export async function migrate(name: string, options: MigrateOptions): Promise<nu
   throw new CodedError(code, text, hint === undefined ? {} : { hint });
 }
 
-/** What a migration is asked for; what is absent is as usual. */
-export interface MigrationWish {
-  readonly to: string;
-  readonly maxDowntimeMs?: number;
-  readonly minSpeed?: number;
-  readonly ifNotConverging?: "slow" | "copy" | "cancel";
-  readonly bandwidthMbit?: number;
-}
-
 /** Begins a migration and shows it on `output` until it has ended; SIGINT cancels it. */
 export async function followMigration(
   client: ControlClient,
@@ -71,29 +57,15 @@ export async function followMigration(
   wish: MigrationWish,
   output: NodeJS.WriteStream | undefined,
 ): Promise<MigrationReport> {
-  const stream = client.stream(`/v1/vms/${name}/migrate`);
-  await once(stream, "open");
-  stream.on("error", () => undefined);
   const line = new ProgressLine(output);
-  let report: MigrationReport | undefined;
-  let failure: CodedError | undefined;
-  stream.on("message", (data: Buffer) => {
-    const message: unknown = JSON.parse(data.toString("utf8"));
-    const progress = progressSchema.safeParse(message);
-    if (progress.success) line.show(progress.data.progress);
-    const ended = reportSchema.safeParse(message);
-    if (ended.success) report = ended.data.report as unknown as MigrationReport;
-    const failed = failureSchema.safeParse(message);
-    if (failed.success) failure = fromFailure(failed.data);
-  });
-  const cancel = (): void => stream.send(JSON.stringify({ cancel: true }), { binary: false });
-  process.on("SIGINT", cancel);
-  stream.send(JSON.stringify(wish), { binary: false });
-  await once(stream, "close");
-  process.off("SIGINT", cancel);
-  line.done();
-  if (report === undefined) throw failure ?? lost(name);
-  return report;
+  const migration = await startMigration(client, name, wish, (progress) => line.show(progress));
+  process.on("SIGINT", migration.cancel);
+  try {
+    return await migration.report;
+  } finally {
+    process.off("SIGINT", migration.cancel);
+    line.done();
+  }
 }
 
 /** Lists what the agent remembers, the newest first; or shows one of them. */
@@ -198,10 +170,4 @@ function mbit(text: string): number {
   const value = Number(match?.[1]) * factor;
   if (value >= 0.01) return value;
   throw usageError(`cannot use --bandwidth ${text}`, "want a rate such as 50Mbit");
-}
-
-function lost(name: string): CodedError {
-  return new CodedError("E_AGENT_ABSENT", `the agent went away while it moved ${name}`, {
-    hint: "start it again; `dejavm ps` on both hosts shows where the machine is",
-  });
 }

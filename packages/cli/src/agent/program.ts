@@ -4,7 +4,7 @@ import { configure } from "../command-help.ts";
 import type { AgentOptions } from "./agent-command.ts";
 import type { MigrateOptions } from "./migrate-command.ts";
 import type { PairOptions } from "./pair-command.ts";
-import type { StopOptions } from "./vm-commands.ts";
+import type { SettleOptions, StopOptions } from "./vm-commands.ts";
 
 /** Options of every command that talks to agents and named runs. */
 interface Common {
@@ -188,6 +188,18 @@ function addMigrate(program: Command, setStatus: (status: number) => void): void
       setStatus(await action(name, options));
     })
     .addHelpText("after", "\nExample:\n  dejavm migrate web --to paris --max-downtime 50ms");
+  const settle = common(program.command("settle"))
+    .argument("<name>", NAME)
+    .addOption(new Option("--live-here", "it lives on this host").conflicts("liveThere"))
+    .option("--live-there", "it lives on the host that it was offered to")
+    .option("--peer-is-stopped", "the agent over there is stopped, and you will tell it the same")
+    .description("Decide where a machine lives whose other host cannot be asked any more")
+    .action(async (name: string, options: SettleOptions) => {
+      const { settle: action } = await import("./vm-commands.ts");
+      await action(name, options);
+    })
+    .addHelpText("after", "\nExample:\n  dejavm settle web --live-here --peer-is-stopped");
+  configure(settle);
   const migrations = program.command("migrations").description("Migrations that have ended");
   const list = common(migrations.command("ls"))
     .description("List them, the newest first")

@@ -17,6 +17,13 @@ export interface StopOptions extends VmOptions {
   readonly timeout?: string;
 }
 
+/** Options of `settle`. */
+export interface SettleOptions extends VmOptions {
+  readonly liveHere?: boolean;
+  readonly liveThere?: boolean;
+  readonly peerIsStopped?: boolean;
+}
+
 const nothing = z.object({});
 
 /** Lists machines. */
@@ -46,6 +53,19 @@ export async function stop(name: string, options: StopOptions): Promise<void> {
   const body = { force, timeoutMs: Math.round(seconds * 1000) };
   await client.ask({ method: "POST", path: `/v1/vms/${name}/stop`, body, answer: nothing });
   say(options, { name, state: "stopped" }, `${name} is off`);
+}
+
+/** Throws E_VM_UNKNOWN, E_VM_STATE, E_USAGE. */
+export async function settle(name: string, options: SettleOptions): Promise<void> {
+  const { liveHere = false, liveThere = false, peerIsStopped = false } = options;
+  if (liveHere === liveThere) {
+    throw usageError(`cannot settle ${name}: where does it live?`, "--live-here or --live-there");
+  }
+  const live = liveHere ? "here" : "there";
+  const { client } = await findVmNamed(stateDirectory(options.stateDir), name);
+  const body = { live, peerIsStopped };
+  await client.ask({ method: "POST", path: `/v1/vms/${name}/settle`, body, answer: nothing });
+  say(options, { name, live }, `${name} lives ${live}`);
 }
 
 /** Throws E_VM_UNKNOWN, E_VM_STATE. */

@@ -7,17 +7,21 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { agentSocket, ControlClient, type VmSummary, vmSummarySchema } from "@dejavm/agent";
+import {
+  agentSocket,
+  ControlClient,
+  runCommand,
+  type VmSummary,
+  vmSummarySchema,
+} from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
-import { RedisClient, type RedisReport } from "@dejavm/bench";
+import { AgentProcess, RedisClient, type RedisReport, RigProcess } from "@dejavm/bench";
 import { buildImage, imageSpec } from "@dejavm/image";
 import type { MigrationReport } from "@dejavm/source-agent";
-import { runCommand } from "../agent/console-command.ts";
 import { followMigration } from "../agent/migrate-command.ts";
 import { reportText } from "../agent/migration-text.ts";
 import { exitStatus } from "../exit-status.ts";
 import { imageProgress } from "../progress.ts";
-import { AgentProcess, RigProcess } from "./dejavm-process.ts";
 
 /** Options as commander gives them. */
 export interface DemoOptions {

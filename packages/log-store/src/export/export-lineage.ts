@@ -49,12 +49,17 @@ export function* exportLineage(
   for (const record of store.ownershipHistory(id)) out.record("ownership", { ...record });
   for (const report of store.reports(id)) out.record("report", { ...report });
 
-  const written = new Set<string>();
+  const written: Written = { pages: new Set(), chunks: new Map() };
   const checkpoints = store.checkpoints(id);
   let before: CheckpointId | undefined;
   for (const [done, info] of checkpoints.entries()) {
     yield { phase: "checkpoints", done, total: checkpoints.length };
-    yield* exportCheckpoint(out, store.openCheckpoint(info.id), before, written);
+    const reader = store.openCheckpoint(info.id);
+    try {
+      yield* exportCheckpoint(out, reader, before, written);
+    } finally {
+      reader.close();
+    }
     before = info.id;
   }
   let segments = 0;
@@ -65,7 +70,15 @@ export function* exportLineage(
     }
   }
   out.end();
-  return { lineage, checkpoints: checkpoints.length, segments, pages: written.size, bytes };
+  return { lineage, checkpoints: checkpoints.length, segments, pages: written.pages.size, bytes };
+}
+
+/** What the file has so far. */
+interface Written {
+  /** Hashes of pages. */
+  readonly pages: Set<string>;
+  /** Hash of the newest content by disk and chunk. */
+  readonly chunks: Map<string, string>;
 }
 
 /** What differs from the checkpoint before, or all of the first. */
@@ -73,7 +86,7 @@ function* exportCheckpoint(
   out: ExportWriter,
   reader: CheckpointReader,
   before: CheckpointId | undefined,
-  written: Set<string>,
+  written: Written,
 ): Generator<StoreProgress> {
   const { position, ticks, trace, memoryPages } = reader.info;
   out.record("checkpoint", {
@@ -91,7 +104,10 @@ function* exportCheckpoint(
   }
   for (const { disk, chunk } of reader.chunks) {
     const bytes = reader.readChunk(disk, chunk) ?? new Uint8Array(0);
-    const { codec, data } = makePack(bytes.length, bytes);
+    const { hashes, codec, data } = makePack(bytes.length, bytes);
+    const hash = hexHash(hashes, 0);
+    if (written.chunks.get(`${disk} ${chunk}`) === hash) continue;
+    written.chunks.set(`${disk} ${chunk}`, hash);
     out.record("chunk", { disk, chunk, codec, data });
   }
 }
@@ -100,7 +116,7 @@ function exportPages(
   out: ExportWriter,
   reader: CheckpointReader,
   pages: Uint32Array,
-  written: Set<string>,
+  written: Written,
 ): void {
   const hashes = reader.pageHashes(pages);
   const zeros: number[] = [];
@@ -109,10 +125,10 @@ function exportPages(
   for (let i = 0; i < pages.length; i++) {
     const hash = hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES);
     if (hash.every((byte) => byte === 0)) zeros.push(i);
-    else if (written.has(hexHash(hashes, i))) known.push(i);
+    else if (written.pages.has(hexHash(hashes, i))) known.push(i);
     else {
       fresh.push(i);
-      written.add(hexHash(hashes, i));
+      written.pages.add(hexHash(hashes, i));
     }
   }
   const numbers = (indices: readonly number[]): Uint32Array =>

@@ -22,6 +22,7 @@ export class SqliteCheckpointReader implements CheckpointReader {
   readonly #contents: ContentTable;
   readonly #row: CheckpointRow;
   readonly #places: ReadonlyMap<number, number>;
+  #isClosed = false;
 
   /** Throws E_STORE_UNKNOWN, E_STORE_CORRUPT. */
   constructor(database: StoreDatabase, contents: ContentTable, id: CheckpointId) {
@@ -30,6 +31,11 @@ export class SqliteCheckpointReader implements CheckpointReader {
     this.#row = committedRow(database, id);
     this.#places = resolvePlaces(database, id);
     this.info = checkpointInfo(this.#row);
+  }
+
+  /** Numbers of all that can be read. */
+  contents(): Iterable<number> {
+    return this.#isClosed ? [] : this.#places.values();
   }
 
   get state(): Uint8Array {
@@ -46,7 +52,7 @@ export class SqliteCheckpointReader implements CheckpointReader {
 
   readPages(pages: Uint32Array): Uint8Array {
     const bytes = new Uint8Array(pages.length * PAGE_BYTES);
-    this.#database.reading("cannot read pages", () => {
+    this.#reading(() => {
       for (const [i, page] of pages.entries()) {
         const content = this.#places.get(pagePlace(page)) ?? ZERO_CONTENT;
         if (content !== ZERO_CONTENT) bytes.set(this.#contents.read(content), i * PAGE_BYTES);
@@ -57,7 +63,7 @@ export class SqliteCheckpointReader implements CheckpointReader {
 
   pageHashes(pages: Uint32Array): Uint8Array {
     const hashes = new Uint8Array(pages.length * HASH_BYTES);
-    this.#database.reading("cannot read pages", () => {
+    this.#reading(() => {
       for (const [i, page] of pages.entries()) {
         const content = this.#places.get(pagePlace(page)) ?? ZERO_CONTENT;
         if (content !== ZERO_CONTENT) hashes.set(this.#contents.hashOf(content), i * HASH_BYTES);
@@ -90,10 +96,21 @@ export class SqliteCheckpointReader implements CheckpointReader {
     const content = this.#places.get(chunkPlace(disk, chunk));
     if (content === undefined) return undefined;
     if (content === ZERO_CONTENT) return new Uint8Array(CHUNK_BYTES);
-    return this.#database.reading(
-      "cannot read a chunk",
-      () => new Uint8Array(this.#contents.read(content)),
-    );
+    return this.#reading(() => new Uint8Array(this.#contents.read(content)));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Another process may have removed the checkpoint since it was opened: E_STORE_UNKNOWN. */
+  #reading<Result>(body: () => Result): Result {
+    try {
+      return this.#database.reading("cannot read a checkpoint", body);
+    } catch (error) {
+      committedRow(this.#database, this.info.id);
+      throw error;
+    }
   }
 }
 

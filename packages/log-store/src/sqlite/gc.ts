@@ -28,16 +28,24 @@ const VACUUM_PAGES = 1024;
 /** A pack with fewer than this share of its contents in use is written anew. */
 const WORTH_REWRITING = 0.5;
 
-/** `mayDrop`: whether nobody writes to that lineage, and its open checkpoints are leftovers. */
+/** What only the store knows. */
+export interface GcSurroundings {
+  /** Whether nobody writes to that lineage: its open checkpoints are leftovers then. */
+  readonly mayDrop: (lineage: number) => boolean;
+  /** Contents that readers of this process may still want, of checkpoints that are gone, too. */
+  readonly pinned: () => Iterable<number>;
+}
+
+/** See the head of the file. */
 export function* collectGarbage(
   database: StoreDatabase,
-  mayDrop: (lineage: number) => boolean,
+  { mayDrop, pinned }: GcSurroundings,
 ): Generator<StoreProgress, GcReport> {
   dropLeftovers(database, mayDrop);
   failPoint("gc.leftovers-dropped");
   yield { phase: "checkpoints", done: 0, total: 1 };
   const marks = new Marks(database);
-  yield* marks.markAll();
+  yield* marks.markAll(pinned());
 
   const total = packCount(database);
   const report = { contentsRemoved: 0, bytesFreed: 0 };
@@ -108,7 +116,7 @@ class Marks {
    * Marks all that checkpoints have now, each by what counts of it, and corrects what each is said
    * to take up: the contents that no older one has.
    */
-  *markAll(): Generator<StoreProgress> {
+  *markAll(pinned: Iterable<number>): Generator<StoreProgress> {
     const database = this.#database;
     // What comes after this part is marked by `markNew`, whatever counts of it.
     this.#lastPart = database.reading("cannot read manifests", newestPart);
@@ -136,6 +144,7 @@ class Marks {
       );
       yield { phase: "checkpoints", done: i + 1, total: checkpoints.length };
     }
+    for (const content of pinned) this.#mark(content);
   }
 
   /** Marks what parts tell of that came since. Within a transaction. */

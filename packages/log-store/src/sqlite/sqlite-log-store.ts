@@ -84,6 +84,8 @@ export class SqliteLogStore implements LogStore {
   readonly #contents: ContentTable;
   readonly #now: () => number;
   readonly #writers = new Set<SqliteLineageWriter>();
+  /** Readers that somebody may still use; what they read stays. */
+  readonly #readers = new Set<WeakRef<SqliteCheckpointReader>>();
   #tidying = false;
   #tidyAgain = false;
 
@@ -187,7 +189,9 @@ export class SqliteLogStore implements LogStore {
   }
 
   openCheckpoint(checkpoint: CheckpointId): CheckpointReader {
-    return new SqliteCheckpointReader(this.#database, this.#contents, checkpoint);
+    const reader = new SqliteCheckpointReader(this.#database, this.#contents, checkpoint);
+    this.#readers.add(new WeakRef(reader));
+    return reader;
   }
 
   hasContents(hashes: Uint8Array): boolean[] {
@@ -230,7 +234,10 @@ export class SqliteLogStore implements LogStore {
   }
 
   gc(): Generator<StoreProgress, GcReport> {
-    return collectGarbage(this.#database, (key) => this.#nobodyWrites(key));
+    return collectGarbage(this.#database, {
+      mayDrop: (key) => this.#nobodyWrites(key),
+      pinned: () => this.#pinned(),
+    });
   }
 
   close(): void {
@@ -291,6 +298,14 @@ export class SqliteLogStore implements LogStore {
     this.#database.writing("cannot drop open checkpoints", () => {
       for (const { id } of left.toReversed()) removeCheckpoint(this.#database, Number(id));
     });
+  }
+
+  *#pinned(): Generator<number> {
+    for (const reference of this.#readers) {
+      const reader = reference.deref();
+      if (reader === undefined) this.#readers.delete(reference);
+      else yield* reader.contents();
+    }
   }
 
   #nobodyWrites(key: number): boolean {

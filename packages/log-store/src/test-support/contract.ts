@@ -390,7 +390,11 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       const kept = store.checkpoints(writer.lineage);
       expect(kept.length).toBe(30 - report.checkpointsRemoved);
       const pages = Uint32Array.from({ length: 30 }, (_, i) => i);
-      for (const { id } of kept) store.openCheckpoint(id).readPages(pages);
+      for (const { id } of kept) {
+        const reader = store.openCheckpoint(id);
+        reader.readPages(pages);
+        reader.close();
+      }
       expect(writer.retain({ maxBytes: 0 }).bytes).toBeGreaterThan(0);
       const [last, ...others] = store.checkpoints(writer.lineage);
       expect(others).toEqual([]);
@@ -401,6 +405,18 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       const reader = store.openCheckpoint(last?.id ?? (0 as CheckpointId));
       expect(reader.readPages(Uint32Array.of(0))).toEqual(pageBytes(1, 1));
       expect(finish(store.verify())).toMatchObject({ problems: [], contents: 31 });
+    });
+
+    it("[LS7] never frees what a reader of this process may want", () => {
+      const first = writer.beginCheckpoint(checkpointAt(0));
+      first.putPages(Uint32Array.of(1, 2), pageBytes(2, 1));
+      const reader = store.openCheckpoint(first.commit().id);
+      writer.beginCheckpoint(checkpointAt(1)).commit();
+      expect(writer.retain({ maxBytes: 0 }).checkpointsRemoved).toBe(1);
+      finish(store.gc());
+      expect(reader.readPages(Uint32Array.of(1, 2))).toEqual(pageBytes(2, 1));
+      reader.close();
+      expect(finish(store.gc()).contentsRemoved).toBe(2);
     });
 
     it("[LS7] never frees what an open checkpoint has put", () => {

@@ -10,6 +10,7 @@ import { open } from "node:fs/promises";
 import { prefixOf } from "./known-contents.ts";
 
 const BLOCK_BYTES = 4096;
+const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
 /** Bytes read at once, hashed without a pause: about a millisecond of CPU. */
 const READ_BYTES = 1024 * 1024;
 
@@ -20,8 +21,26 @@ export interface BlockPlace {
   readonly block: number;
 }
 
+/** Indexes that were begun in this process, by the paths of their disks. */
+const shared = new Map<string, BlockIndex>();
+
 /** See the head of this file. */
 export class BlockIndex {
+  /**
+   * The index of these disks, the same for all who ask. It fills in the background; a base that
+   * cannot be read is left out, which costs bytes on the link and nothing else.
+   */
+  static of(paths: readonly string[]): BlockIndex {
+    const key = JSON.stringify(paths);
+    let index = shared.get(key);
+    if (index === undefined) {
+      index = new BlockIndex();
+      shared.set(key, index);
+      void index.#addAll(paths);
+    }
+    return index;
+  }
+
   readonly #places = new Map<bigint, BlockPlace>();
 
   /** Blocks known by now. */
@@ -54,9 +73,19 @@ export class BlockIndex {
     }
   }
 
+  async #addAll(paths: readonly string[]): Promise<void> {
+    for (const [disk, path] of paths.entries()) {
+      try {
+        await this.add(disk, path);
+      } catch {
+        // Whoever runs the machine will hear of it from the disk itself.
+      }
+    }
+  }
+
   #note(bytes: Uint8Array, place: BlockPlace): void {
     // Zero pages are not sent anyway, and a disk is full of such blocks.
-    if (bytes[0] === 0 && bytes.every((byte) => byte === 0)) return;
+    if (bytes[0] === 0 && ZERO_BLOCK.equals(bytes)) return;
     const prefix = prefixOf(hash("sha256", bytes, "buffer"));
     if (!this.#places.has(prefix)) this.#places.set(prefix, place);
   }

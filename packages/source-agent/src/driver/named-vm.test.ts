@@ -10,7 +10,7 @@ import {
   MemoryStorage,
 } from "@dejavm/log-store";
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
-import { echoConfig } from "../test-support/counting-echo.ts";
+import { echoConfig, RESTARTING } from "../test-support/counting-echo.ts";
 import type { VmConfig } from "../vm-config.ts";
 import { createNamedVm, type NamedVm, type NamedVmOptions, resumeNamedVm } from "./named-vm.ts";
 
@@ -58,8 +58,9 @@ class Process {
     };
   }
 
-  async create(more: Partial<VmConfig> = {}): Promise<void> {
-    this.#run(await createNamedVm(this.options, echoConfig(directory, more), POWER));
+  async create(more: Partial<VmConfig> = {}, program?: readonly number[]): Promise<void> {
+    const config = echoConfig(directory, more, program);
+    this.#run(await createNamedVm(this.options, config, POWER));
   }
 
   async resume(): Promise<void> {
@@ -121,6 +122,42 @@ test("[RV3] a machine that was stopped goes on from there", async () => {
   await next.type("b", "b2");
   await next.die();
 });
+
+test("[RV3] resets are crossed; a machine that was switched off is switched on", async () => {
+  const storage = new MemoryStorage();
+  const first = new Process(storage);
+  await first.create({}, RESTARTING);
+  await vi.waitFor(() => expect(first.said).toBe("R"), 60_000);
+  await first.type("x", "R");
+  await first.die();
+  const second = new Process(storage);
+  await second.resume();
+  await second.type("x", "R");
+  second.named.vm.sendConsole("uart", Buffer.from("o"));
+  expect((await second.named.vm.ended).reason).toEqual({ kind: "power-off", status: 0 });
+  second.named.recorded.close();
+  const third = new Process(storage);
+  await third.resume();
+  await vi.waitFor(() => expect(third.said).toBe("R"), 60_000);
+  await third.type("x", "R");
+  await third.die();
+  const fourth = new Process(storage);
+  await fourth.resume();
+  await fourth.type("x", "R");
+  await fourth.die();
+});
+
+test.each([false, true])(
+  "[RV1] the last words of a machine leave (durable: %s)",
+  async (durable) => {
+    const first = new Process(new MemoryStorage());
+    await first.create({ durable }, RESTARTING);
+    first.named.vm.sendConsole("uart", Buffer.from("o"));
+    expect((await first.named.vm.ended).reason.kind).toBe("power-off");
+    first.named.recorded.close();
+    expect(first.said).toBe("R");
+  },
+);
 
 test("[RV2] a machine that died before its first checkpoint begins anew", async () => {
   const storage = new MemoryStorage();

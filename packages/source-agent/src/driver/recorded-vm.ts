@@ -157,8 +157,26 @@ export class RecordedVm {
     clearTimeout(this.#retry);
     this.#copier?.abandon();
     this.#copier = undefined;
-    if (this.#state === "recorded") this.#flush();
+    this.#letOutLast();
     this.#options.writer.release();
+  }
+
+  /**
+   * What a machine said before it came to its end leaves once its trace is stored, also where it
+   * ended before its first checkpoint was.
+   */
+  #letOutLast(): void {
+    if (this.#state === "paused") return;
+    try {
+      if (this.#state === "recorded") this.#flush();
+      if (this.#options.durable) {
+        if (this.#pending.length > 0) return;
+        this.#options.store.syncNow();
+      }
+      this.#gate.giveUp();
+    } catch (error) {
+      this.#options.onNotice(error instanceof Error ? error.message : String(error));
+    }
   }
 
   // ---- the trace

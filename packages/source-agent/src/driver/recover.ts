@@ -20,6 +20,8 @@ import type { RecordedVm } from "./recorded-vm.ts";
 
 /** Pages of one message to the machine: 2 MiB. */
 const PAGES_PER_SUPPLY = 512;
+/** Bytes of segments in one message. */
+const FEED_BYTES = 512 * 1024;
 /** The checkpoint's number in the worker. */
 const CHECKPOINT = 1;
 const GO_LIVE = 1;
@@ -129,18 +131,30 @@ class Recovering {
     const { store, lineage } = this.#options;
     const { trace } = this.#checkpoint.info;
     let end: TracePoint = trace;
+    let batch: Uint8Array[] = [];
+    let batchBytes = 0;
+    // One message for many segments: each message is a turn of the machine's thread.
+    const send = (): void => {
+      if (batch.length > 0) vm.request({ kind: "feed", segments: batch });
+      this.#fedBytes += batchBytes;
+      [batch, batchBytes] = [[], 0];
+    };
     for (const { header, bytes } of store.readTrace(lineage, trace.sequence)) {
       const follows = header.sequence <= trace.sequence || header.from.position === end.position;
       if (!follows) {
         this.hasGap = true;
         break;
       }
-      if (this.#fedBytes + bytes.length > MAX_FED_BYTES) await this.#room();
-      this.#fedBytes += bytes.length;
-      vm.request({ kind: "feed", segments: [bytes] });
+      batch.push(bytes);
+      batchBytes += bytes.length;
+      if (batchBytes > FEED_BYTES) {
+        if (this.#fedBytes + batchBytes > MAX_FED_BYTES) await this.#room();
+        send();
+      }
       const { sequence, unitCount, to, chain } = header;
       end = { sequence: sequence + unitCount, ...to, chain };
     }
+    send();
     this.#end = end;
   }
 

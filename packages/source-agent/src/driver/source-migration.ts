@@ -151,7 +151,9 @@ class Migration implements SourceMigration {
   }
 
   #message(message: Message): void {
-    if (message.kind === "accept") this.#known.image = this.#options.image;
+    if (message.kind === "accept" && message.hasBase.every(Boolean)) {
+      this.#known.image = this.#options.image;
+    }
     if (message.kind === "inventory") this.#known.add(message.prefixes);
     this.#handle({ kind: "message", message });
   }

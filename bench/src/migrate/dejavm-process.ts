@@ -3,8 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
+import { createInterface, type Interface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   agentSocket,
@@ -13,9 +13,10 @@ import {
   invitationSchema,
   peerSchema,
 } from "@dejavm/agent";
-import { assert, CodedError } from "@dejavm/base";
+import { assert } from "@dejavm/base";
+import { z } from "zod";
 
-type Child = ChildProcess & { readonly stdout: Readable };
+type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable };
 
 const READY_TRIES = 200;
 
@@ -23,9 +24,10 @@ function start(args: readonly string[], logPath: string): Child {
   const program = process.execPath;
   const rest = [...process.execArgv, process.argv[1] ?? ""];
   const log = openSync(logPath, "a", 0o600);
-  const child = spawn(program, [...rest, ...args], { stdio: ["ignore", "pipe", log] });
-  assert(child.stdout !== null, "its standard output is a pipe");
-  return Object.assign(child, { stdout: child.stdout });
+  const child = spawn(program, [...rest, ...args], { stdio: ["pipe", "pipe", log] });
+  const { stdin, stdout } = child;
+  assert(stdin !== null && stdout !== null, "they are pipes");
+  return Object.assign(child, { stdin, stdout });
 }
 
 /** An agent in a process of its own, with a state directory of its own. */
@@ -81,21 +83,27 @@ export class AgentProcess {
     });
   }
 
-  async close(): Promise<void> {
-    if (this.#child.exitCode !== null) return;
+  /** Dies at once, as the process of a host that loses its power. */
+  async kill(): Promise<void> {
     const closed = once(this.#child, "exit");
-    this.#child.kill("SIGTERM");
+    this.#child.kill("SIGKILL");
     await closed;
+  }
+
+  async close(): Promise<void> {
+    await end(this.#child);
   }
 }
 
 /** A WAN rig in a process of its own. */
 export class RigProcess {
   readonly address: string;
+  readonly #lines: Interface;
   readonly #child: Child;
 
-  private constructor(address: string, child: Child) {
+  private constructor(address: string, lines: Interface, child: Child) {
     this.address = address;
+    this.#lines = lines;
     this.#child = child;
   }
 
@@ -107,15 +115,30 @@ export class RigProcess {
     const [line] = (await once(lines, "line")) as [string];
     const told: unknown = JSON.parse(line);
     if (typeof told === "object" && told !== null && "listening" in told) {
-      return new RigProcess(String(told.listening), child);
+      return new RigProcess(String(told.listening), lines, child);
     }
-    throw new CodedError("E_DEMO_FAILED", `the WAN rig said ${line}`);
+    throw new Error(`the WAN rig said ${line}`);
+  }
+
+  /** Bytes delivered since the start, both directions. */
+  async bytes(): Promise<number> {
+    this.#child.stdin.write("stats\n");
+    const [line] = (await once(this.#lines, "line")) as [string];
+    const { up, down } = statisticsSchema.parse(JSON.parse(line));
+    return up.deliveredBytes + down.deliveredBytes;
   }
 
   async close(): Promise<void> {
-    if (this.#child.exitCode !== null) return;
-    const closed = once(this.#child, "exit");
-    this.#child.kill("SIGTERM");
-    await closed;
+    await end(this.#child);
   }
+}
+
+const direction = z.object({ deliveredBytes: z.number() });
+const statisticsSchema = z.object({ up: direction, down: direction });
+
+async function end(child: Child): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const closed = once(child, "exit");
+  child.kill("SIGTERM");
+  await closed;
 }

@@ -1,0 +1,138 @@
+/** Déjà VM's own migration of the benchmark's guest: two agents and the WAN rig, as processes. */
+import {
+  agentSocket,
+  ControlClient,
+  runCommand,
+  startMigration,
+  tapFrames,
+  vmSummarySchema,
+} from "@dejavm/agent";
+import { cpuSecondsOf } from "../cpu-time.ts";
+import { AgentProcess, RigProcess } from "./dejavm-process.ts";
+import type { MoveResult, Subject } from "./subject.ts";
+
+/** What it is made from. */
+export interface DejavmSubjectOptions {
+  readonly profile: string;
+  /** For state directories; its path is short. */
+  readonly folder: string;
+  readonly memoryMib: number;
+  /** Added to the image's kernel command line. */
+  readonly append: string;
+  /** Hears of each frame as it leaves the live machine, in milliseconds since 1970. */
+  readonly onFrame: (frame: Uint8Array, atMs: number) => void;
+}
+
+const NAME = "bench";
+
+/** See the head of this file. */
+export class DejavmSubject implements Subject {
+  readonly system = "dejavm";
+  readonly strategy = "replay";
+  readonly redisPort: number;
+  readonly #options: DejavmSubjectOptions;
+  readonly #source: AgentProcess;
+  readonly #target: AgentProcess;
+  readonly #rig: RigProcess;
+  #moved = false;
+
+  private constructor(
+    options: DejavmSubjectOptions,
+    parts: {
+      readonly source: AgentProcess;
+      readonly target: AgentProcess;
+      readonly rig: RigProcess;
+    },
+    redisPort: number,
+  ) {
+    this.#options = options;
+    this.#source = parts.source;
+    this.#target = parts.target;
+    this.#rig = parts.rig;
+    this.redisPort = redisPort;
+  }
+
+  static async start(options: DejavmSubjectOptions): Promise<DejavmSubject> {
+    const { profile, folder, memoryMib, append, onFrame } = options;
+    const source = await AgentProcess.start("source", folder);
+    const target = await AgentProcess.start("target", folder);
+    const rig = await RigProcess.start(profile, await target.address(), folder);
+    await source.pairWith(target, rig.address);
+    const { forwards } = await source.client.ask({
+      method: "POST",
+      path: "/v1/vms",
+      body: {
+        name: NAME,
+        image: "debian",
+        memoryBytes: memoryMib * 2 ** 20,
+        append,
+        forwards: ["0:6379"],
+      },
+      answer: vmSummarySchema,
+    });
+    await tapFrames(source.client, NAME, onFrame);
+    const redisPort = Number(forwards[0]?.split(":")[1]);
+    return new DejavmSubject(options, { source, target, rig }, redisPort);
+  }
+
+  sourceCpuSeconds(): number {
+    return cpuSecondsOf(this.#source.pid);
+  }
+
+  async run(command: string, input?: Uint8Array): Promise<string> {
+    const { client } = this.#moved ? this.#target : this.#source;
+    const { status, output } = await runCommand(client, NAME, command, input);
+    if (status !== 0) throw new Error(`'${command}' ended with ${status}: ${output}`);
+    return output;
+  }
+
+  async move(): Promise<MoveResult> {
+    const before = await this.#rig.bytes();
+    const startMs = performance.now();
+    const arrival = this.#watchArrival();
+    const migration = await startMigration(this.#source.client, NAME, { to: "target" }, () => {
+      // Nobody watches.
+    });
+    const report = await migration.report;
+    const totalSeconds = (performance.now() - startMs) / 1000;
+    this.#moved = report.outcome.kind === "moved";
+    if (this.#moved) await arrival.done;
+    arrival.giveUp();
+    return {
+      converged: this.#moved,
+      totalSeconds,
+      wireBytes: (await this.#rig.bytes()) - before,
+      digestsEqual: this.#moved && report.digestAtCutover !== undefined,
+    };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#source.close(), this.#target.close(), this.#rig.close()]);
+  }
+
+  /** Taps the machine at the target as soon as it is there: it holds frames until it is plugged. */
+  #watchArrival(): { readonly done: Promise<void>; readonly giveUp: () => void } {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const client = new ControlClient(agentSocket(this.#target.stateDir));
+    const giving = new AbortController();
+    const attempt = async (): Promise<void> => {
+      while (!giving.signal.aborted) {
+        try {
+          const path = `/v1/vms/${NAME}`;
+          await client.ask({ method: "GET", path, answer: vmSummarySchema });
+          await tapFrames(client, NAME, this.#options.onFrame);
+          break;
+        } catch {
+          await new Promise((again) => {
+            setTimeout(again, TAP_RETRY_MS);
+          });
+        }
+      }
+      resolve();
+    };
+    void attempt();
+    return { done: promise, giveUp: () => giving.abort() };
+  }
+}
+
+const TAP_RETRY_MS = 5;

@@ -1,0 +1,150 @@
+/**
+ * The process of one run of the recording benchmark, so that runs do not share a heap:
+ *
+ *     debian-child SNAPSHOT_JSON WORKLOAD STORE      prints a `RunFigures` as JSON
+ *
+ * An empty STORE: it is not recorded. With a store the run is replayed afterwards, too.
+ */
+import { randomBytes } from "node:crypto";
+import { connect } from "node:net";
+import { setTimeout } from "node:timers/promises";
+import { parseForward } from "@dejavm/gateway";
+import { HOST_CODECS, type LineageId, openLogStore, type SqliteLogStore } from "@dejavm/log-store";
+import type { Machine } from "@dejavm/machine";
+import { Replayer, readSegmentHeader, type TracePoint, TraceReader } from "@dejavm/trace";
+import { enableBranchHints, FileBlockStore, inspectDiskFile, makeMachine } from "@dejavm/vm";
+import { GUEST_PORT, type GuestSnapshot, RunningGuest, startSpec } from "./guest.ts";
+import { type RunFigures, WORK, type WorkloadName } from "./workloads.ts";
+
+enableBranchHints();
+
+interface RunPlan {
+  readonly snapshot: GuestSnapshot;
+  readonly workload: WorkloadName;
+  /** Empty: unrecorded. */
+  readonly storePath: string;
+}
+
+/** CPU seconds of this process, all threads. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+function startOf({ position, ticks }: GuestSnapshot): TracePoint {
+  const chain = new Uint8Array(32);
+  return { sequence: 0, position: BigInt(position), ticks: BigInt(ticks), chain };
+}
+
+async function run(plan: RunPlan): Promise<RunFigures> {
+  const { snapshot, workload, storePath } = plan;
+  const store = storePath === "" ? undefined : openLogStore(storePath);
+  const bytes = new Uint8Array(0);
+  const lineage = store?.createLineage({ name: "bench", config: bytes, fingerprint: bytes }).id;
+  const writer = lineage && store?.openLineage(lineage);
+  const port = 20_000 + (process.pid % 20_000);
+  const guest = await RunningGuest.start(
+    {
+      ...startSpec(snapshot.disk),
+      source: { kind: "restore", path: snapshot.path },
+      ...(store === undefined ? {} : { record: startOf(snapshot) }),
+    },
+    {
+      forwards: [parseForward(`127.0.0.1:${port}:${GUEST_PORT}`)],
+      onReport: (report) => {
+        if (report.kind !== "segment") return;
+        writer?.append([{ header: readSegmentHeader(report.bytes), bytes: report.bytes }]);
+      },
+    },
+  );
+  const [cpuBefore, wallBefore] = [cpuSeconds(), performance.now()];
+  await work(guest, workload, port);
+  const [cpu, wall] = [cpuSeconds() - cpuBefore, (performance.now() - wallBefore) / 1000];
+  const received = guest.receivedBytes;
+  const { position } = await guest.vm.digest();
+  await guest.stop();
+  const positions = Number(position - BigInt(snapshot.position));
+  const figures = { cpuSeconds: cpu, wallSeconds: wall, positions };
+  if (store === undefined || lineage === undefined || writer === undefined) {
+    return { ...figures, receivedBytes: received, recording: undefined };
+  }
+  writer.compact();
+  writer.release();
+  const recording = replay(snapshot, store, lineage);
+  store.close();
+  return { ...figures, receivedBytes: received, recording };
+}
+
+async function work(guest: RunningGuest, workload: WorkloadName, port: number): Promise<void> {
+  switch (workload) {
+    case "idle":
+      await setTimeout(WORK.idleSeconds * 1000);
+      break;
+    case "cpu":
+      await guest.command(WORK.cpuCommand);
+      break;
+    case "network": {
+      // The gateway is another one than before: it hears of the guest first.
+      await guest.command("ping -c 1 -W 2 10.0.2.2");
+      await guest.command(`(nc -l -p ${GUEST_PORT} > /dev/null; echo re""ceived) & sleep 1`);
+      const socket = connect(port, "127.0.0.1");
+      socket.end(randomBytes(WORK.networkBytes));
+      await guest.says("received\r\n");
+    }
+  }
+}
+
+/** From the snapshot, as fast as it goes; throws where it is not the same. */
+function replay(
+  snapshot: GuestSnapshot,
+  store: SqliteLogStore,
+  lineage: LineageId,
+): NonNullable<RunFigures["recording"]> {
+  const segments = [...store.readTrace(lineage, 0)];
+  const disks = new FileBlockStore([inspectDiskFile(snapshot.disk)]);
+  const { machine } = makeMachine({ kind: "restore", path: snapshot.path }, disks, {});
+  const replayer = new Replayer({ machine });
+  const reader = new TraceReader({ codecs: HOST_CODECS, at: startOf(snapshot) });
+  let digests = 0;
+  const [cpuBefore, wallBefore] = [cpuSeconds(), performance.now()];
+  for (const segment of segments) {
+    replayer.feed(reader.read(segment.bytes));
+    for (;;) {
+      const step = replayer.advance(1_000_000n);
+      if (step.kind === "at-frontier" || step.kind === "ended") break;
+      if (step.kind === "digest-matched") digests++;
+      else if (step.kind === "missing-block") {
+        for (const block of machine.takeDirtyBlocks()) disks.write(block);
+        for (const block of step.blocks) {
+          machine.supplyBlock(block, disks.read(block) ?? new Uint8Array(0));
+        }
+      } else if (step.kind !== "ran") throw new Error(`the replay came to ${step.kind}`);
+    }
+  }
+  const replayed = {
+    replayCpuSeconds: cpuSeconds() - cpuBefore,
+    replaySeconds: (performance.now() - wallBefore) / 1000,
+  };
+  const traceBytes = segments.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  const pauses = checkpointPauses(machine);
+  disks.close();
+  return { ...replayed, traceBytes, digests, checkpointPauseMs: pauses };
+}
+
+/** How long the guest stands still when a checkpoint begins; each after some work. */
+function checkpointPauses(machine: Machine): number[] {
+  return Array.from({ length: 5 }, () => {
+    const start = performance.now();
+    machine.checkpoint({ maxSavedPages: 1000 }).close();
+    return performance.now() - start;
+  });
+}
+
+const [snapshot = "", workload = "", storePath = ""] = process.argv.slice(2);
+const figures = await run({
+  snapshot: JSON.parse(snapshot) as GuestSnapshot,
+  workload: workload as WorkloadName,
+  storePath,
+});
+process.stdout.write(JSON.stringify(figures));
+process.exit(0);

@@ -1,0 +1,14 @@
+import { expect, test } from "vitest";
+import { ownerByRecords } from "./owner.ts";
+
+test("[TA7] who owns a machine, by the last record and the epoch asked for", () => {
+  expect(ownerByRecords([], 2)).toBe("not-here");
+  expect(ownerByRecords([{ state: "receiving", epoch: 1 }], 2)).toBe("not-here");
+  expect(ownerByRecords([{ state: "receiving", epoch: 2 }], 2)).toBe("not-here");
+  expect(ownerByRecords([{ state: "live", epoch: 1 }], 2)).toBe("not-here");
+  expect(ownerByRecords([{ state: "live", epoch: 2 }], 2)).toBe("live-here");
+  expect(ownerByRecords([{ state: "live", epoch: 5 }], 2)).toBe("live-here");
+  expect(ownerByRecords([{ state: "ended", epoch: 2 }], 2)).toBe("live-here");
+  expect(ownerByRecords([{ state: "offering", epoch: 3 }], 2)).toBe("moved-on");
+  expect(ownerByRecords([{ state: "moved", epoch: 3 }], 2)).toBe("moved-on");
+});
