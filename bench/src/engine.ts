@@ -37,7 +37,7 @@ interface Ratios {
   readonly ratioIcount: number | null;
 }
 
-/** Medians of a program that runs in M-mode without any software: million instructions per CPU second. */
+/** Medians of a program in M-mode, alone: million instructions per CPU second. */
 interface BareResult extends Ratios {
   readonly kind: "bare";
   readonly mips: number;
