@@ -29,7 +29,7 @@ const NAME = "bench";
 export class DejavmSubject implements Subject {
   readonly system = "dejavm";
   readonly strategy = "replay";
-  readonly redisPort: number;
+  #redisPort: number;
   readonly #options: DejavmSubjectOptions;
   readonly #source: AgentProcess;
   readonly #target: AgentProcess;
@@ -49,7 +49,7 @@ export class DejavmSubject implements Subject {
     this.#source = parts.source;
     this.#target = parts.target;
     this.#rig = parts.rig;
-    this.redisPort = redisPort;
+    this.#redisPort = redisPort;
   }
 
   static async start(options: DejavmSubjectOptions): Promise<DejavmSubject> {
@@ -58,7 +58,7 @@ export class DejavmSubject implements Subject {
     const target = await AgentProcess.start("target", folder);
     const rig = await RigProcess.start(profile, await target.address(), folder);
     await source.pairWith(target, rig.address);
-    const { forwards } = await source.client.ask({
+    const started = await source.client.ask({
       method: "POST",
       path: "/v1/vms",
       body: {
@@ -71,8 +71,11 @@ export class DejavmSubject implements Subject {
       answer: vmSummarySchema,
     });
     await tapFrames(source.client, NAME, onFrame);
-    const redisPort = Number(forwards[0]?.split(":")[1]);
-    return new DejavmSubject(options, { source, target, rig }, redisPort);
+    return new DejavmSubject(options, { source, target, rig }, portOf(started));
+  }
+
+  get redisPort(): number {
+    return this.#redisPort;
   }
 
   sourceCpuSeconds(): number {
@@ -96,7 +99,17 @@ export class DejavmSubject implements Subject {
     const report = await migration.report;
     const totalSeconds = (performance.now() - startMs) / 1000;
     this.#moved = report.outcome.kind === "moved";
-    if (this.#moved) await arrival.done;
+    if (this.#moved) {
+      await arrival.done;
+      const path = `/v1/vms/${NAME}`;
+      const arrived = await this.#target.client.ask({
+        method: "GET",
+        path,
+        answer: vmSummarySchema,
+      });
+      // The host chose another one for the same forward.
+      this.#redisPort = portOf(arrived);
+    }
     arrival.giveUp();
     return {
       converged: this.#moved,
@@ -133,6 +146,10 @@ export class DejavmSubject implements Subject {
     void attempt();
     return { done: promise, giveUp: () => giving.abort() };
   }
+}
+
+function portOf({ forwards }: { readonly forwards: readonly string[] }): number {
+  return Number(forwards[0]?.split(":")[1]);
 }
 
 const TAP_RETRY_MS = 5;

@@ -163,7 +163,7 @@ async function measure(
   await sleep(AFTER_MS);
   await client?.stop();
   const rateDuring = ticks.ratePerSecond(beforeMs, movedMs);
-  const lost = client === undefined ? null : await lostWrites(client);
+  const lost = client === undefined ? null : await lostWrites(client, subject.redisPort);
   client?.close();
   return {
     system: subject.system,
@@ -179,10 +179,10 @@ async function measure(
 }
 
 /** Keys that are not what was acknowledged, through the old connection and a new one, or more. */
-async function lostWrites(client: RedisClient): Promise<number> {
+async function lostWrites(client: RedisClient, port: number): Promise<number> {
   const { wrong, connected } = client.report;
   const same = connected ? await client.lost("same-connection") : 0;
-  return wrong + Math.max(same, await client.lost("new-connection"));
+  return wrong + Math.max(same, await client.lost("new-connection", port));
 }
 
 function figures({ converged, totalSeconds, wireBytes, digestsEqual }: MoveResult) {

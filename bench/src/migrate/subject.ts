@@ -18,7 +18,7 @@ export interface Subject {
   readonly system: string;
   /** How it moves: a mode's name. */
   readonly strategy: string;
-  /** Address and port of the host that lead to the guest's redis. */
+  /** Port of 127.0.0.1 that leads to the guest's redis where it lives now. */
   readonly redisPort: number;
   /** CPU seconds that the source has used. */
   sourceCpuSeconds(): number;
