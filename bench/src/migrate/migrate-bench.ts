@@ -181,7 +181,8 @@ async function measure(
 /** Keys that are not what was acknowledged, through the old connection and a new one, or more. */
 async function lostWrites(client: RedisClient, port: number): Promise<number> {
   const { wrong, connected } = client.report;
-  const same = connected ? await client.lost("same-connection") : 0;
+  // A connection that is gone has kept nothing.
+  const same = connected ? await client.lost("same-connection") : REDIS_LOAD.keyCount;
   return wrong + Math.max(same, await client.lost("new-connection", port));
 }
 
