@@ -62,8 +62,12 @@ describe("stock Debian", () => {
 
   test("a saved machine goes on with its processes, its disk and the date", async () => {
     const path = join(directory, "debian.snapshot");
-    const begin = "sleep 1000 & echo $! >/run/pid; echo kept >/root/kept";
-    expect(await inGuest(begin, "--save", path)).toMatchObject({ status: 0 });
+    const begin = [
+      "sleep 1000 & echo $! >/run/pid; echo kept >/root/kept",
+      // The child is a shell until it has become what it runs.
+      "until grep -q sleep /proc/$!/comm; do :; done",
+    ];
+    expect(await inGuest(begin.join("; "), "--save", path)).toMatchObject({ status: 0 });
     const goOn = "read -r pid </run/pid; cat /root/kept /proc/$pid/comm; date +%s";
     const { status, stdout } = await inGuest(goOn, "--from", path);
     const [kept, comm, date] = stdout.trim().split("\n");
