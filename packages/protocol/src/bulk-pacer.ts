@@ -36,6 +36,8 @@ const MIN_DRAIN = 0.5;
 /** Rounds of draining after which the path carries less, or a queue must have another reason. */
 const LESS_ROUNDS = 2;
 const PATIENT_ROUNDS = 3;
+/** Least share of the rate that is left of it where it made a queue. */
+const LOWER = 0.9;
 /** A queue that is so much of what it was in the round before is being drained. */
 const SHRINKS = 0.8;
 /** If less than this share of what should have left arrived, the path is the limit. */
@@ -291,8 +293,17 @@ export class BulkPacer {
         if (phase.isOver && this.#hasBrought(phase)) return this.#tryMore(phase);
         return isQueue ? this.#drain(queueMs) : this.#tryOn(phase, now);
       case "cruise":
-        return isQueue ? this.#drain(queueMs) : this.#cruiseOn(phase, now);
+        if (!isQueue) return this.#cruiseOn(phase, now);
+        this.#lowerRate(now);
+        return this.#drain(queueMs);
     }
+  }
+
+  /** A queue came up at the rate itself: so much does not pass. */
+  #lowerRate(now: number): void {
+    const arrived = this.#roundDelivered / (now - this.#roundStart);
+    const perMs = Math.max(arrived, this.bytesPerMs * LOWER);
+    if (perMs < this.bytesPerMs) this.#rates = [{ round: this.#round, perMs }];
   }
 
   #double(
