@@ -17,7 +17,7 @@ import { findWanProfile, WanRig } from "@dejavm/wan";
 import { expect, onTestFinished, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 
-/** The trace alone, which shows what the host itself takes; then bulk, at first to learn the path. */
+/** The trace alone, which shows what the host takes; then bulk, at first to learn the path. */
 const ALONE_MS = 700;
 const WARM_UP_MS = 2500;
 const MEASURED_MS = 3000;

@@ -59,9 +59,9 @@ export class PacedPath {
   readonly #sender: BusyHost;
   readonly #receiver: BusyHost;
   #queuedBytes = 0;
-  #queue: { readonly sent: SentBulk; left: number }[] = [];
-  #arriving: { readonly sent: SentBulk; readonly at: number }[] = [];
-  #acks: { readonly sent: SentBulk; readonly at: number }[] = [];
+  readonly #queue: { readonly sent: SentBulk; left: number }[] = [];
+  readonly #arriving: { readonly sent: SentBulk; readonly at: number }[] = [];
+  readonly #acks: { readonly sent: SentBulk; readonly at: number }[] = [];
   #offered = 0;
 
   constructor(options: PacedPathOptions) {
