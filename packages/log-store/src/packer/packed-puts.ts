@@ -68,14 +68,22 @@ export class PackedPuts {
     if (names.length === 0) return this.#last;
     const hashing = this.#packer.hash(kind.itemBytes, bytes);
     const before = this.#last.catch(() => undefined);
-    this.#last = hashing.then(async (hashed) => {
-      await before;
-      await store(kind, names, hashed);
-    });
+    this.#last = storeAfter(before, kind, names, hashing);
     // Whoever put it hears of a failure; the next one only waits for the end.
     this.#last.catch(() => undefined);
     return this.#last;
   }
+}
+
+async function storeAfter<Name>(
+  before: Promise<void>,
+  kind: Kind<Name>,
+  names: readonly Name[],
+  hashing: Promise<HashedItems>,
+): Promise<void> {
+  const hashed = await hashing;
+  await before;
+  await store(kind, names, hashed);
 }
 
 async function store<Name>(

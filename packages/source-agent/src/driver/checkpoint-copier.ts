@@ -69,15 +69,7 @@ export class CheckpointCopier {
   }
 
   put(read: Read): void {
-    this.#store(read).then(
-      () => {
-        this.#underWay--;
-        if (!this.#isAbandoned) this.#goOn();
-      },
-      (error: unknown) => {
-        if (!this.#isAbandoned) this.#options.onFailed(error);
-      },
-    );
+    void this.#take(read);
   }
 
   commit(): CheckpointId {
@@ -87,6 +79,17 @@ export class CheckpointCopier {
   abandon(): void {
     this.#isAbandoned = true;
     this.#checkpoint.abandon();
+  }
+
+  async #take(read: Read): Promise<void> {
+    try {
+      await this.#store(read);
+    } catch (error) {
+      if (!this.#isAbandoned) this.#options.onFailed(error);
+      return;
+    }
+    this.#underWay--;
+    if (!this.#isAbandoned) this.#goOn();
   }
 
   #goOn(): void {
