@@ -32,7 +32,7 @@ export const DEBIAN_PROGRAMS: readonly string[] = [
 export type Side = "machine" | "interpreter" | "plain" | "icount";
 
 /** What one program took and gave. */
-export interface ProgramRun {
+interface ProgramRun {
   readonly cpuSeconds: number;
   /** CPU seconds when it was run once more, at once; undefined: it was not. */
   readonly againCpuSeconds: number | undefined;

@@ -62,7 +62,7 @@ interface DebianResult extends Ratios {
 }
 
 /** Medians of second runs: CPU seconds of the machine, and its speed over QEMU's. */
-export interface Again {
+interface Again {
   readonly cpuSeconds: number;
   readonly ratio: number;
   readonly ratioIcount: number | null;

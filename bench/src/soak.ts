@@ -24,7 +24,7 @@ export interface SoakSample {
 }
 
 /** How long, and with what. */
-export interface SoakOptions {
+interface SoakOptions {
   readonly programs: readonly string[];
   /** Whether another turn begins, after so many of them and so many seconds of the guest. */
   readonly goesOn: (turns: number, guestSeconds: number) => boolean;
