@@ -9,7 +9,7 @@ import {
 } from "@dejavm/agent";
 import { cpuSecondsOf } from "../cpu-time.ts";
 import { AgentProcess, RigProcess } from "./dejavm-process.ts";
-import type { MoveResult, Subject } from "./subject.ts";
+import type { HostsCpu, MoveResult, Subject } from "./subject.ts";
 
 /** What it is made from. */
 export interface DejavmSubjectOptions {
@@ -78,8 +78,8 @@ export class DejavmSubject implements Subject {
     return this.#redisPort;
   }
 
-  sourceCpuSeconds(): number {
-    return cpuSecondsOf(this.#source.pid);
+  cpuSeconds(): HostsCpu {
+    return { source: cpuSecondsOf(this.#source.pid), target: cpuSecondsOf(this.#target.pid) };
   }
 
   async run(command: string, input?: Uint8Array): Promise<string> {
@@ -116,6 +116,7 @@ export class DejavmSubject implements Subject {
       totalSeconds,
       wireBytes: (await this.#rig.bytes()) - before,
       digestsEqual: this.#moved && report.digestAtCutover !== undefined,
+      report,
     };
   }
 

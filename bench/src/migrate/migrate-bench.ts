@@ -5,7 +5,7 @@
  * Method: boot, start the workload and the 10 ms ticks, let it settle, move, watch on for a while.
  * silentMs is the longest time without a tick, stamped where frames leave the live machine.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,7 +20,7 @@ import { DejavmSubject } from "./dejavm-subject.ts";
 import type { GuestFiles } from "./qemu-guest.ts";
 import { QEMU_MODES, type QemuMode, QemuSubject } from "./qemu-subject.ts";
 import { RedisClient } from "./redis-client.ts";
-import { forwardRedis, type MoveResult, type Subject } from "./subject.ts";
+import { forwardRedis, type HostsCpu, type MoveResult, type Subject } from "./subject.ts";
 import { parseTick, TickLog } from "./tick-log.ts";
 import { REDIS_LOAD, startWorkload, WORKLOADS, type Workload } from "./workloads.ts";
 
@@ -32,6 +32,8 @@ export interface MigrateBenchOptions {
   readonly withQemu: boolean;
   /** Modes of QEMU. */
   readonly qemuModes: readonly string[];
+  /** A folder for what each system reports of its moves; undefined: it is not kept. */
+  readonly reports: string | undefined;
 }
 
 /** One move. */
@@ -51,6 +53,8 @@ export interface MigrateRun {
   readonly digestsEqual: boolean | null;
   /** Acknowledged writes that were not found again; null: there was no client. */
   readonly lostAcknowledged: number | null;
+  /** CPU seconds that each host's process used during the move, its guest's included. */
+  readonly cpuSeconds: HostsCpu;
 }
 
 /** What `--json` prints. */
@@ -75,27 +79,33 @@ export async function runMigrateBench(
   const qemu = await requireHostTool("qemu-system-riscv64");
   const program = readFileSync(await buildWork());
   const files = await guestFiles();
+  const { reports } = options;
+  if (reports !== undefined) mkdirSync(reports, { recursive: true });
   const runs: MigrateRun[] = [];
   for (const workload of workloads) {
     for (const { name: profile } of profiles) {
       progress(`${workload.name}, ${profile}: dejavm`);
-      runs.push(await runDejavm({ workload, profile, program }));
+      runs.push(await runDejavm({ workload, profile, program, reports }));
       for (const mode of modes) {
         progress(`${workload.name}, ${profile}: QEMU ${mode.name}`);
-        runs.push(await runQemu({ qemu, files, mode, workload, profile, program }));
+        runs.push(await runQemu({ qemu, files, mode, workload, profile, program, reports }));
       }
     }
   }
   return { qemuVersion: await versionOf(qemu), runs };
 }
 
-interface QemuRun {
-  readonly qemu: string;
-  readonly files: GuestFiles;
-  readonly mode: QemuMode;
+interface Measured {
   readonly workload: Workload;
   readonly profile: string;
   readonly program: Uint8Array;
+  readonly reports: string | undefined;
+}
+
+interface QemuRun extends Measured {
+  readonly qemu: string;
+  readonly files: GuestFiles;
+  readonly mode: QemuMode;
 }
 
 async function runQemu(run: QemuRun): Promise<MigrateRun> {
@@ -122,7 +132,7 @@ async function runQemu(run: QemuRun): Promise<MigrateRun> {
   }
 }
 
-async function runDejavm(run: Pick<QemuRun, "workload" | "profile" | "program">) {
+async function runDejavm(run: Measured) {
   const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-"));
   const ticks = new TickLog();
   let subject: Subject | undefined;
@@ -146,7 +156,7 @@ async function runDejavm(run: Pick<QemuRun, "workload" | "profile" | "program">)
 
 async function measure(
   subject: Subject,
-  { workload, profile, program }: Pick<QemuRun, "workload" | "profile" | "program">,
+  { workload, profile, program, reports }: Measured,
   ticks: TickLog,
 ): Promise<MigrateRun> {
   await startWorkload(subject, workload, program);
@@ -158,8 +168,14 @@ async function measure(
   await sleep(SETTLE_MS);
   const beforeMs = performance.now();
   const rateBefore = ticks.ratePerSecond(beforeMs - SETTLE_MS / 2, beforeMs);
+  const cpuBefore = subject.cpuSeconds();
   const moved = await subject.move();
   const movedMs = performance.now();
+  const cpuSeconds = used(cpuBefore, subject.cpuSeconds());
+  if (reports !== undefined && moved.report !== undefined) {
+    const file = `${workload.name}-${profile}-${subject.system}-${subject.strategy}.json`;
+    writeFileSync(join(reports, file), JSON.stringify(moved.report));
+  }
   await sleep(AFTER_MS);
   await client?.stop();
   const rateDuring = ticks.ratePerSecond(beforeMs, movedMs);
@@ -175,6 +191,14 @@ async function measure(
     clientLongestMs: client === undefined ? null : Math.round(client.report.longestMs),
     workDoneRatio: rateBefore === 0 ? null : round(rateDuring / rateBefore),
     lostAcknowledged: lost,
+    cpuSeconds,
+  };
+}
+
+function used(before: HostsCpu, after: HostsCpu): HostsCpu {
+  return {
+    source: round(after.source - before.source),
+    target: round(after.target - before.target),
   };
 }
 

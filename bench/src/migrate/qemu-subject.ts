@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { type GuestFiles, poll, QemuGuest } from "./qemu-guest.ts";
-import type { MoveResult, Subject } from "./subject.ts";
+import type { HostsCpu, MoveResult, Subject } from "./subject.ts";
 import { WanProcess } from "./wan-process.ts";
 
 /** A way to migrate with QEMU. */
@@ -100,8 +100,8 @@ export class QemuSubject implements Subject {
     return new QemuSubject(options, source);
   }
 
-  sourceCpuSeconds(): number {
-    return this.#source.cpuSeconds;
+  cpuSeconds(): HostsCpu {
+    return { source: this.#source.cpuSeconds, target: this.#target?.cpuSeconds ?? 0 };
   }
 
   run(command: string, input?: Uint8Array): Promise<string> {

@@ -10,6 +10,14 @@ export interface MoveResult {
   readonly wireBytes: number;
   /** Whether what arrived was proved equal; null: the system proves nothing. */
   readonly digestsEqual: boolean | null;
+  /** What the system itself reports of it; undefined: nothing. */
+  readonly report?: unknown;
+}
+
+/** CPU seconds that each host's process has used. */
+export interface HostsCpu {
+  readonly source: number;
+  readonly target: number;
 }
 
 /** A guest that runs, with its other host waiting behind a WAN. */
@@ -20,8 +28,7 @@ export interface Subject {
   readonly strategy: string;
   /** Port of 127.0.0.1 that leads to the guest's redis where it lives now. */
   readonly redisPort: number;
-  /** CPU seconds that the source has used. */
-  sourceCpuSeconds(): number;
+  cpuSeconds(): HostsCpu;
   /** Runs a shell command in the guest, its standard input given; gives its output. */
   run(command: string, input?: Uint8Array): Promise<string>;
   move(): Promise<MoveResult>;

@@ -55,18 +55,20 @@ export interface MigrateBenchCommand {
   readonly profile: readonly string[];
   readonly mode: readonly string[];
   readonly vs?: string;
+  readonly reports?: string;
   readonly json?: boolean;
 }
 
 /** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
 export async function benchMigrate(options: MigrateBenchCommand): Promise<number> {
-  const { workload: workloads, profile: profiles, mode: qemuModes, vs, json } = options;
+  const { workload: workloads, profile: profiles, mode: qemuModes, vs, reports, json } = options;
   if (vs !== undefined && vs !== "qemu") {
     throw usageError(`cannot measure ${vs}`, "want --vs qemu");
   }
   const withQemu = vs === "qemu";
   const { migrateTable, runMigrateBench } = await import("@dejavm/bench");
-  const result = await runMigrateBench({ workloads, profiles, qemuModes, withQemu }, (line) => {
+  const wanted = { workloads, profiles, qemuModes, withQemu, reports };
+  const result = await runMigrateBench(wanted, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));

@@ -236,6 +236,7 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .addOption(repeatable("--profile <name>", "only that WAN profile, repeatable"))
     .addOption(repeatable("--mode <name>", "only that mode of QEMU, repeatable"))
     .option("--vs <system>", "measure qemu, too")
+    .option("--reports <folder>", "keep what each move reports, as JSON")
     .option("--json", "report on stdout")
     .action(async (options: MigrateBenchCommand) => {
       const { benchMigrate } = await import("./bench-command.ts");

@@ -36,6 +36,7 @@ import {
 import { Checkpoint } from "./memory/checkpoint.ts";
 import { Ram, type WatchRange } from "./memory/ram.ts";
 import { RamDigest } from "./memory/ram-digest.ts";
+import { SlabPool } from "./memory/saved-pages.ts";
 import { fields } from "./snapshot/fields.ts";
 import { encodeState } from "./snapshot/state-codec.ts";
 
@@ -122,6 +123,7 @@ type PowerState =
 export class Machine {
   readonly #core: HartCore;
   readonly #ram: Ram;
+  readonly #slabPool = new SlabPool();
   readonly #digest: RamDigest;
   readonly #config: RestoreConfig;
   readonly #restart: BootConfig | undefined;
@@ -609,6 +611,7 @@ export class Machine {
       position: this.position,
       state: this.save(),
       maxSavedPages: options.maxSavedPages,
+      pool: this.#slabPool,
     });
   }
 

@@ -1,80 +1,143 @@
 /**
  * Decides when the next bulk message may leave, so that bulk fills the path and no queue: the trace
- * shares that queue. What may be under way, the credit, is about the path's rate times its shortest
- * round trip. The rate is what was acknowledged per round trip, the largest lately, as in BBR
- * (Cardwell et al., ACM Queue 2016). Round trips that are longer than the shortest are a queue: the
- * credit shrinks, as in LEDBAT (RFC 6817); without a queue it grows.
+ * shares that queue. A model of the path, as in BBR (Cardwell et al., ACM Queue 2016): its rate is
+ * the largest delivery rate lately, its length the shortest round trip. Messages leave at that
+ * rate, and what is under way is bounded by about twice the product.
  *
- * A busy host makes round trips longer, too. So the credit never falls far below the product, and
- * of a round's round trips the shorter ones count.
+ * Time goes by in rounds: one ends when what left at its beginning has been acknowledged. A round
+ * tries more than the rate where that brought more the last time (so a new path is found out by
+ * doubling), or once in a while; it stays below the rate while a queue stands.
+ *
+ * A busy host makes round trips longer, too, but not all of a round: the shortest of a round tells
+ * a queue from it. And where sending less does not make it shorter although all of that arrives,
+ * it is no queue of ours: the path has become longer, or the host is always busy.
+ *
+ * Messages that left while nothing waited say nothing against the rate: they never lower it.
  */
 import { assert } from "@dejavm/base";
 
-/** Delay by our own bulk that is looked for, and that is too much. */
-const QUEUE_TARGET_MS = 6;
-const QUEUE_LIMIT_MS = 16;
-/** Growth per round trip without a queue: starts small, doubles, at most this. */
-const MIN_GROWTH = 1 / 32;
-const MAX_GROWTH = 1 / 20;
-/** Doubled credit that brings less than this much more has filled the path. */
-const STARTUP_GROWTH = 1.6;
-/** How long the largest rate and the shortest round trip are believed. */
-const RATE_WINDOW_MS = 8000;
-const DELAY_WINDOW_MS = 10_000;
-/** With less under way for a round the shortest round trip is found again. */
-const DRAIN_SHARE = 0.6;
+/** A queue that is left alone, and what one try may make of it, in milliseconds. */
+const QUEUE_LIMIT_MS = 6;
+const PROBE_QUEUE_MS = 4;
+/** While doubling messages leave at this multiple of the rate: 2 / ln 2, as BBR has it. */
+const DOUBLING_GAIN = 2.77;
+/** Doubling goes on while a round brings this much more; so many that do not: the path is full. */
+const DOUBLING_BROUGHT = 1.25;
+const PLATEAU_ROUNDS = 3;
+/** A first try is so much more than the rate at least and at most; what brings more doubles. */
+const MIN_TRY = 1 / 32;
+const MAX_TRY = 1 / 4;
+const TRY_BROUGHT = 0.4;
+/** Rounds, and milliseconds, between two tries on a path that is full. */
+const CRUISE_ROUNDS = 4;
+const CRUISE_MS = 150;
+/** Least share of the rate while a queue drains. */
+const MIN_DRAIN = 0.5;
+/** Rounds of draining after which the path carries less, or a queue must have another reason. */
+const LESS_ROUNDS = 2;
+const PATIENT_ROUNDS = 3;
+/** Least share of the rate that is left of it where it made a queue. */
+const LOWER = 0.9;
+/** A queue that is so much of what it was in the round before is being drained. */
+const SHRINKS = 0.8;
+/** If less than this share of what should have left arrived, the path is the limit. */
+const ARRIVED = 0.85;
+/** Rounds that the largest rate is believed. */
+const RATE_ROUNDS = 10;
 /** A round is at least this long and has so many acknowledgements: below it is noise. */
-const MIN_ROUND_MS = 10;
-const MIN_ROUND_ACKS = 3;
-/** What may be under way before anything is known, and at least. */
-const INITIAL_CREDIT_BYTES = 48 * 1024;
-const MIN_CREDIT_BYTES = 16 * 1024;
+const MIN_ROUND_MS = 30;
+const MIN_ROUND_ACKS = 4;
+/** Where a queue grows, a round ends after so many shortest ones at the latest. */
+const LONGEST_ROUND = 1.5;
+/** Moments at which acknowledgements came that tell a queue from a host that was busy once. */
+const MIN_QUEUE_MOMENTS = 5;
+const MOMENT_MS = 1;
+/** Two hosts on one board. */
+const MIN_RTT_MS = 0.05;
+/** What may be under way: before anything is known, at least, at most. */
+const INITIAL_CREDIT_BYTES = 128 * 1024;
+const MIN_CREDIT_BYTES = 32 * 1024;
 const MAX_CREDIT_BYTES = 64 * 1024 * 1024;
-/** Messages leave a bit faster than on average: the credit is what limits, not the pace. */
-const PACE_MARGIN = 1.2;
-/** A message under way: give it back with `acknowledged`. */
+/** What may be under way, in products; and the time for which acknowledgements may be late. */
+const CREDIT_PRODUCTS = 2;
+const LATE_ACKS_MS = 40;
+/** A timer that came late may catch up by so many milliseconds, no more: no bursts. */
+const CATCH_UP_MS = 6;
+
+/** A message under way: give it back with `acknowledged` or `lost`. */
 export interface SentBulk {
   readonly bytes: number;
   readonly sentAt: number;
+  /** Bytes acknowledged before it left, when the last of them was, and when that one had left. */
+  readonly delivered: number;
+  readonly deliveredAt: number;
+  readonly firstSentAt: number;
+  /** Nothing waited behind it. */
+  readonly isAppLimited: boolean;
 }
 
-/** The largest rate so far; `isFresh`: the last doubling has not been measured yet. */
-interface Startup {
-  readonly best: number;
-  readonly isFresh: boolean;
-}
+/** What the rounds do. */
+type Phase =
+  /** `best`: the rate that the last round brought; `failed` in a row brought no more. */
+  | { readonly kind: "double"; readonly best: number; readonly failed: number }
+  /** One round of `more` than the rate, which was `before`; the round after shows its effect. */
+  | {
+      readonly kind: "try";
+      readonly more: number;
+      readonly before: number;
+      readonly isOver: boolean;
+    }
+  | { readonly kind: "cruise"; readonly since: number; readonly rounds: number }
+  /** `gain` of the rate, for `rounds` in which the queue of `queueMs` has not become shorter. */
+  | {
+      readonly kind: "drain";
+      readonly gain: number;
+      readonly rounds: number;
+      readonly queueMs: number;
+    };
 
 /** See the head of this file. Times are milliseconds of one monotonic clock. */
 export class BulkPacer {
   readonly #maxBytesPerMs: number;
-  #credit = INITIAL_CREDIT_BYTES;
   #underWayBytes = 0;
   #nextAt = 0;
-  #shortest: { readonly ms: number; readonly bytes: number; readonly at: number } | undefined;
+  // The path.
+  #shortest: { readonly ms: number; readonly bytes: number } | undefined;
+  #rates: { readonly round: number; readonly perMs: number }[] = [];
+  // Acknowledgements.
+  #delivered = 0;
+  #deliveredAt: number;
+  #firstSentAt: number;
+  /** Until so many bytes are delivered, samples are of messages behind which nothing waited. */
+  #appLimitedUntil = 0;
   // The present round.
+  #round = 0;
   #roundStart: number;
-  #roundBytes = 0;
-  readonly #queues: number[] = [];
-  #isFull = false;
-  // What rounds have shown.
-  #rates: { readonly at: number; readonly perMs: number }[] = [];
-  #startup: Startup | undefined = { best: 0, isFresh: true };
-  #growth = MIN_GROWTH;
-  #isDraining = false;
+  #roundEndsAt = 0;
+  #roundDelivered = 0;
+  #roundAcks = 0;
+  #roundMoments = 0;
+  #roundQueueMs = Number.POSITIVE_INFINITY;
+  #roundIsLimited = false;
+  #phase: Phase = { kind: "double", best: 0, failed: 0 };
 
   /** `maxBytesPerMs`: what the user allows; Infinity: no limit. */
   constructor(now: number, maxBytesPerMs = Number.POSITIVE_INFINITY) {
     assert(maxBytesPerMs > 0, "a rate limit is positive");
     this.#maxBytesPerMs = maxBytesPerMs;
+    this.#deliveredAt = now;
+    this.#firstSentAt = now;
     this.#roundStart = now;
   }
 
   /** Bytes per millisecond that the path seems to carry; 0 before the first round trip. */
   get bytesPerMs(): number {
-    return Math.max(0, ...this.#rates.map(({ perMs }) => perMs));
+    let largest = 0;
+    for (const { perMs } of this.#rates) largest = Math.max(largest, perMs);
+    return largest;
   }
 
-  /** The shortest round trip lately, in milliseconds; undefined before the first. */
+  /** The shortest round trip of a message; undefined: none yet. */
   get minRttMs(): number | undefined {
     return this.#shortest?.ms;
   }
@@ -86,44 +149,60 @@ export class BulkPacer {
 
   /** Bytes that may be under way now. */
   get creditBytes(): number {
-    const share = this.#isDraining ? DRAIN_SHARE : 1;
-    return Math.max(MIN_CREDIT_BYTES, this.#credit * share);
+    const rate = this.bytesPerMs;
+    if (rate === 0) return INITIAL_CREDIT_BYTES;
+    const products = this.#phase.kind === "drain" ? 1 : CREDIT_PRODUCTS;
+    const wanted = rate * (products * this.#shortestMs + LATE_ACKS_MS);
+    return Math.min(Math.max(wanted, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES);
   }
 
   /** When the next message may leave: `now` or earlier: at once; undefined: after an ack. */
   sendAt(bytes: number): number | undefined {
     if (this.#underWayBytes > 0 && this.#underWayBytes + bytes > this.creditBytes) {
-      this.#isFull = true;
       return undefined;
     }
     return this.#nextAt;
   }
 
+  /** Nothing waits to be sent, although it could be. */
+  appLimited(): void {
+    this.#appLimitedUntil = this.#delivered + Math.max(this.#underWayBytes, 1);
+    this.#roundIsLimited = true;
+  }
+
   sent(bytes: number, now: number): SentBulk {
+    if (this.#underWayBytes === 0) {
+      // The path was empty: time without anything under way is nobody's.
+      this.#deliveredAt = now;
+      this.#firstSentAt = now;
+    }
     this.#underWayBytes += bytes;
-    const rtt = this.#shortest?.ms;
-    const pace = rtt === undefined ? Number.POSITIVE_INFINITY : (this.#credit / rtt) * PACE_MARGIN;
-    // A timer that came late may catch up by a few milliseconds, no more: no bursts.
-    this.#nextAt = Math.max(this.#nextAt, now - 3) + bytes / Math.min(pace, this.#maxBytesPerMs);
-    return { bytes, sentAt: now };
+    this.#nextAt = Math.max(this.#nextAt, now - CATCH_UP_MS) + bytes / this.#pace();
+    return {
+      bytes,
+      sentAt: now,
+      delivered: this.#delivered,
+      deliveredAt: this.#deliveredAt,
+      firstSentAt: this.#firstSentAt,
+      isAppLimited: this.#delivered < this.#appLimitedUntil,
+    };
   }
 
   /** The peer has it. */
   acknowledged(sent: SentBulk, now: number): void {
     this.#underWayBytes -= sent.bytes;
-    this.#roundBytes += sent.bytes;
-    const rtt = Math.max(now - sent.sentAt, 0.05);
-    if (this.#shortest === undefined || rtt <= this.#shortest.ms) {
-      this.#shortest = { ms: rtt, bytes: sent.bytes, at: now };
-    }
-    // A larger message takes longer by itself: that is no queue.
-    const larger = Math.max(0, sent.bytes - this.#shortest.bytes);
-    const rate = this.bytesPerMs;
-    const own = rate === 0 ? 0 : larger / rate;
-    this.#queues.push(Math.max(0, rtt - own - this.#shortest.ms));
-    const roundMs = Math.max(MIN_ROUND_MS, this.#shortest.ms);
-    if (now - this.#roundStart < roundMs || this.#queues.length < MIN_ROUND_ACKS) return;
-    this.#endRound(now, this.#shortest.ms);
+    if (now - this.#deliveredAt >= MOMENT_MS) this.#roundMoments++;
+    this.#delivered += sent.bytes;
+    this.#deliveredAt = now;
+    this.#firstSentAt = sent.sentAt;
+    this.#roundDelivered += sent.bytes;
+    this.#roundAcks++;
+    this.#measureRate(sent, now);
+    this.#measureDelay(sent, now);
+    const roundMs = now - this.#roundStart;
+    if (roundMs < this.#roundMs || this.#roundAcks < MIN_ROUND_ACKS) return;
+    if (sent.delivered < this.#roundEndsAt && roundMs < LONGEST_ROUND * this.#roundMs) return;
+    this.#endRound(now);
   }
 
   /** It will be sent again on another connection. */
@@ -131,79 +210,166 @@ export class BulkPacer {
     this.#underWayBytes -= sent.bytes;
   }
 
-  #endRound(now: number, shortestMs: number): void {
-    const perMs = this.#roundBytes / (now - this.#roundStart);
-    const queueMs = standing(this.#queues);
-    const isFull = this.#isFull;
-    this.#queues.length = 0;
-    this.#roundBytes = 0;
+  get #shortestMs(): number {
+    return this.#shortest?.ms ?? 0;
+  }
+
+  get #roundMs(): number {
+    return Math.max(MIN_ROUND_MS, this.#shortestMs);
+  }
+
+  /** Bytes per millisecond at which messages leave. */
+  #pace(): number {
+    const rate = this.bytesPerMs;
+    if (rate === 0) return this.#maxBytesPerMs;
+    return Math.min(rate * this.#gain(), this.#maxBytesPerMs);
+  }
+
+  #gain(): number {
+    const phase = this.#phase;
+    switch (phase.kind) {
+      case "double":
+        return DOUBLING_GAIN;
+      case "try":
+        return phase.isOver ? 1 : 1 + phase.more;
+      case "cruise":
+        return 1;
+      case "drain":
+        return phase.gain;
+    }
+  }
+
+  /** What was delivered between a message's leaving and its acknowledgement. */
+  #measureRate(sent: SentBulk, now: number): void {
+    const bytes = this.#delivered - sent.delivered;
+    // Acknowledgements may come in bursts, but nothing arrives faster than it left.
+    const ms = Math.max(now - sent.deliveredAt, sent.sentAt - sent.firstSentAt);
+    if (ms < this.#shortestMs * 0.9 || ms <= 0) return;
+    const perMs = bytes / ms;
+    if (sent.isAppLimited && perMs <= this.bytesPerMs) return;
+    const newest = this.#rates.at(-1);
+    if (newest?.round !== this.#round) this.#rates.push({ round: this.#round, perMs });
+    else if (newest.perMs < perMs) this.#rates[this.#rates.length - 1] = { ...newest, perMs };
+  }
+
+  #measureDelay(sent: SentBulk, now: number): void {
+    const rtt = Math.max(now - sent.sentAt, MIN_RTT_MS);
+    const { bytes } = sent;
+    if (this.#shortest === undefined || rtt < this.#shortest.ms)
+      this.#shortest = { ms: rtt, bytes };
+    // A larger message takes longer by itself: that is no queue.
+    const own = Math.max(0, bytes - this.#shortest.bytes) / this.bytesPerMs;
+    this.#roundQueueMs = Math.min(this.#roundQueueMs, rtt - own - this.#shortest.ms);
+  }
+
+  #endRound(now: number): void {
+    this.#phase = this.#next(now);
+    this.#round++;
     this.#roundStart = now;
-    this.#isFull = false;
-    this.#rates = this.#rates.filter(({ at }) => now - at < RATE_WINDOW_MS);
-    this.#rates.push({ at: now, perMs });
-    if (this.#isDraining) {
-      this.#isDraining = false;
-      return;
+    this.#roundEndsAt = this.#delivered;
+    this.#roundDelivered = 0;
+    this.#roundAcks = 0;
+    this.#roundMoments = 0;
+    this.#roundQueueMs = Number.POSITIVE_INFINITY;
+    this.#roundIsLimited = this.#delivered < this.#appLimitedUntil;
+    // Rounds below the rate, or without enough to send, are no reason to forget what it was.
+    const isOrdinary = this.#phase.kind !== "drain" && !this.#roundIsLimited;
+    if (!isOrdinary) this.#rates = this.#rates.map((rate) => ({ ...rate, round: rate.round + 1 }));
+    const kept = this.#rates.filter(({ round }) => this.#round - round < RATE_ROUNDS);
+    this.#rates = kept.length > 0 ? kept : this.#rates.slice(-1);
+  }
+
+  #next(now: number): Phase {
+    const phase = this.#phase;
+    // Of too few moments the shortest says nothing.
+    const queueMs = this.#roundMoments < MIN_QUEUE_MOMENTS ? 0 : this.#roundQueueMs;
+    if (phase.kind === "drain") return this.#drainOn(phase, queueMs, now);
+    const isQueue = queueMs > QUEUE_LIMIT_MS;
+    switch (phase.kind) {
+      case "double":
+        return this.#double(phase, isQueue ? queueMs : undefined, now);
+      case "try":
+        // While a try brings more, what looks like a queue is none.
+        if (phase.isOver && this.#hasBrought(phase)) return this.#tryMore(phase);
+        return isQueue ? this.#drain(queueMs) : this.#tryOn(phase, now);
+      case "cruise":
+        if (!isQueue) return this.#cruiseOn(phase, now);
+        this.#lowerRate(now);
+        return this.#drain(queueMs);
     }
-    this.#remeasure(now);
-    if (this.#startup !== undefined) this.#start(this.#startup, perMs, isFull);
-    else this.#follow(queueMs, shortestMs, isFull);
-    this.#credit = Math.min(Math.max(this.#credit, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES);
   }
 
-  /** What a path carries within its shortest round trip. */
-  #product(): number {
-    return this.bytesPerMs * (this.#shortest?.ms ?? 0);
+  /** A queue came up at the rate itself: so much does not pass. */
+  #lowerRate(now: number): void {
+    const arrived = this.#roundDelivered / (now - this.#roundStart);
+    const perMs = Math.max(arrived, this.bytesPerMs * LOWER);
+    if (perMs < this.bytesPerMs) this.#rates = [{ round: this.#round, perMs }];
   }
 
-  #start(startup: Startup, perMs: number, isFull: boolean): void {
-    if (!isFull) return;
-    // One round goes by before the last doubling shows.
-    if (startup.isFresh) {
-      this.#startup = { ...startup, isFresh: false };
-      return;
+  #double(
+    phase: Extract<Phase, { kind: "double" }>,
+    queueMs: number | undefined,
+    now: number,
+  ): Phase {
+    const rate = this.bytesPerMs;
+    if (rate >= phase.best * DOUBLING_BROUGHT) return { kind: "double", best: rate, failed: 0 };
+    if (this.#roundIsLimited) return phase;
+    if (queueMs !== undefined) return this.#drain(queueMs);
+    const failed = phase.failed + 1;
+    if (failed < PLATEAU_ROUNDS) return { ...phase, failed };
+    return { kind: "cruise", since: now, rounds: 0 };
+  }
+
+  #cruiseOn(phase: Extract<Phase, { kind: "cruise" }>, now: number): Phase {
+    // Without enough to send nothing can be tried.
+    if (this.#roundIsLimited) return phase;
+    const rounds = phase.rounds + 1;
+    if (rounds < CRUISE_ROUNDS || now - phase.since < CRUISE_MS) return { ...phase, rounds };
+    // As much as makes a queue of a few milliseconds in one round.
+    const more = Math.min(Math.max(PROBE_QUEUE_MS / this.#roundMs, MIN_TRY), MAX_TRY);
+    return { kind: "try", more, before: this.bytesPerMs, isOver: false };
+  }
+
+  #tryOn(phase: Extract<Phase, { kind: "try" }>, now: number): Phase {
+    if (this.#roundIsLimited) return phase;
+    return phase.isOver ? { kind: "cruise", since: now, rounds: 0 } : { ...phase, isOver: true };
+  }
+
+  #hasBrought({ before, more }: Extract<Phase, { kind: "try" }>): boolean {
+    return this.bytesPerMs >= before * (1 + more * TRY_BROUGHT);
+  }
+
+  #tryMore({ more }: Extract<Phase, { kind: "try" }>): Phase {
+    const before = this.bytesPerMs;
+    if (more > MAX_TRY) return { kind: "double", best: before, failed: 0 };
+    return { kind: "try", more: more * 2, before, isOver: false };
+  }
+
+  #drain(queueMs: number): Extract<Phase, { kind: "drain" }> {
+    return { kind: "drain", gain: this.#drainGain(queueMs), rounds: 0, queueMs };
+  }
+
+  /** So much less that a round takes the queue away. */
+  #drainGain(queueMs: number): number {
+    return Math.max(MIN_DRAIN, 1 - queueMs / this.#roundMs);
+  }
+
+  #drainOn(phase: Extract<Phase, { kind: "drain" }>, queueMs: number, now: number): Phase {
+    if (queueMs <= QUEUE_LIMIT_MS / 2) return { kind: "cruise", since: now, rounds: 0 };
+    const rounds = queueMs < phase.queueMs * SHRINKS ? 0 : phase.rounds + 1;
+    const arrived = this.#roundDelivered / (now - this.#roundStart);
+    const isLess = !this.#roundIsLimited && arrived < this.bytesPerMs * phase.gain * ARRIVED;
+    if (rounds < (isLess ? LESS_ROUNDS : PATIENT_ROUNDS)) {
+      return { ...this.#drain(queueMs), rounds };
     }
-    if (perMs < startup.best * STARTUP_GROWTH) return this.#endStartup();
-    this.#startup = { best: perMs, isFresh: true };
-    this.#credit *= 2;
-  }
-
-  #endStartup(): void {
-    this.#startup = undefined;
-    this.#credit = this.#product();
-  }
-
-  #follow(queueMs: number, shortestMs: number, isFull: boolean): void {
-    if (queueMs > QUEUE_LIMIT_MS) return this.#shrink(this.#product() * 0.9);
-    if (queueMs > QUEUE_TARGET_MS) {
-      const least = this.#product() * 0.9;
-      const wanted = (this.#credit * (shortestMs + QUEUE_TARGET_MS)) / (shortestMs + queueMs);
-      return this.#shrink(Math.max(least, wanted));
+    if (isLess) {
+      // The path carries less than it did.
+      this.#rates = [{ round: this.#round, perMs: arrived }];
+      return this.#drain(queueMs);
     }
-    if (!isFull) return;
-    this.#credit *= 1 + this.#growth;
-    this.#growth = Math.min(this.#growth * 2, MAX_GROWTH);
+    // All of it arrived and it is no shorter: this is what the path is like now.
+    const { ms, bytes } = this.#shortest ?? { ms: 0, bytes: 0 };
+    this.#shortest = { ms: ms + queueMs, bytes };
+    return { kind: "cruise", since: now, rounds: 0 };
   }
-
-  #shrink(wanted: number): void {
-    this.#growth = MIN_GROWTH;
-    this.#credit = Math.min(this.#credit, wanted);
-  }
-
-  /** A path that has become longer is believed slowly; a shorter one at once. */
-  #remeasure(now: number): void {
-    const shortest = this.#shortest;
-    if (shortest === undefined || now - shortest.at <= DELAY_WINDOW_MS) return;
-    this.#isDraining = true;
-    this.#shortest = { ...shortest, ms: shortest.ms + 1, at: now };
-  }
-}
-
-/**
- * The delay that stands in the path: the lower quarter of the newer half of a round. A host's
- * jitter only ever adds to some of them.
- */
-function standing(queues: readonly number[]): number {
-  const newer = queues.slice(queues.length >> 1).toSorted((a, b) => a - b);
-  return newer[newer.length >> 2] ?? 0;
 }

@@ -29,8 +29,12 @@ import {
 } from "./link-types.ts";
 import { commonVersion } from "./versions.ts";
 
-/** Bulk messages that wait in the link; whoever makes them looks at `wantsBulk`. */
+/**
+ * What waits in the link so that the path never lacks messages: this many at least, and what passes
+ * in so many milliseconds. Whoever makes them looks at `wantsBulk`.
+ */
 const BULK_QUEUE_MESSAGES = 4;
+const BULK_QUEUE_MS = 60;
 /** How long one bulk message should take on the path, and its bounds in bytes. */
 const MESSAGE_MS = 4;
 const MIN_MESSAGE_BYTES = 4096;
@@ -100,7 +104,10 @@ export class Link {
 
   /** Whether another bulk message should be made: few wait. */
   get wantsBulk(): boolean {
-    return !this.#over && this.#bulkQueue.length < BULK_QUEUE_MESSAGES;
+    if (this.#over) return false;
+    if (this.#bulkQueue.length < BULK_QUEUE_MESSAGES) return true;
+    const bytes = this.#bulkQueue.reduce((sum, message) => sum + roughBytes(message), 0);
+    return bytes < this.#pacer.bytesPerMs * BULK_QUEUE_MS;
   }
 
   /** Bytes that one bulk message had better not exceed: trace cannot overtake what is leaving. */
@@ -301,10 +308,7 @@ export class Link {
       if (next !== undefined) return next.bytes.length;
     }
     const queued = this.#bulkQueue[0];
-    if (queued === undefined) return 0;
-    if ("data" in queued) return queued.data.length;
-    if ("refs" in queued) return queued.refs.length * 40;
-    return "pages" in queued ? queued.pages.length * 4 : queued.chunks.length * 8;
+    return queued === undefined ? 0 : roughBytes(queued);
   }
 
   #openBulk(): Lane | undefined {
@@ -315,7 +319,7 @@ export class Link {
   #sendPaced(now: number): void {
     for (;;) {
       const bytes = this.#nextBulkBytes();
-      if (bytes === 0) return;
+      if (bytes === 0) return this.#pacer.appLimited();
       const at = this.#pacer.sendAt(bytes);
       if (at === undefined || at > now) return;
       const lane = this.#laneToRepeat() ?? this.#fill();
@@ -454,6 +458,13 @@ export class Link {
     this.#bulkQueue.length = 0;
     for (const lane of this.#lanes) lane.drop(code, reason, now);
   }
+}
+
+/** Bytes of a message, nearly. */
+function roughBytes(message: BulkMessage): number {
+  if ("data" in message) return message.data.length;
+  if ("refs" in message) return message.refs.length * 40;
+  return "pages" in message ? message.pages.length * 4 : message.chunks.length * 8;
 }
 
 const SEQUENCE_RANGE = 2 ** 32;

@@ -7,6 +7,7 @@ import { assert } from "@dejavm/base";
 import type { State } from "../device/device.ts";
 import type { Position } from "../machine-types.ts";
 import type { Epoch, Ram } from "./ram.ts";
+import { SavedPages, type SlabPool } from "./saved-pages.ts";
 
 /** What a checkpoint is begun with. */
 export interface CheckpointOptions {
@@ -19,10 +20,9 @@ export interface CheckpointOptions {
    * and its pages are gone. Bounds the memory that a slow reader can cost.
    */
   readonly maxSavedPages: number;
+  /** Where the old pages' memory comes from. */
+  readonly pool: SlabPool;
 }
-
-/** Saved pages share buffers of this size: a multiple of the page's. */
-const SLAB_BYTES = 1024 * 1024;
 
 /** See the head of this file. */
 export class Checkpoint {
@@ -32,11 +32,7 @@ export class Checkpoint {
   readonly epoch: Epoch;
   readonly #ram: Ram;
   readonly #maxSavedPages: number;
-  readonly #saved = new Map<number, Uint8Array>();
-  /** One byte a page: 1 once its content is no longer needed. */
-  readonly #taken: Uint8Array;
-  #slab = new Uint8Array(0);
-  #slabUsed = SLAB_BYTES;
+  readonly #saved: SavedPages;
   #detach: (() => void) | undefined;
   #abandoned = false;
 
@@ -46,7 +42,7 @@ export class Checkpoint {
     this.state = options.state;
     this.#ram = options.ram;
     this.#maxSavedPages = options.maxSavedPages;
-    this.#taken = new Uint8Array(options.ram.pageCount);
+    this.#saved = new SavedPages(options.ram.pageCount, options.pool);
     this.epoch = options.ram.beginEpoch();
     this.#detach = options.ram.onFirstWrite((page, bytes) => this.#keep(page, bytes));
   }
@@ -67,11 +63,8 @@ export class Checkpoint {
    */
   takePage(page: number): Uint8Array {
     assert(this.#detach !== undefined && !this.#abandoned, "the checkpoint is open");
-    assert(this.#taken[page] === 0, `page ${page} was taken already`);
-    this.#taken[page] = 1;
-    const saved = this.#saved.get(page);
+    const saved = this.#saved.take(page);
     assert(saved !== undefined || !this.#ram.isAbsent(page), `page ${page} is there`);
-    this.#saved.delete(page);
     return saved ?? this.#ram.page(page);
   }
 
@@ -79,25 +72,13 @@ export class Checkpoint {
   close(): void {
     this.#detach?.();
     this.#detach = undefined;
-    this.#saved.clear();
-  }
-
-  /** Pages lie together in big buffers: one for each would be work for the collector. */
-  #copy(bytes: Uint8Array): Uint8Array {
-    if (this.#slabUsed === SLAB_BYTES) {
-      this.#slab = new Uint8Array(SLAB_BYTES);
-      this.#slabUsed = 0;
-    }
-    const copy = this.#slab.subarray(this.#slabUsed, this.#slabUsed + bytes.length);
-    copy.set(bytes);
-    this.#slabUsed += bytes.length;
-    return copy;
+    this.#saved.release();
   }
 
   #keep(page: number, bytes: Uint8Array): void {
-    if (this.#taken[page] === 1 || this.#saved.has(page)) return;
+    if (this.#saved.isSettled(page)) return;
     if (this.#saved.size < this.#maxSavedPages) {
-      this.#saved.set(page, this.#copy(bytes));
+      this.#saved.keep(page, bytes);
       return;
     }
     this.#abandoned = true;
