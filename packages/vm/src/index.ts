@@ -4,6 +4,7 @@ export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-fi
 export { enableBranchHints } from "./driver/engine-flags.ts";
 export type { MonitorSpec } from "./driver/engine-monitor.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
+export { hostCodecs } from "./driver/host-codecs.ts";
 export {
   type EngineName,
   type MachineSource,

@@ -12,7 +12,13 @@ import {
   startSourceMigration,
 } from "@dejavm/source-agent";
 import { Acceptor, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
-import { type DiskFile, type StartSpec, VirtualMachine, type VmReport } from "@dejavm/vm";
+import {
+  type DiskFile,
+  type StartSpec,
+  VirtualMachine,
+  type VmReport,
+  type VmRequest,
+} from "@dejavm/vm";
 import { Path } from "./sockets.ts";
 
 /** A live machine and everything it said. */
@@ -63,7 +69,8 @@ export interface TargetHostOptions {
   readonly store?: LogStore;
   readonly config: RestoreConfig;
   readonly disks?: readonly DiskFile[];
-  readonly hasCheckpoints?: readonly bigint[];
+  /** Sees each request to the machine before it does, and may alter it, or keep it waiting. */
+  readonly intercept?: (request: VmRequest, machine: LiveMachine) => VmRequest | Promise<VmRequest>;
 }
 
 /** A host that takes machines. */
@@ -81,7 +88,7 @@ export class Target {
   }
 
   #host(): TargetHost {
-    const { config, disks = [] } = this.#options;
+    const { config, disks = [], intercept = (request) => request } = this.#options;
     return {
       store: this.store,
       agent: "target",
@@ -104,8 +111,14 @@ export class Target {
         });
         machine.listener = onReport;
         this.machine = machine;
+        let order = Promise.resolve();
+        const inOrder = async (request: VmRequest): Promise<void> => {
+          machine.vm.request(await intercept(request, machine));
+        };
         return {
-          request: (request) => machine.vm.request(request),
+          request: (request) => {
+            order = order.then(() => inOrder(request));
+          },
           terminate: () => machine.vm.terminate(),
         };
       },

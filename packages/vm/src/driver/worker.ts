@@ -187,6 +187,7 @@ function start(): void {
     showOutputs: spec.showReplay === true,
     cpuMs,
     report: post,
+    save,
     goLive: ({ id, behindTicks, entropySeed, record, frozen }, base) => {
       const inputs: InputEvent[] =
         entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];
