@@ -137,7 +137,7 @@ test("[MI5] a cancel lets the machine run on, and it can move later", async () =
   expect((await again.done).outcome).toEqual({ kind: "moved", epoch: 4 });
 });
 
-test("[MI6] at the handover both hosts' RAM and state have one sha256", async () => {
+test("[MI6] where it is handed over, both hosts' RAM and state have one sha256", async () => {
   const folder = mkdtempSync(join(tmpdir(), "dejavm-equal-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const sha256 = async (machine: LiveMachine): Promise<string> => {
