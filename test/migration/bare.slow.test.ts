@@ -182,7 +182,7 @@ test("[MI7] one bit that is wrong at the target is found before it lives there",
   await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one on");
 });
 
-test("[MI5] a cancel while the target still judges the offer leaves nothing behind there", async () => {
+test("[MI5] a cancel while the target still judges leaves nothing behind there", async () => {
   const source = await echoing();
   const judging = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
