@@ -18,7 +18,7 @@ import { z } from "zod";
 
 type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable };
 
-const READY_TRIES = 200;
+const READY_TRIES = 1200;
 
 type Environment = Readonly<Record<string, string>>;
 

@@ -69,6 +69,8 @@ export interface TargetHostOptions {
   readonly store?: LogStore;
   readonly config: RestoreConfig;
   readonly disks?: readonly DiskFile[];
+  /** An offer is judged once this has settled. */
+  readonly beforeJudging?: () => Promise<void>;
   /** Sees each request to the machine before it does, and may alter it, or keep it waiting. */
   readonly intercept?: (request: VmRequest, machine: LiveMachine) => VmRequest | Promise<VmRequest>;
 }
@@ -92,15 +94,18 @@ export class Target {
     return {
       store: this.store,
       agent: "target",
-      judge: async (offer) => ({
-        kind: "accept",
-        has: {
-          hasBase: offer.disks.map(() => true),
-          checkpoints: [],
-          freeMemoryBytes: 2 ** 31,
-          freeDiskBytes: 2 ** 36,
-        },
-      }),
+      judge: async (offer) => {
+        await this.#options.beforeJudging?.();
+        return {
+          kind: "accept",
+          has: {
+            hasBase: offer.disks.map(() => true),
+            checkpoints: [],
+            freeMemoryBytes: 2 ** 31,
+            freeDiskBytes: 2 ** 36,
+          },
+        };
+      },
       makeMachine: async (_offer, { checkpoint, state, trace }, onReport) => {
         const machine = await LiveMachine.start({
           source: { kind: "checkpoint", id: checkpoint, config, state, trace },
