@@ -8,12 +8,21 @@ export type TcpCommand = Extract<GatewayOutput, { kind: `tcp-${string}` }>;
 interface Entry {
   readonly socket: Socket;
   connected: boolean;
+  /** Whether the core has room for what the peer sends. */
+  wanted: boolean;
+  /** Bytes that the core got in this turn. */
+  turnBytes: number;
   /** The peer has sent its last byte. */
   ended: boolean;
   /** The guest has. */
   finished: boolean;
 }
 
+/**
+ * Read from one socket in one turn. The system would give megabytes in one go; only at the end of
+ * the turn the core says whether it has room for more.
+ */
+const MAX_TURN_BYTES = 256 * 1024;
 const REFUSALS = ["ECONNREFUSED", "ECONNRESET"];
 
 /** See the head of this file. */
@@ -21,6 +30,8 @@ export class TcpSockets {
   readonly #onEvent: (event: SocketEvent) => void;
   readonly #entries = new Map<number, Entry>();
   #corked: Socket[] = [];
+  /** Whose peers have sent something in this turn. */
+  #read: Entry[] = [];
   #lastAccepted = -1;
 
   constructor(onEvent: (event: SocketEvent) => void) {
@@ -62,8 +73,9 @@ export class TcpSockets {
         else socket.destroy();
         break;
       case "tcp-read":
-        if (command.on) socket.resume();
-        else socket.pause();
+        entry.wanted = command.on;
+        if (!entry.wanted) socket.pause();
+        else if (entry.turnBytes < MAX_TURN_BYTES) socket.resume();
         break;
     }
   }
@@ -72,6 +84,11 @@ export class TcpSockets {
   flush(): void {
     for (const socket of this.#corked) socket.uncork();
     this.#corked = [];
+    for (const entry of this.#read) {
+      if (entry.wanted && entry.turnBytes >= MAX_TURN_BYTES) entry.socket.resume();
+      entry.turnBytes = 0;
+    }
+    this.#read = [];
   }
 
   close(): void {
@@ -91,13 +108,17 @@ export class TcpSockets {
   }
 
   #watch(id: number, socket: Socket, connected: boolean): void {
-    const entry: Entry = { socket, connected, ended: false, finished: false };
+    const state = { wanted: true, turnBytes: 0, ended: false, finished: false };
+    const entry: Entry = { socket, connected, ...state };
     this.#entries.set(id, entry);
     socket.on("connect", () => {
       entry.connected = true;
       this.#tell(id, { kind: "tcp-connected", socket: id });
     });
     socket.on("data", (bytes: Uint8Array) => {
+      if (entry.turnBytes === 0) this.#read.push(entry);
+      entry.turnBytes += bytes.length;
+      if (entry.turnBytes >= MAX_TURN_BYTES) socket.pause();
       this.#tell(id, { kind: "tcp-data", socket: id, bytes });
     });
     socket.on("end", () => {
