@@ -127,7 +127,7 @@ describe("counters", () => {
       harness.event({ kind: "tcp-accepted", socket, forward: 1, peer });
     }
     syn(harness, 1);
-    harness.event({ kind: "tcp-failed", socket: 4, why: "refused" });
+    harness.event({ kind: "tcp-failed", socket: 4 });
     const counters = harness.core.metrics();
     expect(counters).toMatchObject({ tcpOpenedOut: 2, tcpOpenedIn: 2, tcpFailed: 1 });
   });

@@ -3,8 +3,9 @@ import { describe, expect, test } from "vitest";
 import { address } from "./address.ts";
 import { parseForward } from "./forwards.ts";
 import { NETWORK } from "./policy.ts";
-import { readDatagram, udpFrame } from "./test-support/guest-frames.ts";
+import { ipFrame, readDatagram, udpFrame } from "./test-support/guest-frames.ts";
 import { Harness } from "./test-support/harness.ts";
+import { PROTOCOL } from "./wire.ts";
 
 const OUT = { sourcePort: 4000, targetPort: 9, payload: Uint8Array.of(1) };
 const SOCKET = { kind: "guest-port", port: 4000 } as const;
@@ -69,9 +70,15 @@ describe("[NE3] the policy", () => {
   });
 });
 
+const ECHO = Uint8Array.of(8, 0, 0xf7, 0xff, 0, 0, 0, 0);
+const DISCOVER = { sourcePort: 68, targetPort: 67, payload: new Uint8Array(300) };
+
 test.each([
   ["a datagram", udpFrame(OUT, { source: OTHER, target: ONE })],
   ["a datagram without an address", udpFrame(OUT, { source: 0, target: ONE })],
+  ["a ping", ipFrame(PROTOCOL.Icmp, ECHO, { source: OTHER })],
+  ["a ping without an address", ipFrame(PROTOCOL.Icmp, ECHO, { source: 0 })],
+  ["a question for an address", udpFrame(DISCOVER, { source: OTHER })],
 ])("%s that is not the guest's is dropped", (_, frame) => {
   const harness = new Harness();
   expect(harness.frame(frame)).toEqual([]);

@@ -1,6 +1,6 @@
 /** The TCP sockets of the host for one gateway: carries out the core's commands, tells events. */
 import { createConnection, type Socket } from "node:net";
-import type { ConnectFailure, GatewayOutput, SocketEvent } from "../socket-events.ts";
+import type { GatewayOutput, SocketEvent } from "../socket-events.ts";
 
 /** Commands of `GatewayOutput` that are about TCP. */
 export type TcpCommand = Extract<GatewayOutput, { kind: `tcp-${string}` }>;
@@ -23,7 +23,6 @@ interface Entry {
  * the turn the core says whether it has room for more.
  */
 const MAX_TURN_BYTES = 256 * 1024;
-const REFUSALS = ["ECONNREFUSED", "ECONNRESET"];
 
 /** See the head of this file. */
 export class TcpSockets {
@@ -126,20 +125,13 @@ export class TcpSockets {
       this.#tell(id, { kind: "tcp-ended", socket: id });
       this.#forgetIfOver(id, entry);
     });
-    socket.on("error", (error: NodeJS.ErrnoException) => {
-      if (!this.#entries.has(id)) return;
-      const why: ConnectFailure = REFUSALS.includes(error.code ?? "") ? "refused" : "unreachable";
-      this.#lost(id, entry, why);
-    });
-    socket.on("close", () => {
-      if (this.#entries.has(id)) this.#lost(id, entry, "unreachable");
-    });
+    socket.on("error", () => this.#lost(id, entry));
+    socket.on("close", () => this.#lost(id, entry));
   }
 
-  #lost(id: number, entry: Entry, why: ConnectFailure): void {
-    this.#entries.delete(id);
-    if (entry.connected) this.#onEvent({ kind: "tcp-lost", socket: id });
-    else this.#onEvent({ kind: "tcp-failed", socket: id, why });
+  #lost(id: number, { connected }: Entry): void {
+    if (!this.#entries.delete(id)) return;
+    this.#onEvent({ kind: connected ? "tcp-lost" : "tcp-failed", socket: id });
   }
 
   /** Both directions are over: what is still to be written goes out by itself. */
