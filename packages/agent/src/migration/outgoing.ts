@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { SEMANTICS } from "@dejavm/machine";
 import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
 import {
-  BlockIndex,
+  basesOf,
   encodeVmConfig,
   type MigrationReport,
   type SourceProgress,
@@ -101,7 +101,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
       },
       agent: agentName,
       linkName: () => randomBytes(16).toString("hex"),
-      image: BlockIndex.of(config.disks.map(({ path }) => path)),
+      bases: basesOf(config),
       ...(bandwidthMbit === undefined
         ? {}
         : { maxBytesPerMs: bandwidthMbit * BYTES_PER_MS_OF_MBIT }),
