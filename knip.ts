@@ -43,7 +43,11 @@ const config: KnipConfig = {
     "packages/image": { project: ["src/**/*.ts"], ignoreBinaries: ["mount", "umount"] },
     // A thread, and a process of tests, which compile with the host's compiler.
     "packages/log-store": {
-      entry: ["src/sqlite/wal-worker.ts", "src/test-support/torture-child.ts"],
+      entry: [
+        "src/packer/pack-worker.ts",
+        "src/sqlite/wal-worker.ts",
+        "src/test-support/torture-child.ts",
+      ],
       project: ["src/**/*.ts"],
       ignoreBinaries: ["cc", "mount", "umount"],
     },

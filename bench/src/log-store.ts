@@ -12,6 +12,7 @@ import {
   finish,
   type LineageWriter,
   openLogStore,
+  PackedPuts,
   type SqliteLogStore,
   sha256,
 } from "@dejavm/log-store";
@@ -60,8 +61,11 @@ export interface LogStoreBenchResult {
 /** What a slice of a busy network server comes to. */
 const EVENTS_PER_COMMIT = 50;
 const EVENT_BYTES = 24;
-/** Pages of one put: 4 MiB, as a copying thread hands them on. */
-const PAGES_PER_PUT = 1024;
+/** Pages of one put, and puts under way, as whoever copies a checkpoint of a machine has them. */
+const PAGES_PER_PUT = 64;
+const PUTS_UNDER_WAY = 4;
+/** Pages that the benchmark makes up before it puts them: 16 MiB. */
+const PAGES_AT_ONCE = 4096;
 const PAGES_PER_MIB = 2 ** 20 / PAGE_BYTES;
 
 /** Measures in a store of its own, which is removed afterwards. */
@@ -77,9 +81,17 @@ export async function runLogStoreBench(
     const trace = appendEvents(writer, events);
     const pages = new PageSource();
     const all = guestMib * PAGES_PER_MIB;
-    const whole = putCheckpoint({ writer, pages, all, count: all, generation: 0 });
+    const whole = await putCheckpoint({
+      store,
+      writer,
+      pages,
+      all,
+      count: all,
+      generation: 0,
+    });
     const wholeBytes = databaseBytes(store, folder);
-    const changed = putCheckpoint({
+    const changed = await putCheckpoint({
+      store,
       writer,
       pages,
       all,
@@ -94,7 +106,7 @@ export async function runLogStoreBench(
       ...trace,
       appendMBps: wholeMB / whole.took.seconds,
       appendMBpsOfCpu: wholeMB / whole.took.cpuSeconds,
-      ...readBack(store, changed.id),
+      ...(await readBack(store, changed.id)),
       increment: { dirtyMB: (dirtyMib * 2 ** 20) / 1e6, storedMB, ...changed.took },
       storedShare: wholeBytes / 1e6 / wholeMB,
     };
@@ -179,10 +191,10 @@ class Stopwatch {
     return { seconds: this.#milliseconds / 1e3, cpuSeconds: this.#cpuMicroseconds / 1e6 };
   }
 
-  time<Result>(body: () => Result): Result {
+  async time<Result>(body: () => Result | Promise<Result>): Promise<Result> {
     const start = performance.now();
     const cpu = process.cpuUsage();
-    const result = body();
+    const result = await body();
     const { user, system } = process.cpuUsage(cpu);
     this.#milliseconds += performance.now() - start;
     this.#cpuMicroseconds += user + system;
@@ -191,6 +203,7 @@ class Stopwatch {
 }
 
 interface Put {
+  readonly store: SqliteLogStore;
   readonly writer: LineageWriter;
   readonly pages: PageSource;
   /** Pages of RAM. */
@@ -202,8 +215,10 @@ interface Put {
 }
 
 /** A checkpoint of some pages; the time leaves out how they were made up. */
-function putCheckpoint(put: Put): { readonly id: CheckpointId; readonly took: Took } {
-  const { writer, pages, all, count, generation, parent } = put;
+async function putCheckpoint(
+  put: Put,
+): Promise<{ readonly id: CheckpointId; readonly took: Took }> {
+  const { store, writer, pages, all, count, generation, parent } = put;
   const trace: TracePoint = writer.traceEnd ?? {
     sequence: 0,
     position: 0n,
@@ -221,14 +236,30 @@ function putCheckpoint(put: Put): { readonly id: CheckpointId; readonly took: To
   // An odd stride spreads them over all of RAM, as a guest's writes are.
   const stride = count === all ? 1 : Math.floor(all / count) | 1;
   const watch = new Stopwatch();
-  for (let from = 0; from < count; from += PAGES_PER_PUT) {
-    const some = Math.min(PAGES_PER_PUT, count - from);
-    const numbers = Uint32Array.from({ length: some }, (_, i) => ((from + i) * stride) % all);
-    const bytes = pages.read(from, some, generation);
-    watch.time(() => open.putPages(numbers, bytes));
+  const puts = new PackedPuts({ checkpoint: open, packer: store.packer });
+  for (let from = 0; from < count; from += PAGES_AT_ONCE) {
+    const batches: { numbers: Uint32Array; bytes: Uint8Array }[] = [];
+    for (let at = from; at < Math.min(from + PAGES_AT_ONCE, count); at += PAGES_PER_PUT) {
+      const some = Math.min(PAGES_PER_PUT, count - at);
+      const numbers = Uint32Array.from({ length: some }, (_, i) => ((at + i) * stride) % all);
+      batches.push({ numbers, bytes: pages.read(at, some, generation) });
+    }
+    await watch.time(() => putAll(puts, batches));
   }
-  const { id } = watch.time(() => open.commit());
+  const { id } = await watch.time(() => open.commit());
   return { id, took: watch.took };
+}
+
+async function putAll(
+  puts: PackedPuts,
+  batches: readonly { numbers: Uint32Array; bytes: Uint8Array }[],
+): Promise<void> {
+  const underWay: Promise<void>[] = [];
+  for (const { numbers, bytes } of batches) {
+    if (underWay.length >= PUTS_UNDER_WAY) await underWay.shift();
+    underWay.push(puts.putPages(numbers, bytes));
+  }
+  await Promise.all(underWay);
 }
 
 /** Bytes of the database once the write-ahead log is in it. */
@@ -237,12 +268,12 @@ function databaseBytes(store: SqliteLogStore, folder: string): number {
   return statSync(join(folder, "store.db")).size;
 }
 
-function readBack(
+async function readBack(
   store: SqliteLogStore,
   id: CheckpointId,
-): Pick<LogStoreBenchResult, "verifyMBps" | "verifyMBpsOfCpu" | "readMBps"> {
+): Promise<Pick<LogStoreBenchResult, "verifyMBps" | "verifyMBpsOfCpu" | "readMBps">> {
   const watch = new Stopwatch();
-  const { problems, bytes } = watch.time(() => finish(store.verify()));
+  const { problems, bytes } = await watch.time(() => finish(store.verify()));
   if (problems.length > 0) throw new Error(`verify: ${JSON.stringify(problems.slice(0, 3))}`);
   const reader = store.openCheckpoint(id);
   const { pages } = reader;

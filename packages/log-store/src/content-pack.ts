@@ -46,12 +46,17 @@ export function hexHash(hashes: Uint8Array, index: number): string {
 
 /** Hashes and compresses items that stand one after the other; at most MAX_PACK_BYTES. */
 export function makePack(itemBytes: number, bytes: Uint8Array): ContentPack {
+  return compressPack({ itemBytes, hashes: hashItems(itemBytes, bytes), bytes });
+}
+
+/** sha256 of each of the items that stand one after the other. */
+export function hashItems(itemBytes: number, bytes: Uint8Array): Uint8Array {
   const count = bytes.length / itemBytes;
   const hashes = new Uint8Array(count * HASH_BYTES);
   for (let i = 0; i < count; i++) {
     hashes.set(sha256(bytes.subarray(i * itemBytes, (i + 1) * itemBytes)), i * HASH_BYTES);
   }
-  return compressPack({ itemBytes, hashes, bytes });
+  return hashes;
 }
 
 /** The same for items whose hashes are known. */

@@ -21,6 +21,7 @@ export {
   type CheckpointReader,
   type CheckpointWriter,
   type ChunkChange,
+  type ChunkName,
   finish,
   type GcReport,
   type LineageId,
@@ -41,6 +42,8 @@ export {
 } from "./log-store.ts";
 export { MemoryLogStore, type MemoryLogStoreOptions } from "./memory-log-store.ts";
 export { MemoryStorage } from "./memory-storage.ts";
+export { PackedPuts } from "./packer/packed-puts.ts";
+export { type HashedItems, Packer } from "./packer/packer.ts";
 export { lineageId } from "./rules.ts";
 export {
   type LogStoreOptions,

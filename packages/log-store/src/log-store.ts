@@ -10,6 +10,7 @@ import type { Brand } from "@dejavm/base";
 import type { Position, Ticks } from "@dejavm/machine";
 import type { Segment, TracePoint } from "@dejavm/trace";
 import type { ContentPack } from "./content-pack.ts";
+import type { Packer } from "./packer/packer.ts";
 
 /** One virtual machine's life, the same on every host that it lives on: 8 to 64 of A-Za-z0-9_-. */
 export type LineageId = Brand<string, "LineageId">;
@@ -102,12 +103,16 @@ export interface CheckpointInfo extends Omit<NewCheckpoint, "state" | "parent"> 
   readonly changes: number;
 }
 
-/** A chunk of a disk's overlay; `bytes` undefined: discarded, it reads as zeros. */
-export interface ChunkChange {
+/** Where a chunk of a disk's overlay lies. */
+export interface ChunkName {
   /** Index of the disk in the machine's configuration. */
   readonly disk: number;
   /** Byte offset / 65,536. */
   readonly chunk: number;
+}
+
+/** A chunk of a disk's overlay; `bytes` undefined: discarded, it reads as zeros. */
+export interface ChunkChange extends ChunkName {
   readonly bytes: Uint8Array | undefined;
 }
 
@@ -124,11 +129,13 @@ export interface CheckpointWriter {
   putChunks(chunks: readonly ChunkChange[]): void;
   /** Pages that another thread has hashed and compressed: `pack` item i is page `pages[i]`. */
   putPackedPages(pages: Uint32Array, pack: ContentPack): void;
+  putPackedChunks(chunks: readonly ChunkName[], pack: ContentPack): void;
   /**
    * Pages whose contents the store has, by sha256 (32 bytes each, one after the other). Answers
    * those that it has not and that therefore are not put.
    */
   referPages(pages: Uint32Array, hashes: Uint8Array): Uint32Array;
+  referChunks(chunks: readonly ChunkName[], hashes: Uint8Array): ChunkName[];
   /**
    * From now on it is a checkpoint of the lineage. An open parent's puts, where this one has none,
    * become part of it, and the parent is abandoned.
@@ -155,7 +162,7 @@ export interface CheckpointReader {
   /** Pages that differ from those of another committed checkpoint, ascending; zero ones too. */
   pagesChangedSince(checkpoint: CheckpointId): Uint32Array;
   /** Chunks that differ from the base, ascending by disk and chunk. */
-  readonly chunks: readonly Omit<ChunkChange, "bytes">[];
+  readonly chunks: readonly ChunkName[];
   /** Undefined: as in the base. A discarded chunk is zeros. */
   readChunk(disk: number, chunk: number): Uint8Array | undefined;
   /** What it reads may go from now on. */
@@ -245,6 +252,8 @@ export interface GcReport {
 
 /** A store of lineages; see the file's header. */
 export interface LogStore {
+  /** The thread that hashes and compresses for whoever puts much; it ends with the store. */
+  readonly packer: Packer;
   /** In order of their names. */
   lineages(): readonly LineageInfo[];
   /** By id or by name. */

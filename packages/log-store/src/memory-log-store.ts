@@ -23,6 +23,7 @@ import {
   memoryTraceEnd,
 } from "./memory-storage.ts";
 import { MemoryCheckpointReader, MemoryLineageWriter } from "./memory-writer.ts";
+import { Packer } from "./packer/packer.ts";
 import { checkNewLineage, newLineageId } from "./rules.ts";
 import {
   busyError,
@@ -41,6 +42,7 @@ export interface MemoryLogStoreOptions {
 
 /** A `LogStore` in memory; durable as long as its storage. */
 export class MemoryLogStore implements LogStore {
+  readonly packer = new Packer();
   readonly #storage: MemoryStorage;
   readonly #now: () => number;
   readonly #held = new Set<LineageId>();
@@ -206,6 +208,7 @@ export class MemoryLogStore implements LogStore {
 
   close(): void {
     this.#closed = true;
+    this.packer.close();
     for (const id of this.#held) this.#storage.leases.delete(id);
     this.#held.clear();
   }

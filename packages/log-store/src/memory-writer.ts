@@ -10,6 +10,7 @@ import type {
   CheckpointReader,
   CheckpointWriter,
   ChunkChange,
+  ChunkName,
   LineageId,
   LineageWriter,
   NewCheckpoint,
@@ -214,6 +215,16 @@ class MemoryCheckpointWriter implements CheckpointWriter {
     this.putPages(pages, unpack(pack));
   }
 
+  putPackedChunks(chunks: readonly ChunkName[], pack: ContentPack): void {
+    const bytes = unpack(pack);
+    this.putChunks(
+      chunks.map((name, i) => ({
+        ...name,
+        bytes: bytes.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES),
+      })),
+    );
+  }
+
   putChunks(chunks: readonly ChunkChange[]): void {
     this.#check();
     for (const change of chunks) {
@@ -226,11 +237,14 @@ class MemoryCheckpointWriter implements CheckpointWriter {
     this.#check();
     checkPages(pages, this.#parts.created.memoryPages);
     assert(hashes.length === pages.length * HASH_BYTES, "a hash for each page");
-    return pages.filter((page, i) => {
-      const hex = hexHash(hashes, i);
-      const known = this.#parts.storage.contents.get(hex)?.length === PAGE_BYTES;
-      if (known) this.#places.set(pagePlace(page), hex);
-      return !known;
+    return pages.filter((page, i) => !this.#refer(pagePlace(page), hashes, i, PAGE_BYTES));
+  }
+
+  referChunks(chunks: readonly ChunkName[], hashes: Uint8Array): ChunkName[] {
+    this.#check();
+    assert(hashes.length === chunks.length * HASH_BYTES, "a hash for each chunk");
+    return chunks.filter(({ disk, chunk }, i) => {
+      return !this.#refer(chunkPlace(disk, chunk), hashes, i, CHUNK_BYTES);
     });
   }
 
@@ -267,6 +281,14 @@ class MemoryCheckpointWriter implements CheckpointWriter {
     const { openParent, created } = this.#parts;
     if (openParent === undefined || openParent.#state === "committed") return created.parent;
     return openParent.#committedParent();
+  }
+
+  /** Whether there is such a content. */
+  #refer(place: number, hashes: Uint8Array, index: number, itemBytes: number): boolean {
+    const hex = hexHash(hashes, index);
+    const isKnown = this.#parts.storage.contents.get(hex)?.length === itemBytes;
+    if (isKnown) this.#places.set(place, hex);
+    return isKnown;
   }
 
   #put(place: number, bytes: Uint8Array): void {
@@ -352,7 +374,7 @@ export class MemoryCheckpointReader implements CheckpointReader {
     return Uint32Array.from(changed).sort();
   }
 
-  get chunks(): readonly Omit<ChunkChange, "bytes">[] {
+  get chunks(): readonly ChunkName[] {
     return [...this.#checkpoint.places.keys()]
       .filter(isChunkPlace)
       .toSorted((a, b) => a - b)

@@ -54,6 +54,7 @@ export type {
   MigrationOutcome,
   MigrationReport,
 } from "./migration-report.ts";
+export type { Prediction } from "./rehearsal.ts";
 export { SourceSession } from "./source-session.ts";
 export type {
   LinkView,

@@ -53,6 +53,10 @@ export class MigrationLog {
     this.#startedAt = now;
   }
 
+  elapsedMs(now: number): number {
+    return now - this.#startedAt;
+  }
+
   /** All bytes so far. */
   get sentBytes(): number {
     return Object.values(this.bytes).reduce((sum, bytes) => sum + bytes, 0);

@@ -1,6 +1,6 @@
 /** Migrations at the control socket: begun, watched and cancelled on a WebSocket; listed after. */
 import type { LogStore } from "@dejavm/log-store";
-import type { SourceProgress } from "@dejavm/source-agent";
+import type { MigrationOutcome, SourceProgress } from "@dejavm/source-agent";
 import type { RawData, WebSocket } from "ws";
 import { cancelSchema, migrateSchema } from "../control/api.ts";
 import { parseBody, type StreamRoute } from "../control/routes.ts";
@@ -19,7 +19,7 @@ export interface MigrationControlOptions {
   readonly vmNamed: (name: string) => AgentVm;
   /** Throws E_PEER_UNKNOWN. */
   readonly peerNamed: (name: string) => Peer;
-  readonly onEnded: (vm: AgentVm, result: "moved" | "stayed") => void;
+  readonly onEnded: (vm: AgentVm, result: MigrationOutcome["kind"]) => void;
 }
 
 const CANCELLED = {

@@ -31,6 +31,8 @@ const FRONTIER_MS = 5;
 /** Old pages that wait for the link in the machine's thread: 64 MiB. */
 const MAX_SAVED_PAGES = 16_384;
 const BYTES_PER_MS_OF_MBIT = 125;
+/** A rehearsal ends here at the latest: by then the link and the guest are known. */
+const REHEARSE_MS = 15_000;
 
 /** What a migration away from here needs. */
 export interface OutgoingOptions {
@@ -55,7 +57,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
   const stored = host.store.findLineage(vm.lineage);
   const migration = randomBytes(8).toString("hex");
   const epoch = stored?.ownership?.epoch ?? 1;
-  const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit } = request;
+  const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit, dryRun } = request;
   const dialTunnel = (): Promise<WebSocket> =>
     dialPeer(identity, peer, {
       path: `${TUNNEL_PATH}${vm.lineage}`,
@@ -71,6 +73,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
         negotiateMs: NEGOTIATE_MS,
         frontierMs: FRONTIER_MS,
         maxSavedPages: MAX_SAVED_PAGES,
+        ...(dryRun ? { rehearseMs: REHEARSE_MS } : {}),
         offer: {
           kind: "offer",
           migration,

@@ -14,6 +14,7 @@ import type {
   CheckpointInfo,
   CheckpointWriter,
   ChunkChange,
+  ChunkName,
   LineageId,
 } from "../log-store.ts";
 import { chunkPlace, pagePlace } from "../places.ts";
@@ -88,7 +89,7 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     for (const change of chunks) checkChunk(change);
     this.#putItems({
       itemBytes: CHUNK_BYTES,
-      places: chunks.map(({ disk, chunk }) => chunkPlace(disk, chunk)),
+      places: chunks.map(placeOfChunk),
       item: (i) => chunks[i]?.bytes ?? ZEROS,
     });
   }
@@ -97,33 +98,28 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     this.#check();
     checkPages(pages, this.#parts.memoryPages);
     assert(pack.itemBytes === PAGE_BYTES, "the pack has pages");
-    assert(pack.hashes.length === pages.length * HASH_BYTES, "a page for each item of the pack");
-    assert(pages.length <= MAX_PACK_ITEMS, "a pack within its limits");
-    const { contents } = this.#parts;
-    this.#put(() => {
-      const known = Array.from(pages, (_, i) => contents.find(hashAt(pack.hashes, i), PAGE_BYTES));
-      const isNew = known.includes(undefined);
-      const added = isNew ? contents.add(pack) : { content: 0, storedBytes: 0 };
-      this.#addStored(added.storedBytes);
-      return Array.from(pages, (page, i) => [pagePlace(page), known[i] ?? added.content + i]);
-    });
+    this.#putPack(Array.from(pages, pagePlace), pack);
+  }
+
+  putPackedChunks(chunks: readonly ChunkName[], pack: ContentPack): void {
+    this.#check();
+    for (const name of chunks) checkChunk({ ...name, bytes: undefined });
+    assert(pack.itemBytes === CHUNK_BYTES, "the pack has chunks");
+    this.#putPack(chunks.map(placeOfChunk), pack);
   }
 
   referPages(pages: Uint32Array, hashes: Uint8Array): Uint32Array {
     this.#check();
     checkPages(pages, this.#parts.memoryPages);
-    assert(hashes.length === pages.length * HASH_BYTES, "a hash for each page");
-    const missing: number[] = [];
-    this.#put(() => {
-      const entries: ManifestEntry[] = [];
-      for (const [i, page] of pages.entries()) {
-        const content = this.#parts.contents.find(hashAt(hashes, i), PAGE_BYTES);
-        if (content === undefined) missing.push(page);
-        else entries.push([pagePlace(page), content]);
-      }
-      return entries;
-    });
-    return Uint32Array.from(missing);
+    const known = this.#refer(Array.from(pages, pagePlace), hashes, PAGE_BYTES);
+    return pages.filter((_, i) => known[i] === undefined);
+  }
+
+  referChunks(chunks: readonly ChunkName[], hashes: Uint8Array): ChunkName[] {
+    this.#check();
+    for (const name of chunks) checkChunk({ ...name, bytes: undefined });
+    const known = this.#refer(chunks.map(placeOfChunk), hashes, CHUNK_BYTES);
+    return chunks.filter((_, i) => known[i] === undefined);
   }
 
   commit(): CheckpointInfo {
@@ -163,6 +159,39 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
   takenOver(): void {
     this.#state = "abandoned";
     this.#parts.done();
+  }
+
+  #putPack(places: readonly number[], pack: ContentPack): void {
+    const { itemBytes, hashes } = pack;
+    assert(hashes.length === places.length * HASH_BYTES, "a place for each item of the pack");
+    assert(places.length <= MAX_PACK_ITEMS, "a pack within its limits");
+    const { contents } = this.#parts;
+    this.#put(() => {
+      const known = places.map((_, i) => contents.find(hashAt(hashes, i), itemBytes));
+      const isNew = known.includes(undefined);
+      const added = isNew ? contents.add(pack) : { content: 0, storedBytes: 0 };
+      this.#addStored(added.storedBytes);
+      return places.map((place, i) => [place, known[i] ?? added.content + i]);
+    });
+  }
+
+  /** Puts those that are known; answers the content of each. */
+  #refer(
+    places: readonly number[],
+    hashes: Uint8Array,
+    itemBytes: number,
+  ): readonly (number | undefined)[] {
+    assert(hashes.length === places.length * HASH_BYTES, "a hash for each place");
+    const { contents } = this.#parts;
+    let known: readonly (number | undefined)[] = [];
+    this.#put(() => {
+      known = places.map((_, i) => contents.find(hashAt(hashes, i), itemBytes));
+      return places.flatMap((place, i) => {
+        const content = known[i];
+        return content === undefined ? [] : [[place, content] as const];
+      });
+    });
+    return known;
   }
 
   #putItems(items: Items): void {
@@ -300,6 +329,10 @@ function together(pieces: readonly Uint8Array[]): Uint8Array {
   });
   if (first === undefined || !adjacent) return Buffer.concat(pieces);
   return new Uint8Array(first.buffer, first.byteOffset, size);
+}
+
+function placeOfChunk({ disk, chunk }: ChunkName): number {
+  return chunkPlace(disk, chunk);
 }
 
 function keyOf(hash: Uint8Array): string {

@@ -18,6 +18,7 @@ import type {
   StoreProgress,
   VerifyReport,
 } from "../log-store.ts";
+import { Packer } from "../packer/packer.ts";
 import { checkNewLineage } from "../rules.ts";
 import { storeError } from "../store-errors.ts";
 import { SqliteCheckpointReader } from "./checkpoint-reader.ts";
@@ -80,6 +81,7 @@ function openDatabase(directory: string, mode: OpenMode, walPages?: number): Sto
 
 /** A `LogStore` on SQLite; `openLogStore` makes it. */
 export class SqliteLogStore implements LogStore {
+  readonly packer = new Packer();
   readonly #database: StoreDatabase;
   readonly #contents: ContentTable;
   readonly #now: () => number;
@@ -241,6 +243,7 @@ export class SqliteLogStore implements LogStore {
   }
 
   close(): void {
+    this.packer.close();
     try {
       for (const writer of this.#writers) writer.release();
     } finally {

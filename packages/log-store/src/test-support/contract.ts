@@ -20,6 +20,7 @@ import {
   type LogStore,
   type NewCheckpoint,
 } from "../log-store.ts";
+import { PackedPuts } from "../packer/packed-puts.ts";
 import { pageBytes, TestTrace } from "./test-trace.ts";
 
 /** A place that stores can be opened on, several at once and one after the other. */
@@ -326,6 +327,57 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
         bytes.slice(PAGE_BYTES, 2 * PAGE_BYTES),
       );
       expect(store.readContent(unknown)).toBeUndefined();
+    });
+
+    it("[LS6] takes puts whose contents a thread hashes and packs, each content once", async () => {
+      const first = writer.beginCheckpoint(checkpointAt(0));
+      first.putPages(Uint32Array.of(3), pageBytes(1, 1));
+      const base = first.commit();
+      const open = writer.beginCheckpoint(checkpointAt(1, base.id));
+      const puts = new PackedPuts({ checkpoint: open, packer: store.packer });
+      const [known, fresh] = [pageBytes(1, 1), pageBytes(1, 2)];
+      const zeros = new Uint8Array(PAGE_BYTES);
+      const bytes = new Uint8Array(Buffer.concat([known, zeros, fresh, fresh]));
+      const chunk = new Prng(5).fill(new Uint8Array(CHUNK_BYTES));
+      const chunks = [
+        { disk: 0, chunk: 1 },
+        { disk: 1, chunk: 2 },
+        { disk: 0, chunk: 7 },
+      ];
+      await Promise.all([
+        puts.putPages(Uint32Array.of(9, 3, 11, 12), bytes.slice()),
+        // What was put last counts, however long each takes.
+        puts.putPages(Uint32Array.of(11), known.slice()),
+        puts.putChunks(
+          chunks,
+          new Uint8Array(Buffer.concat([chunk, chunk, new Uint8Array(CHUNK_BYTES)])),
+        ),
+      ]);
+      const many = Uint32Array.from({ length: 64 }, (_, i) => 100 + i);
+      await puts.putPages(many, pageBytes(64, 3));
+      const reader = store.openCheckpoint(open.commit().id);
+      expect(Buffer.compare(reader.readPages(many), pageBytes(64, 3))).toBe(0);
+      const read = reader.readPages(Uint32Array.of(9, 3, 12, 11));
+      expect(Buffer.compare(read, Buffer.concat([known, zeros, fresh, known]))).toBe(0);
+      expect(chunks.map((name) => reader.readChunk(name.disk, name.chunk))).toEqual([
+        chunk,
+        chunk,
+        new Uint8Array(CHUNK_BYTES),
+      ]);
+      expect(finish(store.verify())).toMatchObject({ problems: [], contents: 67 });
+    });
+
+    it("[LS6] puts on a thread fail with what the store says, and when it closes", async () => {
+      const open = writer.beginCheckpoint(checkpointAt(0));
+      const puts = new PackedPuts({ checkpoint: open, packer: store.packer });
+      const outside = puts.putPages(Uint32Array.of(1024), pageBytes(1, 1));
+      await expect(outside).rejects.toMatchObject({ code: "E_STORE_CHECKPOINT" });
+      // This one shrinks to a few bytes, which zlib keeps in a pool.
+      await puts.putPages(Uint32Array.of(1023), new Uint8Array(PAGE_BYTES).fill(1));
+      const late = puts.putPages(Uint32Array.of(1), pageBytes(1, 2));
+      store.close();
+      await expect(late).rejects.toMatchObject({ code: "E_STORE_CLOSED" });
+      store = place.open();
     });
 
     it("[LS6] folds an open parent into the increment that overtakes it", () => {

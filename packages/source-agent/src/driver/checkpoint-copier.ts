@@ -1,21 +1,24 @@
 /**
  * Copies one checkpoint of a running machine into the store, a few pages at a time, so that
- * nothing else in the process waits long.
+ * nothing else in the process waits long. The store's packer hashes and compresses them on a
+ * thread of its own.
  */
 import { assert } from "@dejavm/base";
-import type { CheckpointId, CheckpointWriter, LineageWriter } from "@dejavm/log-store";
-import { position, ticks } from "@dejavm/machine";
-import type { TracePoint } from "@dejavm/trace";
 import {
-  type CheckpointReport,
-  MAX_CHUNKS_PER_READ,
-  MAX_PAGES_PER_READ,
-  type VmRequest,
-} from "@dejavm/vm";
+  type CheckpointId,
+  type CheckpointWriter,
+  type LineageWriter,
+  PackedPuts,
+  type Packer,
+} from "@dejavm/log-store";
+import { PAGE_BYTES, position, ticks } from "@dejavm/machine";
+import { type CheckpointReport, MAX_PAGES_PER_READ, type VmRequest } from "@dejavm/vm";
 
-/** Pages of one read: one pack of the store, which takes it about a millisecond. */
+/** Contents of one read: one pack of the store. */
 const PAGES_PER_READ = MAX_PAGES_PER_READ;
 const CHUNKS_PER_READ = 4;
+/** Reads that are under way: the machine's thread reads while another one hashes and compresses. */
+const READS_UNDER_WAY = 4;
 
 type Begun = Extract<CheckpointReport, { kind: "checkpoint-begun" }>;
 type Read = Extract<CheckpointReport, { kind: "pages" | "chunks" }>;
@@ -23,38 +26,79 @@ type Read = Extract<CheckpointReport, { kind: "pages" | "chunks" }>;
 /** What it works with. */
 export interface CopierOptions {
   readonly begun: Begun;
+  readonly packer: Packer;
   readonly writer: LineageWriter;
   /** In the store, of the checkpoint that this one is relative to. */
   readonly parent: CheckpointId | undefined;
   readonly memoryBytes: number;
   readonly request: (request: VmRequest) => void;
+  /** All of it has been put: `commit` it. Neither this nor `onFailed` after `abandon`. */
+  readonly onCopied: () => void;
+  /** With what the store throws. */
+  readonly onFailed: (error: unknown) => void;
 }
 
-/** See the head of this file. Every method throws what the store throws. */
+/** See the head of this file. Constructor and commands throw what the store throws. */
 export class CheckpointCopier {
-  readonly trace: TracePoint;
   readonly #options: CopierOptions;
   readonly #checkpoint: CheckpointWriter;
+  readonly #puts: PackedPuts;
   #page = 0;
   #chunk = 0;
+  #underWay = 0;
+  #isAbandoned = false;
 
   constructor(options: CopierOptions) {
     this.#options = options;
-    const { begun, writer, parent, memoryBytes } = options;
+    const { begun, packer, writer, parent, memoryBytes } = options;
     assert(begun.trace !== undefined, "a checkpoint for the store is one of a recorded machine");
-    this.trace = begun.trace;
     this.#checkpoint = writer.beginCheckpoint({
       position: position(begun.position),
       ticks: ticks(begun.ticks),
       trace: begun.trace,
-      memoryPages: memoryBytes / 4096,
+      memoryPages: memoryBytes / PAGE_BYTES,
       state: begun.state,
       ...(parent === undefined ? {} : { parent }),
     });
+    this.#puts = new PackedPuts({ checkpoint: this.#checkpoint, packer });
   }
 
-  /** Asks for what comes next; false: all of it has been put. */
-  next(): boolean {
+  /** Begins to read; the machine answers with what `put` takes. */
+  start(): void {
+    this.#goOn();
+  }
+
+  put(read: Read): void {
+    void this.#take(read);
+  }
+
+  commit(): CheckpointId {
+    return this.#checkpoint.commit().id;
+  }
+
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.#checkpoint.abandon();
+  }
+
+  async #take(read: Read): Promise<void> {
+    try {
+      await this.#store(read);
+    } catch (error) {
+      if (!this.#isAbandoned) this.#options.onFailed(error);
+      return;
+    }
+    this.#underWay--;
+    if (!this.#isAbandoned) this.#goOn();
+  }
+
+  #goOn(): void {
+    while (this.#underWay < READS_UNDER_WAY && this.#askNext()) this.#underWay++;
+    if (this.#underWay === 0) this.#options.onCopied();
+  }
+
+  /** False: everything has been asked for. */
+  #askNext(): boolean {
     const { begun, request } = this.#options;
     const { id } = begun;
     if (this.#page < begun.pages.length) {
@@ -64,8 +108,7 @@ export class CheckpointCopier {
       return true;
     }
     if (this.#chunk < begun.chunks.length) {
-      const count = Math.min(CHUNKS_PER_READ, MAX_CHUNKS_PER_READ);
-      const chunks = begun.chunks.slice(this.#chunk, this.#chunk + count);
+      const chunks = begun.chunks.slice(this.#chunk, this.#chunk + CHUNKS_PER_READ);
       this.#chunk += chunks.length;
       request({ kind: "read-chunks", id, chunks });
       return true;
@@ -73,27 +116,15 @@ export class CheckpointCopier {
     return false;
   }
 
-  put(read: Read): void {
+  async #store(read: Read): Promise<void> {
     if (read.kind === "pages") {
-      this.#checkpoint.putPages(read.pages, read.bytes);
-      this.#checkpoint.putZeroPages(read.zeroPages);
+      if (read.zeroPages.length > 0) this.#checkpoint.putZeroPages(read.zeroPages);
+      await this.#puts.putPages(read.pages, read.bytes);
       return;
     }
-    const size = read.chunks.length === 0 ? 0 : read.bytes.length / read.chunks.length;
-    this.#checkpoint.putChunks([
-      ...read.chunks.map((name, i) => ({
-        ...name,
-        bytes: read.bytes.subarray(i * size, (i + 1) * size),
-      })),
-      ...read.zeroChunks.map((name) => ({ ...name, bytes: undefined })),
-    ]);
-  }
-
-  commit(): CheckpointId {
-    return this.#checkpoint.commit().id;
-  }
-
-  abandon(): void {
-    this.#checkpoint.abandon();
+    if (read.zeroChunks.length > 0) {
+      this.#checkpoint.putChunks(read.zeroChunks.map((name) => ({ ...name, bytes: undefined })));
+    }
+    await this.#puts.putChunks(read.chunks, read.bytes);
   }
 }

@@ -6,7 +6,6 @@
  * Where the store cannot take more (a full disk), a durable machine stands still until it can;
  * any other one runs on unrecorded, and recording begins anew with a complete checkpoint.
  */
-import { assert } from "@dejavm/base";
 import {
   type CheckpointId,
   DEFAULT_RETENTION_BYTES,
@@ -198,7 +197,7 @@ export class RecordedVm {
         break;
       case "pages":
       case "chunks":
-        if (this.#ownIds.has(report.id)) this.#guarded(() => this.#read(report));
+        if (this.#ownIds.has(report.id)) this.#copier?.put(report);
         break;
       case "checkpoint-abandoned":
         if (this.#ownIds.has(report.id)) this.#giveUpCheckpoint();
@@ -209,6 +208,8 @@ export class RecordedVm {
   }
 
   #output(after: number | undefined, release: () => void): void {
+    // Nobody stores what it does from here on: whoever saw it would see it undone.
+    if (this.#isClosed) return;
     if (this.#state === "recorded") this.#flush();
     this.#gate.push(after, release);
   }
@@ -273,32 +274,26 @@ export class RecordedVm {
   }
 
   #begun(begun: Extract<VmReport, { kind: "checkpoint-begun" }>): void {
-    const { writer, memoryBytes } = this.#options;
+    const { store, writer, memoryBytes } = this.#options;
     // The trace that it goes on from is stored first.
     this.#flush();
     if (this.#state !== "recorded") return;
     const parent = begun.since === undefined ? undefined : this.#base?.stored;
-    this.#copier = new CheckpointCopier({
+    const copier = new CheckpointCopier({
       begun,
+      packer: store.packer,
       writer,
       parent,
       memoryBytes,
       request: (request) => this.#request(request),
+      onCopied: () => this.#guarded(() => this.#commit(copier, begun.id)),
+      onFailed: (error) => this.#storeFailed(error),
     });
-    if (!this.#copier.next()) this.#commit(begun.id);
+    this.#copier = copier;
+    copier.start();
   }
 
-  #read(read: Extract<VmReport, { kind: "pages" | "chunks" }>): void {
-    const copier = this.#copier;
-    if (copier === undefined) return;
-    copier.put(read);
-    // One read at a time: between two of them everything else has its turn.
-    if (!copier.next()) this.#commit(read.id);
-  }
-
-  #commit(id: number): void {
-    const copier = this.#copier;
-    assert(copier !== undefined, "a checkpoint that is committed was begun");
+  #commit(copier: CheckpointCopier, id: number): void {
     this.#flush();
     if (this.#state !== "recorded") return;
     const stored = copier.commit();

@@ -1,0 +1,132 @@
+/**
+ * Hashes and compresses contents on a thread of its own (`pack-worker.ts`), so that the thread
+ * which owns the store only writes down what comes back. Contents are hashed first; what the store
+ * has already is then never compressed. The thread is started by the first use, and a process that
+ * waits for nothing else may end.
+ */
+import { Worker } from "node:worker_threads";
+import { assert, type CodedError } from "@dejavm/base";
+import type { ContentPack } from "../content-pack.ts";
+import { storeError } from "../store-errors.ts";
+
+/** To the thread. `pack` and `forget` end what `hash` began with the same id. */
+export type PackRequest =
+  | {
+      readonly kind: "hash";
+      readonly id: number;
+      readonly itemBytes: number;
+      readonly bytes: Uint8Array;
+    }
+  | { readonly kind: "pack"; readonly id: number; readonly items: readonly number[] }
+  | { readonly kind: "forget"; readonly id: number };
+
+/** From the thread, in order of the requests. */
+export type PackAnswer =
+  | { readonly kind: "hashed"; readonly id: number; readonly hashes: Uint8Array }
+  | { readonly kind: "packed"; readonly id: number; readonly pack: ContentPack };
+
+/** Contents that the thread has hashed and still holds. End with `pack` or `forget`. */
+export interface HashedItems {
+  /** sha256 of each, 32 bytes each. */
+  readonly hashes: Uint8Array;
+  /** Compresses those with these indices, at least one, in that order. */
+  pack(items: readonly number[]): Promise<ContentPack>;
+  forget(): void;
+}
+
+interface Waiter {
+  readonly answer: (answer: PackAnswer) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** In a checkout that runs its sources the thread does, too. */
+const FROM_SOURCE = import.meta.url.endsWith(".ts");
+const WORKER = new URL(FROM_SOURCE ? "./pack-worker.ts" : "./pack-worker.js", import.meta.url);
+
+/** See the head of the file. */
+export class Packer {
+  readonly #waiters = new Map<number, Waiter>();
+  #worker: Worker | undefined;
+  #ids = 0;
+  #isClosed = false;
+
+  /**
+   * Hashes items that stand one after the other, at most MAX_PACK_BYTES of them. Their buffer is
+   * given away if they fill it. Rejects with E_STORE_CLOSED.
+   */
+  async hash(itemBytes: number, bytes: Uint8Array): Promise<HashedItems> {
+    const id = ++this.#ids;
+    const own = giveable(bytes);
+    const answer = await this.#ask({ kind: "hash", id, itemBytes, bytes: own }, [own.buffer]);
+    assert(answer.kind === "hashed", "a hash is answered with hashes");
+    return {
+      hashes: answer.hashes,
+      pack: (items) => this.#pack(id, items),
+      forget: () => this.#post({ kind: "forget", id }),
+    };
+  }
+
+  /** What is under way is rejected with E_STORE_CLOSED. */
+  close(): void {
+    this.#isClosed = true;
+    const worker = this.#worker;
+    this.#worker = undefined;
+    void worker?.terminate();
+    this.#fail(closed());
+  }
+
+  async #pack(id: number, items: readonly number[]): Promise<ContentPack> {
+    assert(items.length > 0, "a pack has an item");
+    const answer = await this.#ask({ kind: "pack", id, items });
+    assert(answer.kind === "packed", "a request for a pack is answered with one");
+    return answer.pack;
+  }
+
+  #ask(request: PackRequest, transfer: readonly ArrayBuffer[] = []): Promise<PackAnswer> {
+    if (this.#isClosed) return Promise.reject(closed());
+    const worker = (this.#worker ??= this.#start());
+    return new Promise<PackAnswer>((answer, fail) => {
+      this.#waiters.set(request.id, { answer, fail });
+      worker.ref();
+      worker.postMessage(request, transfer);
+    });
+  }
+
+  #post(request: PackRequest): void {
+    this.#worker?.postMessage(request);
+  }
+
+  #start(): Worker {
+    const worker = new Worker(WORKER, FROM_SOURCE ? { execArgv: ["--conditions=source"] } : {});
+    worker.on("message", (answer: PackAnswer) => this.#hear(answer));
+    worker.on("error", (cause) => {
+      this.#worker = undefined;
+      this.#fail(storeError("E_STORE_IO", "the thread that packs contents has failed", { cause }));
+    });
+    return worker;
+  }
+
+  #hear(answer: PackAnswer): void {
+    const waiter = this.#waiters.get(answer.id);
+    this.#waiters.delete(answer.id);
+    if (this.#waiters.size === 0) this.#worker?.unref();
+    waiter?.answer(answer);
+  }
+
+  #fail(error: Error): void {
+    const waiters = [...this.#waiters.values()];
+    this.#waiters.clear();
+    for (const { fail } of waiters) fail(error);
+  }
+}
+
+/** The same bytes with a buffer of their own, which can go to another thread. */
+export function giveable(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes;
+  const isWhole = buffer instanceof ArrayBuffer && bytes.length === buffer.byteLength;
+  return isWhole ? new Uint8Array(buffer) : new Uint8Array(bytes);
+}
+
+function closed(): CodedError {
+  return storeError("E_STORE_CLOSED", "cannot pack contents: the store is closed");
+}
