@@ -46,6 +46,7 @@ export {
 } from "./driver/stored-replay.ts";
 
 export type { SourceAgentErrorCode } from "./errors.ts";
+export { notBegunReport } from "./migration-log.ts";
 export type {
   BytesByKind,
   CourseSample,

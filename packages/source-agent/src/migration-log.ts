@@ -108,3 +108,17 @@ export class MigrationLog {
     };
   }
 }
+
+/** The report of a migration that was given up before its session: the peer lacks files. */
+export function notBegunReport(
+  subject: LogSubject,
+  reason: { readonly code: string; readonly message: string; readonly hint: string | undefined },
+  elapsedMs: number,
+): MigrationReport {
+  const link = { rttMs: undefined, bytesPerMs: 0, resumes: 0 };
+  return new MigrationLog(subject, 0).report(
+    { kind: "stayed", phase: "files", ...reason },
+    link,
+    elapsedMs,
+  );
+}

@@ -134,12 +134,13 @@ class ProgressLine {
 }
 
 function progressText(progress: Progress): string {
-  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages } = progress;
+  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages, why } = progress;
   const parts = [
     phase,
     `${(sentBytes / 1e6).toFixed(1)} MB sent`,
     `${((bytesPerMs * 8) / 1000).toFixed(0)} Mbit/s`,
   ];
+  if (phase === "files") parts.push(why);
   if (pendingPages > 0) {
     parts.push(`${pendingPages} pages left`);
     if (bytesPerMs > 0)

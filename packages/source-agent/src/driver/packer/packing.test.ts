@@ -41,7 +41,8 @@ async function packing(): Promise<Packing> {
 function contents(messages: readonly BulkMessage[]): [number, Uint8Array][] {
   return messages.flatMap((message) => {
     if (message.kind !== "page-group") return [];
-    const raw = message.codec === "raw" ? message.data : new Uint8Array(zstdDecompressSync(message.data));
+    const raw =
+      message.codec === "raw" ? message.data : new Uint8Array(zstdDecompressSync(message.data));
     return message.pages.map((number, i): [number, Uint8Array] => [number, page(raw, i)]);
   });
 }
