@@ -42,7 +42,7 @@ class PackThread {
   #ids = 0;
 
   post(request: MovePackRequest): void {
-    this.#started.postMessage(request);
+    this.#started.postMessage(request, []);
   }
 
   ask(make: (id: number) => MovePackRequest, transfer: readonly ArrayBuffer[]): Promise<Packed> {

@@ -53,7 +53,7 @@ class UnpackThread {
   }
 
   post(request: MoveUnpackRequest): void {
-    this.started.postMessage(request);
+    this.started.postMessage(request, []);
   }
 
   unpack(move: number, message: PageMessage): Promise<UnpackedPages> {
@@ -63,7 +63,7 @@ class UnpackThread {
       const { started } = this;
       started.ref();
       if (message.kind === "image-refs") {
-        started.postMessage({ kind: "unpack", move, id, message });
+        started.postMessage({ kind: "unpack", move, id, message }, []);
         return;
       }
       // A view of what came from the socket: only its own bytes go over.

@@ -25,8 +25,8 @@ port.on("message", (request: MoveUnpackRequest) => {
         answer(id, unpacking.unpack(message));
       } catch (error) {
         if (!(error instanceof CodedError)) throw error;
-        const { code, message: text } = error;
-        port.postMessage({ kind: "failed", id, code, text } satisfies MoveUnpackAnswer);
+        const failed = { code: String(error.code), text: error.message };
+        port.postMessage({ kind: "failed", id, ...failed } satisfies MoveUnpackAnswer);
       }
       break;
     }
