@@ -20,11 +20,11 @@ import {
   type StopReason,
   ticks,
 } from "@dejavm/machine";
-import { enableBranchHints, inspectDiskFile, VirtualMachine } from "@dejavm/vm";
+import { inspectDiskFile, setEngineFlags, VirtualMachine } from "@dejavm/vm";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;
-enableBranchHints();
+setEngineFlags();
 
 const engine = process.env["DEJAVM_BENCH_ENGINE"] === "interpreter" ? "interpreter" : "auto";
 const FOR_EVER = ticks((1n << 62n) - 1n);

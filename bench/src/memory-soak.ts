@@ -11,7 +11,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { cacheDir, requireHostTool } from "@dejavm/debian";
 import { Machine, position, ticks } from "@dejavm/machine";
-import { enableBranchHints, inspectDiskFile } from "@dejavm/vm";
+import { inspectDiskFile, setEngineFlags } from "@dejavm/vm";
 import { debianGuest } from "./debian.ts";
 import { readChunk } from "./disk-chunk.ts";
 
@@ -74,7 +74,7 @@ class Soak {
 }
 
 async function soak(minutes: number): Promise<number> {
-  enableBranchHints();
+  setEngineFlags();
   const compiler = await requireHostTool("riscv64-linux-gnu-gcc", () => undefined);
   const guest = await debianGuest({ compiler, cacheFolder: join(cacheDir(), "bench") });
   const machine = Machine.create({

@@ -1,5 +1,10 @@
 /** A small guest moves between two real threads. */
-import type { MachineConfig } from "@dejavm/machine";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { encodeState, type MachineConfig, SnapshotReader } from "@dejavm/machine";
+import { hostCodecs } from "@dejavm/vm";
 import { expect, onTestFinished, test } from "vitest";
 import { LiveMachine, migrate, Target } from "./support/hosts.ts";
 import { Path } from "./support/sockets.ts";
@@ -60,6 +65,21 @@ async function echoing(): Promise<LiveMachine> {
   return source;
 }
 
+/** Of state, pages and chunks; a snapshot also says when it was made. */
+function sha256OfSnapshot(file: Uint8Array): string {
+  let at = 0;
+  const read = (count: number): Uint8Array => file.subarray(at, (at += count));
+  const snapshot = SnapshotReader.open({ read }, hostCodecs);
+  const hash = createHash("sha256").update(encodeState(snapshot.state));
+  let pages = 0;
+  for (const { bytes, ...place } of snapshot.contents()) {
+    hash.update(JSON.stringify(place)).update(bytes);
+    if (place.kind === "page") pages++;
+  }
+  expect(pages).toBeGreaterThan(0);
+  return hash.digest("hex");
+}
+
 /** What is typed at the target is echoed there, and nowhere else. */
 async function livesAt(target: Target, source: LiveMachine): Promise<void> {
   const taken = await target.taken.promise;
@@ -115,4 +135,72 @@ test("[MI5] a cancel lets the machine run on, and it can move later", async () =
   await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one more ");
   const again = migrate({ machine: source, target, offer: { ...OFFER, epoch: 3 }, path });
   expect((await again.done).outcome).toEqual({ kind: "moved", epoch: 4 });
+});
+
+test("[MI6] where it is handed over, both hosts' RAM and state have one sha256", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "dejavm-equal-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const sha256 = async (machine: LiveMachine): Promise<string> => {
+    const path = join(folder, "snapshot");
+    await machine.vm.save({ path });
+    return sha256OfSnapshot(readFileSync(path));
+  };
+  const source = await echoing();
+  const atTarget = Promise.withResolvers<string>();
+  const target = new Target({
+    config: CONFIG,
+    intercept: async (request, machine) => {
+      if (request.kind === "go-live") atTarget.resolve(await sha256(machine));
+      return request;
+    },
+  });
+  const report = await migrate({ machine: source, target, offer: OFFER }).done;
+  expect(report.outcome.kind).toBe("moved");
+  // It stands where it was frozen.
+  expect(await sha256(source)).toBe(await atTarget.promise);
+  await livesAt(target, source);
+});
+
+test("[MI7] one bit that is wrong at the target is found before it lives there", async () => {
+  const source = await echoing();
+  let flipped = 0;
+  const target = new Target({
+    config: CONFIG,
+    intercept: (request) => {
+      if (request.kind !== "supply-pages" || flipped > 0) return request;
+      flipped++;
+      const bytes = request.bytes.slice();
+      // In the last byte of a page: nothing that this guest reads.
+      bytes[4095] = (bytes[4095] ?? 0) ^ 1;
+      return { ...request, bytes };
+    },
+  });
+  const report = await migrate({ machine: source, target, offer: OFFER }).done;
+  expect(flipped).toBe(1);
+  expect(report.outcome).toMatchObject({ kind: "stayed", code: "E_DIVERGED" });
+  source.type("on");
+  await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one on");
+});
+
+test("[MI5] a cancel while the target still judges leaves nothing behind there", async () => {
+  const source = await echoing();
+  const judging = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  let offers = 0;
+  const target = new Target({
+    config: CONFIG,
+    beforeJudging: async () => {
+      asked.resolve();
+      if (offers++ === 0) await judging.promise;
+    },
+  });
+  const first = migrate({ machine: source, target, offer: OFFER });
+  await asked.promise;
+  first.cancel({ code: "E_CANCELLED", message: "enough", hint: undefined });
+  expect((await first.done).outcome).toMatchObject({ kind: "stayed", code: "E_CANCELLED" });
+  await expect.poll(() => target.acceptor.migrations.every(({ isOver }) => isOver)).toBe(true);
+  judging.resolve();
+  const again = migrate({ machine: source, target, offer: OFFER });
+  expect((await again.done).outcome).toEqual({ kind: "moved", epoch: 2 });
+  await livesAt(target, source);
 });

@@ -18,16 +18,36 @@ import { z } from "zod";
 
 type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable };
 
-const READY_TRIES = 200;
+const READY_TRIES = 1200;
 
-function start(args: readonly string[], logPath: string): Child {
+type Environment = Readonly<Record<string, string>>;
+
+function start(
+  args: readonly string[],
+  logPath: string,
+  { env = {}, cwd }: Pick<AgentProcessOptions, "env" | "cwd"> = {},
+): Child {
   const program = process.execPath;
   const rest = [...process.execArgv, process.argv[1] ?? ""];
   const log = openSync(logPath, "a", 0o600);
-  const child = spawn(program, [...rest, ...args], { stdio: ["pipe", "pipe", log] });
+  const child = spawn(program, [...rest, ...args], {
+    stdio: ["pipe", "pipe", log],
+    env: { ...process.env, ...env },
+    cwd,
+  });
   const { stdin, stdout } = child;
   assert(stdin !== null && stdout !== null, "they are pipes");
   return Object.assign(child, { stdin, stdout });
+}
+
+/** What an agent is started with. */
+export interface AgentProcessOptions {
+  /** `HOST:PORT`; a port of the host's choice where none is given. */
+  readonly listen?: string;
+  /** What it tells others to dial. */
+  readonly advertise?: string;
+  readonly env?: Environment;
+  readonly cwd?: string;
 }
 
 /** An agent in a process of its own, with a state directory of its own. */
@@ -37,25 +57,31 @@ export class AgentProcess {
   readonly stateDir: string;
   readonly #child: Child;
 
-  private constructor(name: string, stateDir: string) {
+  private constructor(name: string, stateDir: string, options: AgentProcessOptions) {
+    const { listen = "127.0.0.1:0", advertise } = options;
     this.name = name;
     this.stateDir = stateDir;
     this.client = new ControlClient(agentSocket(stateDir));
-    const options = ["--name", name, "--listen", "127.0.0.1:0", "--state-dir", stateDir];
-    this.#child = start(["agent", ...options], join(stateDir, "log"));
+    const args = ["agent", "--name", name, "--listen", listen, "--state-dir", stateDir];
+    if (advertise !== undefined) args.push("--advertise", advertise);
+    this.#child = start(args, join(stateDir, "log"), options);
   }
 
   /** Settles when it answers. */
-  static async start(name: string, folder: string): Promise<AgentProcess> {
+  static async start(
+    name: string,
+    folder: string,
+    options: AgentProcessOptions = {},
+  ): Promise<AgentProcess> {
     const stateDir = join(folder, name);
     mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-    const agent = new AgentProcess(name, stateDir);
+    const agent = new AgentProcess(name, stateDir, options);
     for (let tries = READY_TRIES; ; tries--) {
       try {
         await agent.address();
         return agent;
       } catch (error) {
-        if (tries === 0 || agent.#child.exitCode !== null) throw error;
+        if (tries === 0 || agent.isGone) throw error;
         await sleep(50);
       }
     }
@@ -69,6 +95,11 @@ export class AgentProcess {
 
   get pid(): number {
     return this.#child.pid ?? 0;
+  }
+
+  /** Whether it has come to its end, by whatever. */
+  get isGone(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** Makes `this` and `other` know each other; `this` dials at `address`. */
@@ -85,6 +116,7 @@ export class AgentProcess {
 
   /** Dies at once, as the process of a host that loses its power. */
   async kill(): Promise<void> {
+    if (this.isGone) return;
     const closed = once(this.#child, "exit");
     this.#child.kill("SIGKILL");
     await closed;
@@ -122,10 +154,19 @@ export class RigProcess {
 
   /** Bytes delivered since the start, both directions. */
   async bytes(): Promise<number> {
-    this.#child.stdin.write("stats\n");
-    const [line] = (await once(this.#lines, "line")) as [string];
-    const { up, down } = statisticsSchema.parse(JSON.parse(line));
+    const { up, down } = statisticsSchema.parse(await this.#tell("stats"));
     return up.deliveredBytes + down.deliveredBytes;
+  }
+
+  /** Does a step of a script at once: docs/WAN.md. */
+  async perform(step: object): Promise<void> {
+    doneSchema.parse(await this.#tell(JSON.stringify(step)));
+  }
+
+  async #tell(command: string): Promise<unknown> {
+    this.#child.stdin.write(`${command}\n`);
+    const [line] = (await once(this.#lines, "line")) as [string];
+    return JSON.parse(line);
   }
 
   async close(): Promise<void> {
@@ -134,6 +175,7 @@ export class RigProcess {
 }
 
 const direction = z.object({ deliveredBytes: z.number() });
+const doneSchema = z.object({ done: z.string() });
 const statisticsSchema = z.object({ up: direction, down: direction });
 
 async function end(child: Child): Promise<void> {

@@ -18,6 +18,8 @@ export interface RedisClientOptions {
   readonly operationsPerSecond: number;
   /** Decides which keys are written and read. */
   readonly seed: number;
+  /** Of its keys' names: two clients with different ones do not meet. */
+  readonly prefix?: string;
 }
 
 /** What a client has seen so far. */
@@ -27,6 +29,8 @@ export interface RedisReport {
   readonly operations: number;
   /** Answers that were not what had been acknowledged. */
   readonly wrong: number;
+  /** The first few answers that were not right, in words. */
+  readonly differences: readonly string[];
   /** The longest time from a request to its answer, milliseconds. */
   readonly longestMs: number;
   /** False once the connection has ended or failed. */
@@ -37,6 +41,7 @@ export interface RedisReport {
 /** Requests that are sent together while keys are filled and read back. */
 const BATCH = 100;
 const GREETING_TRIES = 120;
+const MAX_DIFFERENCES = 10;
 
 /** See the head of this file. */
 export class RedisClient {
@@ -48,6 +53,7 @@ export class RedisClient {
   #acknowledged = 0;
   #operations = 0;
   #wrong = 0;
+  readonly #differences: string[] = [];
   #longestMs = 0;
   /** A write that was not answered yet: it may have been done or not. */
   #unanswered: { readonly key: number; readonly version: number } | undefined;
@@ -79,6 +85,7 @@ export class RedisClient {
       acknowledged: this.#acknowledged,
       operations: this.#operations,
       wrong: this.#wrong,
+      differences: this.#differences,
       longestMs: Math.max(this.#longestMs, waiting),
       connected: this.#connection.problem === undefined,
       problem: this.#connection.problem,
@@ -110,7 +117,7 @@ export class RedisClient {
     try {
       for (let from = 0; from < this.#options.keyCount; from += BATCH) {
         const keys = this.#range(from);
-        const replies = await connection.askAll(keys.map((key) => ["GET", nameOf(key)]));
+        const replies = await connection.askAll(keys.map((key) => ["GET", this.#nameOf(key)]));
         for (const [at, key] of keys.entries()) {
           if (!this.#isRight(key, replies[at])) lost++;
         }
@@ -150,7 +157,7 @@ export class RedisClient {
   }
 
   async #read(key: number): Promise<void> {
-    const [reply] = await this.#connection.askAll([["GET", nameOf(key)]]);
+    const [reply] = await this.#connection.askAll([["GET", this.#nameOf(key)]]);
     if (!this.#isRight(key, reply)) this.#wrong++;
   }
 
@@ -164,16 +171,29 @@ export class RedisClient {
   }
 
   #isRight(key: number, reply: RespValue | undefined): boolean {
-    if (!(reply instanceof Uint8Array)) return false;
     const versions = [this.#versions[key] ?? 0];
     if (this.#unanswered?.key === key) versions.push(this.#unanswered.version);
-    return versions.some(
-      (version) => Buffer.compare(reply, valueOf(key, version, this.#options.valueBytes)) === 0,
-    );
+    const isRight =
+      reply instanceof Uint8Array &&
+      versions.some(
+        (version) => Buffer.compare(reply, valueOf(key, version, this.#options.valueBytes)) === 0,
+      );
+    if (!isRight && this.#differences.length < MAX_DIFFERENCES) {
+      const found =
+        reply instanceof Uint8Array
+          ? Buffer.from(reply.subarray(0, 20)).toString("latin1")
+          : JSON.stringify(reply);
+      this.#differences.push(`key ${key}: want version ${versions.join(" or ")}, got ${found}`);
+    }
+    return isRight;
+  }
+
+  #nameOf(key: number): string {
+    return `${this.#options.prefix ?? "key"}:${String(key).padStart(6, "0")}`;
   }
 
   #set(key: number, version: number): readonly (string | Uint8Array)[] {
-    return ["SET", nameOf(key), valueOf(key, version, this.#options.valueBytes)];
+    return ["SET", this.#nameOf(key), valueOf(key, version, this.#options.valueBytes)];
   }
 
   #range(from: number): number[] {
@@ -182,13 +202,9 @@ export class RedisClient {
   }
 }
 
-function nameOf(key: number): string {
-  return `key:${String(key).padStart(6, "0")}`;
-}
-
-/** Does not compress: hex of hashes would, by half. */
+/** Begins with what it is; the rest does not compress: hex of hashes would, by half. */
 function valueOf(key: number, version: number, bytes: number): Uint8Array {
-  const parts: Buffer[] = [];
+  const parts: Buffer[] = [Buffer.from(`${key}.${version} `)];
   for (let at = 0; at < bytes; at += 64) {
     parts.push(hash("sha512", `${key} ${version} ${at}`, "buffer"));
   }

@@ -12,11 +12,11 @@ import { parseForward } from "@dejavm/gateway";
 import { HOST_CODECS, type LineageId, openLogStore, type SqliteLogStore } from "@dejavm/log-store";
 import type { Machine } from "@dejavm/machine";
 import { Replayer, type TracePoint, TraceReader } from "@dejavm/trace";
-import { enableBranchHints, FileBlockStore, inspectDiskFile, makeMachine } from "@dejavm/vm";
+import { FileBlockStore, inspectDiskFile, makeMachine, setEngineFlags } from "@dejavm/vm";
 import { GUEST_PORT, type GuestSnapshot, RunningGuest, startSpec } from "./guest.ts";
 import { type RunFigures, WORK, type WorkloadName } from "./workloads.ts";
 
-enableBranchHints();
+setEngineFlags();
 
 interface RunPlan {
   readonly snapshot: GuestSnapshot;

@@ -15,7 +15,7 @@ import {
   resumeNamedVm,
   type VmConfig,
 } from "@dejavm/source-agent";
-import { enableBranchHints, VirtualMachine } from "@dejavm/vm";
+import { setEngineFlags, VirtualMachine } from "@dejavm/vm";
 import { RECORD_WORKLOADS, type RecordWorkload } from "./record-programs.ts";
 
 /** What one run cost. CPU time is of the whole process. */
@@ -29,7 +29,7 @@ export interface RecordMeasurement {
   readonly replaySeconds: number;
 }
 
-enableBranchHints();
+setEngineFlags();
 const [name, directory = "", mode] = process.argv.slice(2);
 const found = RECORD_WORKLOADS.find((workload) => workload.name === name);
 if (found === undefined) throw new Error(`there is no workload ${name}`);

@@ -62,3 +62,4 @@ export {
   type SnapshotContent,
   writeSnapshot,
 } from "./snapshot/write.ts";
+export { createMemory } from "./wasm/runtime.ts";

@@ -46,6 +46,7 @@ export {
 } from "./driver/stored-replay.ts";
 
 export type { SourceAgentErrorCode } from "./errors.ts";
+export { notBegunReport } from "./migration-log.ts";
 export type {
   BytesByKind,
   CourseSample,
@@ -54,6 +55,7 @@ export type {
   MigrationOutcome,
   MigrationReport,
 } from "./migration-report.ts";
+export type { Prediction } from "./rehearsal.ts";
 export { SourceSession } from "./source-session.ts";
 export type {
   LinkView,

@@ -7,6 +7,7 @@ import {
   SOURCE_TRANSITIONS,
   type SourceAction,
   type SourceEvent,
+  type SourceOptions,
   type SourceState,
 } from "./source-types.ts";
 
@@ -124,34 +125,37 @@ const EVENTS: readonly SourceEvent[] = [
   message({ kind: "segment", bytes: Uint8Array.of(1) }),
 ];
 
+const OPTIONS: SourceOptions = {
+  offer: {
+    kind: "offer",
+    migration: "m",
+    lineage: "lineage",
+    name: "vm",
+    epoch: 1,
+    semantics: 1,
+    pageCount: 64,
+    disks: [],
+    fingerprint: CHAIN,
+    description: CHAIN,
+    maxDowntimeMs: 100,
+  },
+  peer: "peer",
+  negotiateMs: 1000,
+  frontierMs: 5,
+  maxSavedPages: 10,
+  maxDowntimeMs: 100,
+  minShare: 0.5,
+  ifNotConverging: "slow",
+};
+
 class Driver {
   now = 0;
   readonly actions: SourceAction[] = [];
-  readonly session = new SourceSession(
-    {
-      offer: {
-        kind: "offer",
-        migration: "m",
-        lineage: "lineage",
-        name: "vm",
-        epoch: 1,
-        semantics: 1,
-        pageCount: 64,
-        disks: [],
-        fingerprint: CHAIN,
-        description: CHAIN,
-        maxDowntimeMs: 100,
-      },
-      peer: "peer",
-      negotiateMs: 1000,
-      frontierMs: 5,
-      maxSavedPages: 10,
-      maxDowntimeMs: 100,
-      minShare: 0.5,
-      ifNotConverging: "slow",
-    },
-    0,
-  );
+  readonly session: SourceSession;
+
+  constructor(more: { readonly rehearseMs?: number } = {}) {
+    this.session = new SourceSession({ ...OPTIONS, ...more }, 0);
+  }
 
   tell(...events: SourceEvent[]): this {
     for (const event of events) {
@@ -273,5 +277,26 @@ describe("ownership", () => {
     expect(driver.session.state.kind).toBe("moving");
     driver.tell(PREPARED, TICK);
     expect(driver.session.state.kind).toBe("offering");
+  });
+});
+
+describe("a rehearsal", () => {
+  const outcome = ({ session }: Driver): unknown =>
+    session.state.kind === "ended" ? session.state.outcome : session.state.kind;
+
+  test("[MI8] ends where the machine would be handed over, which runs on", () => {
+    const driver = new Driver({ rehearseMs: 10_000 }).tell(...TO_OFFERING);
+    expect(outcome(driver)).toMatchObject({ kind: "rehearsed", prediction: { converges: true } });
+    expect(driver.sent("cancel")).toBe(true);
+    expect(driver.actions.some(({ kind }) => kind === "record")).toBe(false);
+    expect(driver.asked("freeze")).toBe(false);
+  });
+
+  test("[MI8] ends when its time is over, whatever the target says or does not say", () => {
+    const driver = new Driver({ rehearseMs: 300 }).tell(ACCEPT, vm(begun(0)));
+    while (driver.now < 270) driver.tell(TICK);
+    expect(outcome(driver)).toBe("moving");
+    driver.tell(TICK);
+    expect(outcome(driver)).toMatchObject({ kind: "rehearsed", prediction: { converges: false } });
   });
 });

@@ -15,6 +15,7 @@ import { Controller, type Decision, type Situation } from "./controller.ts";
 import { lateInputOf } from "./late-input.ts";
 import { MigrationLog } from "./migration-log.ts";
 import type { MigrationOutcome } from "./migration-report.ts";
+import { predict } from "./rehearsal.ts";
 import {
   type EndingBy,
   type Frozen,
@@ -362,7 +363,12 @@ export class SourceSession {
 
   #decide(now: number): void {
     const situation = this.#situation(now);
-    if (situation === undefined || now - this.#decidedAt < DECIDE_MS) return;
+    if (situation === undefined) {
+      const { rehearseMs = Number.POSITIVE_INFINITY } = this.#options;
+      if (this.#log.elapsedMs(now) >= rehearseMs) this.#rehearsed(undefined, now);
+      return;
+    }
+    if (now - this.#decidedAt < DECIDE_MS) return;
     this.#decidedAt = now;
     this.#askForDigest(situation, now);
     const decision = this.#controller.decide(situation);
@@ -372,6 +378,11 @@ export class SourceSession {
   }
 
   #carryOut(decision: Decision, now: number): void {
+    const { rehearseMs } = this.#options;
+    const goesOn = decision.kind === "wait" || decision.kind === "increment";
+    if (rehearseMs !== undefined && (!goesOn || this.#log.elapsedMs(now) >= rehearseMs)) {
+      return this.#rehearsed(decision, now);
+    }
     switch (decision.kind) {
       case "wait":
         return;
@@ -398,6 +409,20 @@ export class SourceSession {
       default:
         unreachable(decision);
     }
+  }
+
+  #rehearsed(next: Decision | undefined, now: number): void {
+    const situation = this.#situation(now);
+    const message = "it was a rehearsal";
+    this.#sayCancel(this.phase, { code: "E_DRY_RUN", message, hint: undefined });
+    const prediction = predict({
+      elapsedMs: this.#log.elapsedMs(now),
+      sentBytes: this.#log.sentBytes,
+      situation,
+      downtimeMs: situation && this.#controller.predictDowntimeMs(situation),
+      next,
+    });
+    this.#end({ kind: "rehearsed", prediction }, now);
   }
 
   #situation(now: number): Situation | undefined {
@@ -531,7 +556,7 @@ export class SourceSession {
   #end(outcome: MigrationOutcome, now: number): void {
     this.#enter({ kind: "ended", outcome });
     this.#actions.push(...this.#checkpoints.closeAll());
-    if (outcome.kind === "stayed") {
+    if (outcome.kind !== "moved") {
       if (this.#share < 1) this.#request({ kind: "throttle", share: 1 });
       this.#request({ kind: "set-frontier-interval", intervalMs: undefined });
       this.#request({ kind: "report-progress", intervalMs: undefined });

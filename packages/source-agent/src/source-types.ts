@@ -32,6 +32,11 @@ export interface SourceOptions extends ControllerOptions {
   readonly frontierMs: number;
   /** Old pages that a checkpoint may keep in the machine's thread. */
   readonly maxSavedPages: number;
+  /**
+   * A rehearsal: everything but the hand-over, for so many milliseconds at most, then a prediction.
+   * The guest is not slowed down.
+   */
+  readonly rehearseMs?: number;
 }
 
 /** What the link is like at a tick. */

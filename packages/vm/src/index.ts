@@ -1,9 +1,10 @@
 /** The public face of `@dejavm/vm`: machines that run live on this host. */
 export type { DescribedDisk, Description } from "./description.ts";
 export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-file.ts";
-export { enableBranchHints } from "./driver/engine-flags.ts";
+export { setEngineFlags } from "./driver/engine-flags.ts";
 export type { MonitorSpec } from "./driver/engine-monitor.ts";
 export { fingerprint } from "./driver/fingerprint.ts";
+export { hostCodecs } from "./driver/host-codecs.ts";
 export {
   type EngineName,
   type MachineSource,

@@ -31,6 +31,7 @@ function rig(prepare: (machine: FakeMachine) => void = () => undefined) {
   const store = new FakeStore();
   const reports: VmReport[] = [];
   const lived: unknown[] = [];
+  const saved: number[] = [];
   const loop = new ReplayLoop({
     machine,
     store,
@@ -40,6 +41,7 @@ function rig(prepare: (machine: FakeMachine) => void = () => undefined) {
     showOutputs: false,
     cpuMs: () => 0,
     report: (report) => reports.push(report),
+    save: ({ id }) => saved.push(id) > 0,
     goLive: (request, base) => lived.push({ id: request.id, base: base.id }),
   });
   const turn = (): void => {
@@ -47,7 +49,7 @@ function rig(prepare: (machine: FakeMachine) => void = () => undefined) {
     throw new Error("it never comes to stand");
   };
   const of = (kind: VmReport["kind"]) => reports.filter((report) => report.kind === kind);
-  return { machine, store, loop, reports, lived, turn, of };
+  return { machine, store, loop, reports, lived, saved, turn, of };
 }
 
 test("[VM6] it does what the trace says, stands at its end, and never passes it", () => {
@@ -187,4 +189,14 @@ test("a damaged segment stops everything with its code", () => {
   const bad = segment?.slice() ?? new Uint8Array(0);
   bad[10] = (bad[10] ?? 0) ^ 1;
   expect(() => loop.handle({ kind: "feed", segments: [bad] })).toThrow(/damaged|trace/);
+});
+
+test("[VM6] it is saved where it stands, once every page is there", () => {
+  const { loop, saved, of } = rig((fresh) => fresh.absent.add(4));
+  const target = { path: "snapshot", image: "", keyboard: "uart", diskSha256: [] } as const;
+  loop.handle({ kind: "save", id: 5, target, thenStop: false });
+  expect(of("refused")).toMatchObject([{ id: 5, error: { code: "E_VM_MODE" } }]);
+  loop.handle({ kind: "supply-rest-zero" });
+  loop.handle({ kind: "save", id: 6, target, thenStop: false });
+  expect(saved).toEqual([6]);
 });

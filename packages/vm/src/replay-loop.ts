@@ -45,6 +45,8 @@ export interface ReplayOptions {
   /** CPU time of this thread, in ms. */
   readonly cpuMs: () => number;
   readonly report: (report: VmReport) => void;
+  /** Writes a snapshot and reports it; every page is there. False where it could not. */
+  readonly save: (request: Extract<VmRequest, { kind: "save" }>) => boolean;
   /** The machine becomes live, here. */
   readonly goLive: (request: Request<"go-live">, base: CheckpointBase) => void;
 }
@@ -124,6 +126,8 @@ export class ReplayLoop implements MachineLoop {
         this.#digest(request.id);
         break;
       case "save":
+        this.#save(request);
+        break;
       case "freeze":
       case "unfreeze":
       case "checkpoint":
@@ -364,6 +368,13 @@ export class ReplayLoop implements MachineLoop {
     const { position, ticks, instructions, restarts } = machine;
     const reason = { kind: "stopped" } as const;
     report({ kind: "ended", reason, position, ticks, instructions, restarts, digest: undefined });
+  }
+
+  #save(request: Extract<VmRequest, { kind: "save" }>): void {
+    const { machine, save } = this.#options;
+    if (machine.absentPages > 0) {
+      this.#refuse(request.id, `save: ${machine.absentPages} pages are absent`);
+    } else if (save(request) && request.thenStop) this.#end();
   }
 
   #digest(id: number): void {

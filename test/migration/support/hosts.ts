@@ -12,7 +12,13 @@ import {
   startSourceMigration,
 } from "@dejavm/source-agent";
 import { Acceptor, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
-import { type DiskFile, type StartSpec, VirtualMachine, type VmReport } from "@dejavm/vm";
+import {
+  type DiskFile,
+  type StartSpec,
+  VirtualMachine,
+  type VmReport,
+  type VmRequest,
+} from "@dejavm/vm";
 import { Path } from "./sockets.ts";
 
 /** A live machine and everything it said. */
@@ -63,7 +69,10 @@ export interface TargetHostOptions {
   readonly store?: LogStore;
   readonly config: RestoreConfig;
   readonly disks?: readonly DiskFile[];
-  readonly hasCheckpoints?: readonly bigint[];
+  /** An offer is judged once this has settled. */
+  readonly beforeJudging?: () => Promise<void>;
+  /** Sees each request to the machine before it does, and may alter it, or keep it waiting. */
+  readonly intercept?: (request: VmRequest, machine: LiveMachine) => VmRequest | Promise<VmRequest>;
 }
 
 /** A host that takes machines. */
@@ -81,19 +90,22 @@ export class Target {
   }
 
   #host(): TargetHost {
-    const { config, disks = [] } = this.#options;
+    const { config, disks = [], intercept = (request) => request } = this.#options;
     return {
       store: this.store,
       agent: "target",
-      judge: async (offer) => ({
-        kind: "accept",
-        has: {
-          hasBase: offer.disks.map(() => true),
-          checkpoints: [],
-          freeMemoryBytes: 2 ** 31,
-          freeDiskBytes: 2 ** 36,
-        },
-      }),
+      judge: async (offer) => {
+        await this.#options.beforeJudging?.();
+        return {
+          kind: "accept",
+          has: {
+            hasBase: offer.disks.map(() => true),
+            checkpoints: [],
+            freeMemoryBytes: 2 ** 31,
+            freeDiskBytes: 2 ** 36,
+          },
+        };
+      },
       makeMachine: async (_offer, { checkpoint, state, trace }, onReport) => {
         const machine = await LiveMachine.start({
           source: { kind: "checkpoint", id: checkpoint, config, state, trace },
@@ -104,8 +116,14 @@ export class Target {
         });
         machine.listener = onReport;
         this.machine = machine;
+        let order = Promise.resolve();
+        const inOrder = async (request: VmRequest): Promise<void> => {
+          machine.vm.request(await intercept(request, machine));
+        };
         return {
-          request: (request) => machine.vm.request(request),
+          request: (request) => {
+            order = order.then(() => inOrder(request));
+          },
           terminate: () => machine.vm.terminate(),
         };
       },

@@ -38,6 +38,8 @@ export interface IncomingHost extends VmHost {
   /** Names of machines that are here already. */
   readonly isTaken: (name: string) => boolean;
   readonly tunnels: TunnelDesk;
+  /** Files of machines that are to come, as `FileReceiver.onComplete` told: paths by role. */
+  readonly delivered: ReadonlyMap<string, ReadonlyMap<string, string>>;
   /** A machine has come and is live. */
   readonly onArrived: (vm: AgentVm) => void;
 }
@@ -60,7 +62,7 @@ export function targetHost(host: IncomingHost): TargetHost {
     agent: host.agentName,
     judge: (offer) => judge(host, offer, here),
     makeMachine: (offer, checkpoint, onReport) =>
-      IncomingMachine.make(host.tunnels, offer, checkpoint, onReport),
+      IncomingMachine.make(host, offer, checkpoint, onReport),
     readBase: ({ lineage }) => readBase(here.get(lineage)),
     tookOver: (taken) => void takeOver(host, taken),
   };
@@ -86,12 +88,12 @@ class IncomingMachine implements ReplayingMachine {
   }
 
   static async make(
-    tunnels: TunnelDesk,
+    { tunnels, delivered }: IncomingHost,
     { description, lineage }: Offer,
     { checkpoint: id, state, trace }: Checkpoint,
     onReport: (report: VmReport) => void,
   ): Promise<IncomingMachine> {
-    const config = await configHere(decodeVmConfig(description));
+    const config = await configHere(decodeVmConfig(description), delivered.get(lineage));
     const { boot, pace, restarts } = config;
     const passing = new VmEvents();
     passing.onReport = onReport;
@@ -157,7 +159,7 @@ async function check(host: IncomingHost, offer: Offer): Promise<VmConfig> {
     const message = `there is a machine ${name} on ${host.agentName} already`;
     throw agentError("E_VM_EXISTS", message, "remove it there, or move it away first");
   }
-  const config = await configHere(decodeVmConfig(offer.description));
+  const config = await configHere(decodeVmConfig(offer.description), host.delivered.get(lineage));
   const needed = config.memoryBytes + MACHINE_OVERHEAD_BYTES;
   if (freemem() < needed) {
     const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);

@@ -144,16 +144,19 @@ export class AgentVm implements ControlledVm {
     this.#migration?.handleReport(report);
   }
 
-  /** `start` begins a migration of this machine; only one at a time is the caller's to see to. */
+  /**
+   * `start` begins a migration of this machine, once the peer has its files; only one at a time is
+   * the caller's to see to. Throws what `start` does: then nothing has begun.
+   */
   async migrate(
     peer: string,
     dialTunnel: () => Promise<WebSocket>,
-    start: () => SourceMigration,
+    start: () => Promise<SourceMigration>,
   ): Promise<MigrationReport> {
     const { network } = this.parts;
     this.running.setState("migrating", [`to ${peer}`]);
+    const migration = await this.#begin(start);
     this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
-    const migration = start();
     this.#migration = migration;
     const report = await migration.done;
     this.#migration = undefined;
@@ -165,6 +168,15 @@ export class AgentVm implements ControlledVm {
       this.running.setState("running");
     }
     return report;
+  }
+
+  async #begin(start: () => Promise<SourceMigration>): Promise<SourceMigration> {
+    try {
+      return await start();
+    } catch (error) {
+      this.running.setState("running");
+      throw error;
+    }
   }
 
   get migration(): SourceMigration | undefined {

@@ -197,7 +197,7 @@ const SPECS = {
   hashHigh: t64,
   /** Page epoch of writes happening now (dirty tracking). */
   epoch: t32,
-  /** Entries of a block after which it is reported as hot, again and again. */
+  /** Entries of a block after which it is reported as hot, again and again; 0: never. */
   heatUnit: t32,
   /** 1: there are breakpoints. */
   breakpoints: t32,
@@ -283,7 +283,7 @@ export const EXIT = {
 // ---- TLBs ----------
 
 /** Direct-mapped data TLB: per set 4,096 entries of 32 bytes. */
-export const DTLB_ENTRIES = 4096;
+export const DTLB_ENTRIES = 16_384;
 export const DTLB_ENTRY = {
   bytes: 32,
   shift: 5,
@@ -295,7 +295,7 @@ export const DTLB_ENTRY = {
   page: 20,
 } as const;
 /** Fetch TLB: per set 1,024 entries of 16 bytes. */
-export const ITLB_ENTRIES = 1024;
+export const ITLB_ENTRIES = 4096;
 export const ITLB_ENTRY = { bytes: 16, shift: 4, tag: 0, slot: 8 } as const;
 
 /** TLB sets: one per way of checking permissions. */
@@ -315,7 +315,7 @@ export const JUMP_CACHE_ENTRY = { bytes: 16, shift: 4, tag: 0, region: 8 } as co
 export const JUMP_CACHE_BYTES = JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY.bytes;
 
 /** Entries filled since the last flush, by address; past this many a flush clears everything. */
-export const FILL_LIST_CAPACITY = 16_384;
+export const FILL_LIST_CAPACITY = 65_536;
 
 // ---- predecoded records ----------
 
@@ -347,14 +347,14 @@ export const AUX = {
   op: RECORDS_BYTES,
   /** u16: table index of the translated region that begins here; 0: none. */
   region: RECORDS_BYTES + 2,
-  /** u16: how often the block that begins here was entered, up to heatUnit. */
-  heat: RECORDS_BYTES + 4,
   /** u16: budget that the region wants at its entry. */
-  need: RECORDS_BYTES + 6,
+  need: RECORDS_BYTES + 4,
 } as const;
 
 /** A page's records and what stands beside them. */
 export const SLOT_BYTES = 2 * RECORDS_BYTES;
+/** The byte that counts the entries of a block: `heat` + the address of its record >> this. */
+export const HEAT_SHIFT = 3;
 /** Within a slot: the word of the instruction that straddles its end, and where it came from. */
 export const SLOT_CROSS_WORD = (RECORD.perPage + 2) * RECORD.bytes;
 /** Within a slot: the record that this word was decoded into. */
@@ -401,6 +401,8 @@ export interface MemoryMap {
   /** u32 per RAM page: linear address of its record slot, 0: none. */
   readonly pageSlots: number;
   readonly slots: number;
+  /** u8 per record: how often the block that begins there was entered; see HEAT_SHIFT. */
+  readonly heat: number;
   readonly slotCount: number;
   readonly ram: number;
   readonly ramBytes: number;
@@ -424,6 +426,7 @@ export function memoryMap(ramBytes: number): MemoryMap {
     return start;
   };
   const slotCount = Math.min(SLOT_COUNT, ramPages);
+  const slots = take(slotCount * SLOT_BYTES);
   const map = {
     hashScratch: take(HASH_SCRATCH_BYTES),
     dtlb: take(CONTEXTS * TLB_SETS * DTLB_SET_BYTES),
@@ -435,7 +438,8 @@ export function memoryMap(ramBytes: number): MemoryMap {
     pageEpochs: take(ramPages * 4),
     pageTables: take(ramPages * 8),
     pageSlots: take(ramPages * 4),
-    slots: take(slotCount * SLOT_BYTES),
+    slots,
+    heat: take((slotCount * SLOT_BYTES) >>> HEAT_SHIFT) - (slots >>> HEAT_SHIFT),
     slotCount,
     ram: take(ramBytes, WASM_PAGE_BYTES),
     ramBytes,

@@ -20,6 +20,7 @@ import type { Instruction, RoundingField } from "../isa/instruction.ts";
 import { csrIndex } from "./csr.ts";
 import {
   CROSS_INDEX,
+  HEAT_SHIFT,
   type MemoryMap,
   PAGE_FLAG,
   RECORD,
@@ -116,7 +117,7 @@ export class CodeCache {
     if (slot === 0) return;
     this.#dropFetchTags(slot);
     this.#slotDropped(slot);
-    this.#u8.fill(0, slot, slot + SLOT_BYTES);
+    this.#clear(slot);
     this.#u32[(pageSlots >>> 2) + page] = 0;
     this.#u8[pageFlags + page] &= ~PAGE_FLAG.code;
     this.#free.push(slot);
@@ -130,11 +131,18 @@ export class CodeCache {
     for (let page = 0; page < ramPages; page++) {
       const slot = this.#u32[(pageSlots >>> 2) + page] >>> 0;
       if (slot === 0) continue;
-      this.#u8.fill(0, slot, slot + SLOT_BYTES);
+      this.#clear(slot);
       this.#u32[(pageSlots >>> 2) + page] = 0;
       this.#u8[pageFlags + page] &= ~PAGE_FLAG.code;
     }
     this.#refill();
+  }
+
+  #clear(slot: number): void {
+    const end = slot + SLOT_BYTES;
+    const { heat } = this.#map;
+    this.#u8.fill(0, slot, end);
+    this.#u8.fill(0, heat + (slot >>> HEAT_SHIFT), heat + (end >>> HEAT_SHIFT));
   }
 
   #refill(): void {

@@ -208,6 +208,8 @@ export class RecordedVm {
   }
 
   #output(after: number | undefined, release: () => void): void {
+    // Nobody stores what it does from here on: whoever saw it would see it undone.
+    if (this.#isClosed) return;
     if (this.#state === "recorded") this.#flush();
     this.#gate.push(after, release);
   }

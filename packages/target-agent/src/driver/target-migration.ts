@@ -262,6 +262,8 @@ export class TargetMigration {
   async #judge(offer: ControlMessageOf<"offer">): Promise<void> {
     this.#offer = offer;
     const verdict = await this.#host.judge(offer);
+    // Given up meanwhile: a lineage that is opened now would never be closed.
+    if (this.#isOver) return;
     if (verdict.kind === "accept") {
       this.#store = new TargetStore(this.#host.store, offer, this.#host.agent);
       const inventory = this.#store.inventory();

@@ -16,7 +16,7 @@ import type { LiveRequest, VmRequest } from "../requests.ts";
 import type { CheckpointBase } from "../runnable-machine.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
-import { enableBranchHints } from "./engine-flags.ts";
+import { setEngineFlags } from "./engine-flags.ts";
 import { EngineMonitor, microseconds } from "./engine-monitor.ts";
 import { hostCodecs } from "./host-codecs.ts";
 import { machineOptions, makeMachine, type StartSpec } from "./machine-maker.ts";
@@ -28,7 +28,7 @@ const TICKS_PER_MS = 10_000;
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 assert(parentPort !== null, "worker.ts runs as a worker");
-enableBranchHints();
+setEngineFlags();
 const port = parentPort;
 // What `VirtualMachine` put there, in the same process.
 const spec = workerData as StartSpec;
@@ -187,6 +187,7 @@ function start(): void {
     showOutputs: spec.showReplay === true,
     cpuMs,
     report: post,
+    save,
     goLive: ({ id, behindTicks, entropySeed, record, frozen }, base) => {
       const inputs: InputEvent[] =
         entropySeed === undefined ? [] : [{ kind: "entropy", seed: entropySeed }];

@@ -7,7 +7,7 @@ import { Prng } from "@dejavm/base";
 import { PAGE_BYTES } from "../../device/device.ts";
 import { createTable, instantiate, type WasmTable } from "../../wasm/runtime.ts";
 import type { FloatState } from "../float/state.ts";
-import { AUX, FIELD, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE } from "../layout.ts";
+import { AUX, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE } from "../layout.ts";
 import { OP } from "../variants.ts";
 import { CodeMemory } from "./code-memory.ts";
 import { MAX_REGIONS, regionModule } from "./region-module.ts";
@@ -15,7 +15,7 @@ import { type Block, findRegion } from "./shape.ts";
 
 /** When the translator acts. Nothing of it is visible to the guest. */
 export interface JitPolicy {
-  /** Entries of a block that make one unit of heat: 1 .. 65,535. */
+  /** Entries of a block that make one unit of heat: 1 .. 255; 0: it is not measured. */
   readonly heatUnit: number;
   /** Units of heat after which a block is translated; Infinity: never. */
   readonly threshold: number;
@@ -30,10 +30,10 @@ export interface JitPolicy {
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 256, threshold: 16, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 16, batch: 16 };
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
-  heatUnit: 65_535,
+  heatUnit: 0,
   threshold: Number.POSITIVE_INFINITY,
   batch: 1,
 };
@@ -76,8 +76,6 @@ interface Candidate {
   readonly index: number;
   /** Lies inside a region, and got hot in spite of that. */
   readonly covered: boolean;
-  /** Code of U-mode, where the TLB hardly ever misses. */
-  readonly isUser: boolean;
 }
 
 /** A candidate and the blocks of its region. */
@@ -162,8 +160,7 @@ export class Jit {
     const { threshold } = this.#policy;
     const covered = this.#covered.get(slot)?.has(index) === true;
     if (heat !== (covered ? threshold * COVERED_FACTOR : threshold)) return;
-    const isUser = new Int32Array(host.memory.buffer)[FIELD.mode.offset >>> 2] === 0;
-    this.#queue.push({ slot, index, covered, isUser });
+    this.#queue.push({ slot, index, covered });
     if (this.#queue.length >= this.#policy.batch) host.requestPause();
   }
 
@@ -280,12 +277,10 @@ export class Jit {
     found: readonly Found[],
     indices: readonly number[],
   ): readonly number[] | undefined {
-    const regions = found.map(({ candidate: { index, isUser }, blocks }, i) => ({
+    const regions = found.map(({ candidate: { index }, blocks }, i) => ({
       place: indices[i],
       entry: index * 2,
       blocks,
-      // User code hardly ever misses the TLB.
-      leavesOnMiss: isUser,
     }));
     const { bytes, needs } = regionModule(host, regions);
     try {

@@ -21,8 +21,8 @@ const HART = {
   floatState: { base: 0, fflags: 4, frm: 8, mode: 12 },
 };
 
-/** Code words and the mode of a `.s` file: `.2byte` and `.4byte` lines, and `# user` on top. */
-function parse(text: string): { code: Uint16Array; isUser: boolean } {
+/** Code words of a `.s` file: `.2byte` and `.4byte` lines. */
+function parse(text: string): Uint16Array {
   const page = new DataView(new ArrayBuffer(4096));
   let at = 0;
   for (const [, size, word] of text.matchAll(/^\t\.([24])byte 0x([0-9a-f]+)/gm)) {
@@ -30,7 +30,7 @@ function parse(text: string): { code: Uint16Array; isUser: boolean } {
     else page.setUint32(at, Number.parseInt(word ?? "", 16), true);
     at += Number(size);
   }
-  return { code: new Uint16Array(page.buffer), isUser: text.startsWith("# user") };
+  return new Uint16Array(page.buffer);
 }
 
 /** Names of what lies in the state block, by offset. */
@@ -42,11 +42,11 @@ const STATE = new Map<number, string>([
 
 /** The region's function as folded text, its calls by the names of what they call. */
 async function lower(text: string): Promise<string> {
-  const { code, isUser } = parse(text);
+  const code = parse(text);
   const limits = { wasRun: () => true, isExcluded: () => false };
   const blocks = findRegion(code, 0, limits);
   if (blocks === undefined) return "(; not translated ;)\n";
-  const { bytes } = regionModule(HART, [{ place: 1, entry: 0, blocks, leavesOnMiss: isUser }]);
+  const { bytes } = regionModule(HART, [{ place: 1, entry: 0, blocks }]);
   const wabt = await wabtModule();
   const module = wabt.readWasm(bytes, { ...FEATURES, readDebugNames: false });
   const wat = module.toText({ foldExprs: true, inlineExport: false });

@@ -16,8 +16,6 @@ export interface PlacedRegion {
   /** Offset in the page of its first instruction. */
   readonly entry: number;
   readonly blocks: ReadonlyMap<number, Block>;
-  /** Whether accesses that miss the TLB leave it: smaller code, dearer misses. */
-  readonly leavesOnMiss: boolean;
 }
 
 /** The binary module, and for each region the budget that it wants at its entry. */

@@ -31,8 +31,6 @@ export interface RegionFrame {
   readonly base: Local<"i64">;
   readonly dataTlb: Local<"i32">;
   readonly functions: BodyFunctions;
-  /** Whether accesses that miss the TLB leave the region. */
-  readonly leavesOnMiss: boolean;
 }
 
 /** See the head of this file. */
@@ -106,8 +104,9 @@ export class RegionSem extends BodySem {
   protected override fault(): void {
     this.#control.fault();
   }
+  /** A call in a slow path, even an unlikely one, makes V8's register allocator spill around it. */
   protected override get leavesOnMiss(): boolean {
-    return this.#frame.leavesOnMiss;
+    return true;
   }
   protected override missed(): void {
     this.#control.missed();

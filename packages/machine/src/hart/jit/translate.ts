@@ -45,8 +45,6 @@ export function translateRegion(
     readonly blocks: ReadonlyMap<number, Block>;
     readonly entry: number;
     readonly functions: TranslationFunctions;
-    /** Whether accesses that miss the TLB leave the region: smaller code, dearer misses. */
-    readonly leavesOnMiss: boolean;
   },
 ): number {
   return new Translator(f, params, region).emit();
@@ -74,7 +72,7 @@ class Translator {
   constructor(
     f: Fn,
     [pc, budget, depth]: readonly [Local<"i64">, Local<"i32">, Local<"i32">],
-    { blocks, entry, functions, leavesOnMiss }: Parameters<typeof translateRegion>[2],
+    { blocks, entry, functions }: Parameters<typeof translateRegion>[2],
   ) {
     this.#f = f;
     this.#functions = functions;
@@ -90,7 +88,6 @@ class Translator {
       base: f.let(sub(pc, i64(entry))),
       dataTlb: f.let(get32("dataTlb")),
       functions,
-      leavesOnMiss,
     };
   }
 

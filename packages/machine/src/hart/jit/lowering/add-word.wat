@@ -31,10 +31,12 @@
         (local.get 1)
         (i32.const 1)))
     (local.set 4
-      (i64.extend32_s
-        (i64.add
-          (local.get 5)
-          (local.get 6))))
+      (i64.extend_i32_s
+        (i32.add
+          (i32.wrap_i64
+            (local.get 5))
+          (i32.wrap_i64
+            (local.get 6)))))
     (i64.store offset=x10
       (i32.const 0)
       (local.get 4))

@@ -42,7 +42,7 @@
             (i32.wrap_i64
               (local.get 10))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
       (i32.eqz
         (i64.eq
@@ -79,7 +79,7 @@
             (i32.wrap_i64
               (local.get 15))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
       (i32.eqz
         (i64.eq

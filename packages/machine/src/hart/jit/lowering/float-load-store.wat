@@ -55,7 +55,7 @@
                 (i32.wrap_i64
                   (local.get 8))
                 (i32.const 7))
-              (i32.const 131040))))
+              (i32.const 524256))))
         (if  ;; label = @2
           (i32.eqz
             (i64.eq
@@ -94,7 +94,7 @@
                 (i32.wrap_i64
                   (local.get 11))
                 (i32.const 7))
-              (i32.const 131040))))
+              (i32.const 524256))))
         (if  ;; label = @2
           (i32.eqz
             (i64.eq
@@ -135,7 +135,7 @@
             (i32.wrap_i64
               (local.get 13))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
       (i32.eqz
         (i64.eq

@@ -39,40 +39,30 @@
             (i32.wrap_i64
               (local.get 8))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
-      (i64.eq
-        (i64.load
-          (local.get 9))
-        (i64.and
-          (i64.add
-            (local.get 8)
-            (i64.const 3))
-          (i64.const -4096)))
-      (then
-        (local.set 10
-          (i64.load32_s
-            (i32.add
-              (i32.wrap_i64
-                (local.get 8))
-              (i32.load offset=16
-                (local.get 9))))))
-      (else
-        (local.set 10
-          (i64.extend32_s
-            (call $load_slow
+      (i32.eqz
+        (i64.eq
+          (i64.load
+            (local.get 9))
+          (i64.and
+            (i64.add
               (local.get 8)
-              (i32.const 2))))
-        (if  ;; label = @2
-          (i32.ne
-            (i32.load offset=exit
-              (i32.const 0))
-            (i32.const 0))
-          (then
-            (return_call $leave
-              (local.get 6)
-              (i32.const 65536)
-              (local.get 1))))))
+              (i64.const 3))
+            (i64.const -4096))))
+      (then
+        (return_call $miss
+          (local.get 6)
+          (i32.const 65536)
+          (local.get 1)
+          (local.get 2))))
+    (local.set 10
+      (i64.load32_s
+        (i32.add
+          (i32.wrap_i64
+            (local.get 8))
+          (i32.load offset=16
+            (local.get 9)))))
     (local.set 4
       (local.get 10))
     (i64.store offset=x10

@@ -63,7 +63,7 @@
             (i32.wrap_i64
               (local.get 11))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
       (i32.eqz
         (i64.eq
@@ -142,7 +142,7 @@
                 (i32.wrap_i64
                   (local.get 10))
                 (i32.const 7))
-              (i32.const 131040))))
+              (i32.const 524256))))
         (if  ;; label = @2
           (i32.eqz
             (i64.eq

@@ -40,37 +40,28 @@
             (i32.wrap_i64
               (local.get 8))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
-      (i64.eq
-        (i64.load offset=8
-          (local.get 9))
-        (i64.and
-          (local.get 8)
-          (i64.const -4096)))
+      (i32.eqz
+        (i64.eq
+          (i64.load offset=8
+            (local.get 9))
+          (i64.and
+            (local.get 8)
+            (i64.const -4096))))
       (then
-        (i64.store8
-          (i32.add
-            (i32.wrap_i64
-              (local.get 8))
-            (i32.load offset=16
-              (local.get 9)))
-          (local.get 5)))
-      (else
-        (call $store_slow
-          (local.get 8)
-          (local.get 5)
-          (i32.const 0))
-        (if  ;; label = @2
-          (i32.ne
-            (i32.load offset=exit
-              (i32.const 0))
-            (i32.const 0))
-          (then
-            (return_call $leave
-              (local.get 6)
-              (i32.const 65536)
-              (local.get 1))))))
+        (return_call $miss
+          (local.get 6)
+          (i32.const 65536)
+          (local.get 1)
+          (local.get 2))))
+    (i64.store8
+      (i32.add
+        (i32.wrap_i64
+          (local.get 8))
+        (i32.load offset=16
+          (local.get 9)))
+      (local.get 5))
     (i64.store offset=pc
       (i32.const 0)
       (i64.add

@@ -49,7 +49,7 @@
             (i32.wrap_i64
               (local.get 8))
             (i32.const 7))
-          (i32.const 131040))))
+          (i32.const 524256))))
     (if  ;; label = @1
       (i32.eqz
         (i64.eq

@@ -1,0 +1,126 @@
+/**
+ * Two agents as their users start them, each behind a WAN rig, and one Debian with redis that lives
+ * on one of them. Either can be killed and started again at the same address.
+ */
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { runCommand, type VmSummary, vmSummarySchema } from "@dejavm/agent";
+import { CodedError } from "@dejavm/base";
+import { AgentProcess, RigProcess } from "@dejavm/bench";
+
+const MAIN = fileURLToPath(new URL("../../../packages/cli/src/main.ts", import.meta.url));
+const MEMORY_BYTES = 128 * 2 ** 20;
+const START_REDIS =
+  "redis-server --save '' --appendonly no --protected-mode no --daemonize yes --dir /tmp " +
+  ">/dev/null";
+
+/** Names of the two agents. */
+export type Side = "lima" | "oslo";
+/** The machine's name. */
+export const MOVED = "web";
+
+interface Place {
+  readonly listen: string;
+  /** What others dial. */
+  readonly rig: RigProcess;
+  agent: AgentProcess;
+}
+
+export const otherSide = (side: Side): Side => (side === "lima" ? "oslo" : "lima");
+
+/** See the head of this file. */
+export class AgentPair {
+  readonly #folder: string;
+  readonly #places: Readonly<Record<Side, Place>>;
+
+  private constructor(folder: string, places: Readonly<Record<Side, Place>>) {
+    this.#folder = folder;
+    this.#places = places;
+  }
+
+  /** The machine runs on lima when this is done. */
+  static async start(profile: string): Promise<AgentPair> {
+    // The processes are this program as its users start it.
+    process.argv[1] = MAIN;
+    const folder = mkdtempSync(join(tmpdir(), "dejavm-pair-"));
+    const place = async (side: Side): Promise<Place> => {
+      const listen = `127.0.0.1:${await freePort()}`;
+      const rig = await RigProcess.start(profile, listen, folder);
+      const agent = await AgentProcess.start(side, folder, { listen, advertise: rig.address });
+      return { listen, rig, agent };
+    };
+    const pair = new AgentPair(folder, { lima: await place("lima"), oslo: await place("oslo") });
+    const { lima, oslo } = pair.#places;
+    await lima.agent.pairWith(oslo.agent, oslo.rig.address);
+    const body = {
+      name: MOVED,
+      image: "debian",
+      memoryBytes: MEMORY_BYTES,
+      forwards: ["127.0.0.1:0:6379"],
+    };
+    const { client } = lima.agent;
+    await client.ask({ method: "POST", path: "/v1/vms", body, answer: vmSummarySchema });
+    await runCommand(client, MOVED, START_REDIS);
+    return pair;
+  }
+
+  agent(side: Side): AgentProcess {
+    return this.#places[side].agent;
+  }
+
+  /** What is between that side and those who dial it. */
+  rig(side: Side): RigProcess {
+    return this.#places[side].rig;
+  }
+
+  /** Starts a side again, which must be gone; `env` for this life of it. */
+  async startAgain(side: Side, env: Readonly<Record<string, string>> = {}): Promise<void> {
+    const place = this.#places[side];
+    const { listen, rig } = place;
+    const options = { listen, advertise: rig.address, env };
+    place.agent = await AgentProcess.start(side, this.#folder, options);
+  }
+
+  /** What a side, which must be up, says of the machine; undefined: it has none. */
+  async summary(side: Side): Promise<VmSummary | undefined> {
+    const path = `/v1/vms/${MOVED}`;
+    try {
+      return await this.agent(side).client.ask({ method: "GET", path, answer: vmSummarySchema });
+    } catch (error) {
+      if (error instanceof CodedError && error.code === "E_VM_UNKNOWN") return undefined;
+      throw error;
+    }
+  }
+
+  /** Sides on which the machine runs and answers. */
+  async live(): Promise<readonly Side[]> {
+    const sides: readonly Side[] = ["lima", "oslo"];
+    const states = await Promise.all(sides.map(async (side) => (await this.summary(side))?.state));
+    return sides.filter((_, at) => states[at] === "running");
+  }
+
+  async close(): Promise<void> {
+    const { lima, oslo } = this.#places;
+    await Promise.all([lima, oslo].flatMap(({ agent, rig }) => [agent.close(), rig.close()]));
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+/** The port of redis on that machine's host. */
+export function redisPort({ forwards }: VmSummary): number {
+  return Number(forwards[0]?.split(":")[1]);
+}
+
+/** Nobody else takes it soon: the kernel hands out others first. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
