@@ -194,8 +194,9 @@ export interface LineageWriter {
   /** Bytes of an interrupted write that were cut off the trace's end when this was opened. */
   readonly tornBytes: number;
   /**
-   * Appends in one commit; a loss of power before `sync` can leave the first of them. Throws E_STORE_SEQUENCE unless the first segment follows the trace's
-   * end; with `afterGap` it may lie anywhere behind it (recording begins anew at a checkpoint).
+   * Appends in one commit; a loss of power before `sync` can leave the first of them. Throws
+   * E_STORE_SEQUENCE unless the first segment follows the trace's end; with `afterGap` it may lie
+   * anywhere behind it (recording begins anew at a checkpoint).
    */
   append(segments: readonly Segment[], options?: { readonly afterGap?: boolean }): void;
   /** Durable on return. Throws E_STORE_EPOCH if the epoch falls. */
