@@ -11,7 +11,7 @@ import { expect, onTestFinished, test } from "vitest";
 const MAIN = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
 const NAME = "web";
 
-test("[AG8] a machine moves to a host that has not its image, and is brought back there", async () => {
+test("[AG8] a machine moves to a host without its image, and is brought back there", async () => {
   await buildImage(imageSpec());
   process.argv[1] = MAIN;
   const folder = mkdtempSync(join(tmpdir(), "dejavm-files-"));

@@ -96,6 +96,8 @@ export type SourceAction =
       /** Page numbers, or chunk keys as `chunkKey` makes them. */
       readonly items: readonly number[];
       readonly urgent: boolean;
+      /** Pages of one message at most. */
+      readonly groupPages: number;
     }
   | { readonly kind: "record"; readonly wish: OwnershipWish }
   /** From now on the link is never given up. */

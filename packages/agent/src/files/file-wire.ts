@@ -13,14 +13,11 @@ export const FILES_PATH = "/v1/files";
 export const CHUNK_BYTES = 1024 * 1024;
 /** Chunks that the receiver has not told of: more than a path of 1 Gbit/s and 100 ms holds. */
 export const WINDOW_CHUNKS = 16;
-/** zstd adds a little where nothing can be saved. */
-export const MAX_CHUNK_MESSAGE_BYTES = CHUNK_BYTES + 4096;
-
 const MAX_FILES = 12;
 const MAX_FILE_BYTES = 2 ** 40;
 
 /** What a file is to the machine. */
-export const FILE_ROLE = /^(disk[0-7]|kernel|initrd|firmware)$/;
+const FILE_ROLE = /^(disk[0-7]|kernel|initrd|firmware)$/;
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const sizeBytes = z.int().min(0).max(MAX_FILE_BYTES);
 

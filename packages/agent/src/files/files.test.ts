@@ -44,7 +44,9 @@ function file(role: string, sizeBytes: number): LocalFile {
 /** A link to a receiver. */
 async function link(more: Partial<FileReceiver> = {}): Promise<WebSocket> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
-  onTestFinished(() => void server.close());
+  onTestFinished(() => {
+    server.close();
+  });
   const receiver: FileReceiver = {
     shelf,
     stateDir,

@@ -1,4 +1,4 @@
-/** Before a migration: the peer gets the files that it lacks of those that the machine is made of. */
+/** Before a migration the peer gets the files that it lacks of those that a machine is made of. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { CodedError } from "@dejavm/base";
 import { FILES_PATH } from "../files/file-wire.ts";

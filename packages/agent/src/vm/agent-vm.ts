@@ -4,10 +4,11 @@
  */
 import type { LogStore } from "@dejavm/log-store";
 import {
-  BlockIndex,
+  basesOf,
   createNamedVm,
   type MigrationReport,
   type NamedVm,
+  prepareBases,
   type RecordedVm,
   resumeNamedVm,
   type SourceMigration,
@@ -82,7 +83,7 @@ export class AgentVm implements ControlledVm {
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
     // Begins to read the images now, so that a migration finds them read.
-    BlockIndex.of(config.disks.map(({ path }) => path));
+    prepareBases(basesOf(config));
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 

@@ -2,7 +2,7 @@
  * One migration away from here: the session with a real link, a real machine and real records.
  * Whoever owns the machine passes all of its reports to `handleReport`.
  */
-import { CodedError } from "@dejavm/base";
+import { assert, CodedError } from "@dejavm/base";
 import {
   DEFAULT_LINK_TIMES,
   type Dial,
@@ -23,8 +23,7 @@ import {
   type SourceOptions,
   type SourceProgress,
 } from "../source-types.ts";
-import type { BlockIndex } from "./block-index.ts";
-import { KnownContents } from "./known-contents.ts";
+import { MovePacker } from "./packer/move-packer.ts";
 import { PageReader } from "./page-reader.ts";
 
 /** The session looks at the link and the clock at least this often. */
@@ -46,8 +45,11 @@ export interface SourceMigrationOptions {
   readonly linkName: () => string;
   /** Bulk bytes per millisecond at most; default: no limit. */
   readonly maxBytesPerMs?: number;
-  /** Blocks of disk bases that the target has, too: pages equal to one are not sent. */
-  readonly image?: BlockIndex;
+  /**
+   * Files that the machine began with, as `image-refs` counts them: pages equal to a block of one
+   * are not sent to a target that has them. Empty names are no files.
+   */
+  readonly bases?: readonly string[];
   readonly onProgress?: (progress: SourceProgress) => void;
   /** Longest time without link before the commitment, milliseconds. */
   readonly giveUpAfterMs?: number;
@@ -76,9 +78,9 @@ class Migration implements SourceMigration {
   readonly #session: SourceSession;
   readonly #done = Promise.withResolvers<MigrationReport>();
   readonly #timer: NodeJS.Timeout;
-  readonly #known = new KnownContents();
   readonly #reader: PageReader;
   #link: LinkDriver;
+  #packer: MovePacker | undefined;
   #isDraining = false;
   #isOver = false;
 
@@ -87,8 +89,12 @@ class Migration implements SourceMigration {
     this.#session = new SourceSession(options.session, performance.now());
     this.#reader = new PageReader({
       request: (request) => options.request(shifted(request)),
-      known: this.#known,
+      packer: () => {
+        assert(this.#packer !== undefined, "nothing is read before the target has accepted");
+        return this.#packer;
+      },
       done: (batch) => this.#handle({ kind: "prepared", batch }),
+      failed: (error) => this.#failed(error),
     });
     this.#link = this.#makeLink();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
@@ -151,11 +157,19 @@ class Migration implements SourceMigration {
   }
 
   #message(message: Message): void {
-    if (message.kind === "accept" && message.hasBase.every(Boolean)) {
-      this.#known.image = this.#options.image;
+    if (message.kind === "accept" && this.#packer === undefined) {
+      const { bases = [] } = this.#options;
+      this.#packer = new MovePacker(message.hasBase.every(Boolean) ? bases : []);
     }
-    if (message.kind === "inventory") this.#known.add(message.prefixes);
+    if (message.kind === "inventory") this.#packer?.addInventory(message.prefixes);
     this.#handle({ kind: "message", message });
+  }
+
+  /** Pages cannot be read or packed: it goes on here. */
+  #failed(error: unknown): void {
+    const message = `cannot pack what is to be sent: ${String(error)}`;
+    const hint = "look at the agent's log";
+    this.#handle({ kind: "cancel", reason: { code: "E_INTERNAL", message, hint } });
   }
 
   #tick(): void {
@@ -180,7 +194,9 @@ class Migration implements SourceMigration {
   #act(action: SourceAction): void {
     switch (action.kind) {
       case "vm":
-        if (action.request.kind === "close-checkpoint") this.#reader.forget(action.request.id);
+        if (action.request.kind === "close-checkpoint" && this.#packer !== undefined) {
+          this.#reader.forget(action.request.id);
+        }
         return this.#options.request(shifted(action.request));
       case "send":
         return this.#link.send(action.message);
@@ -229,6 +245,7 @@ class Migration implements SourceMigration {
   #finish(report: MigrationReport): void {
     this.#isOver = true;
     clearInterval(this.#timer);
+    this.#packer?.close();
     const startedAt = performance.now();
     const closing = setInterval(() => {
       const isQuiet = this.#link.state.isQuiet || performance.now() - startedAt > 5000;

@@ -25,7 +25,8 @@ import {
   type Verdict,
 } from "../target-types.ts";
 import { TargetStore } from "./target-store.ts";
-import { type Contents, type ReadBase, unpack, unpackedOf } from "./unpacker.ts";
+import { type Contents, unpack, unpackedOf } from "./unpacker/contents.ts";
+import { MoveUnpacker } from "./unpacker/move-unpacker.ts";
 
 /** The session looks at the clock at least this often. */
 const TICK_MS = 10;
@@ -62,7 +63,8 @@ export interface TargetHost {
     checkpoint: ControlMessageOf<"checkpoint">,
     onReport: (report: VmReport) => void,
   ): Promise<ReplayingMachine>;
-  readonly readBase: (offer: ControlMessageOf<"offer">) => ReadBase;
+  /** The files that it began with, here, as `image-refs` counts them; empty names are no files. */
+  readonly bases: (offer: ControlMessageOf<"offer">) => readonly string[];
   /** It lives here now: the machine, its reports and its lineage are the host's. */
   tookOver(taken: TakenMachine): void;
 }
@@ -85,6 +87,7 @@ export class TargetMigration {
   readonly #waitingRequests: VmRequest[] = [];
   #offer: ControlMessageOf<"offer"> | undefined;
   #store: TargetStore | undefined;
+  #unpacker: MoveUnpacker | undefined;
   #machine: ReplayingMachine | undefined;
   #question: ControlMessageOf<"ask-owner"> | undefined;
   #isDraining = false;
@@ -266,6 +269,7 @@ export class TargetMigration {
     if (this.#isOver) return;
     if (verdict.kind === "accept") {
       this.#store = new TargetStore(this.#host.store, offer, this.#host.agent);
+      this.#unpacker = new MoveUnpacker(this.#host.bases(offer));
       const inventory = this.#store.inventory();
       return this.#handle({ kind: "judged", verdict: { ...verdict, inventory } });
     }
@@ -289,14 +293,22 @@ export class TargetMigration {
   }
 
   async #unpack({ id, message, keep }: Extract<TargetAction, { kind: "unpack" }>): Promise<void> {
-    if (this.#store === undefined || this.#offer === undefined) return;
-    const contents = await unpack(message, this.#store, this.#host.readBase(this.#offer));
+    const [store, unpacker] = [this.#store, this.#unpacker];
+    if (store === undefined || unpacker === undefined) return;
+    const supply = (contents: Contents): void => {
+      if (this.#isOver) return;
+      if (keep) this.#keep(message.checkpoint, contents);
+      else this.#supply(contents);
+    };
+    const contents = await unpack(message, { store, unpacker, supply });
     if (this.#isOver) return;
-    const unpacked = unpackedOf(id, message.checkpoint, contents);
-    if (keep) {
-      this.#kept.set(message.checkpoint, [...(this.#kept.get(message.checkpoint) ?? []), contents]);
-    } else this.#supply(contents);
-    this.#handle({ kind: "unpacked", unpacked });
+    this.#handle({ kind: "unpacked", unpacked: unpackedOf(id, message.checkpoint, contents) });
+  }
+
+  #keep(checkpoint: number, contents: Contents): void {
+    const kept = this.#kept.get(checkpoint);
+    if (kept === undefined) this.#kept.set(checkpoint, [contents]);
+    else kept.push(contents);
   }
 
   #supply({ pages, zeroPages, chunks }: Contents): void {
@@ -368,6 +380,7 @@ export class TargetMigration {
   /** The last message is to arrive: the link ends once it is quiet. */
   #finish(outcome: TargetOutcome): void {
     this.#isOver = true;
+    this.#unpacker?.close();
     clearInterval(this.#timer);
     const startedAt = performance.now();
     const closing = setInterval(() => {

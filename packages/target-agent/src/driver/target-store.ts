@@ -1,6 +1,12 @@
 /** What arrives, put into the log store: a lineage of its own, checkpoints, trace, ownership. */
 import { assert } from "@dejavm/base";
-import type { CheckpointWriter, LineageId, LineageWriter, LogStore } from "@dejavm/log-store";
+import type {
+  CheckpointWriter,
+  ContentPack,
+  LineageId,
+  LineageWriter,
+  LogStore,
+} from "@dejavm/log-store";
 import { position, ticks } from "@dejavm/machine";
 import { type ControlMessageOf, MAX_INVENTORY } from "@dejavm/protocol";
 import { readSegmentHeader } from "@dejavm/trace";
@@ -87,6 +93,11 @@ export class TargetStore {
 
   putPages(checkpoint: number, pages: readonly number[], bytes: Uint8Array): void {
     this.#open(checkpoint)?.putPages(Uint32Array.from(pages), bytes);
+  }
+
+  /** A pack that was made here. */
+  putPackedPages(checkpoint: number, pages: Uint32Array, pack: ContentPack): void {
+    this.#open(checkpoint)?.putPackedPages(pages, pack);
   }
 
   putZeroPages(checkpoint: number, pages: readonly number[]): void {
