@@ -114,7 +114,7 @@ test("a connection that waits to be forgotten makes way at the limit, others do 
   harness.frame(tcpFrame({ ...REMOTE, guestPort: 2, ...fin }));
   expect(syn(harness, 3)).toContainEqual(expect.objectContaining({ kind: "tcp-connect" }));
   const left = harness.core.openFlows().map(({ guestPort }) => guestPort);
-  expect(left.toSorted()).toEqual([1, 3]);
+  expect(new Set(left)).toEqual(new Set([1, 3]));
 });
 
 describe("counters", () => {

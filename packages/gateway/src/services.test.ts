@@ -262,7 +262,7 @@ describe("fragments of the guest", () => {
   test("of two protocols are two datagrams, whatever their number", () => {
     const harness = new Harness();
     const header = { source: NETWORK.guest, target: REMOTE, protocol: PROTOCOL.Icmp };
-    const other = makeFrame(link, header, 1600, { identification: 1, flags: 0x2000 });
+    const other = makeFrame(link, header, 1608, { identification: 1, flags: 0x2000 });
     const parts = [part(0, 1600), other, part(1600, 3200), part(3200, whole.length)];
     const outputs = parts.flatMap((frame) => harness.frame(frame));
     expect(outputs).toMatchObject([{ kind: "udp-send", bytes: payload }]);
