@@ -186,9 +186,13 @@ export class VirtualMachine {
       case "saved":
         this.#answer(report.id)?.resolve(report);
         break;
-      case "digest":
-        this.#answer(report.id)?.resolve({ ...report, fileBytes: 0 });
+      case "digest": {
+        // Others ask by `request`.
+        const waiter = this.#answer(report.id);
+        if (waiter === undefined) this.#events.onReport?.(report);
+        else waiter.resolve({ ...report, fileBytes: 0 });
         break;
+      }
       case "refused":
         this.#answer(report.id)?.reject(fromReport(report.error));
         break;
