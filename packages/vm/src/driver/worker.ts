@@ -75,8 +75,10 @@ class Turner {
     this.wake();
   }
 
-  handle(request: VmRequest): void {
-    guarded(this.#onEnd, () => this.#loop?.handle(request));
+  handle(requests: readonly VmRequest[]): void {
+    guarded(this.#onEnd, () => {
+      for (const request of requests) this.#loop?.handle(request);
+    });
     flush();
     this.wake();
   }
@@ -166,7 +168,7 @@ function start(): void {
       save,
     });
 
-  port.on("message", (request: VmRequest) => turner.handle(request));
+  port.on("message", (requests: readonly VmRequest[]) => turner.handle(requests));
   const mode = spec.source.kind === "checkpoint" ? "replaying" : "live";
   post({ kind: "started", mode, digest: restored?.digest, ...whereabouts() });
   if (spec.source.kind !== "checkpoint") {
