@@ -64,6 +64,7 @@ export class SourceSession {
   #decidedAt = Number.NEGATIVE_INFINITY;
   #digestAt: number | undefined;
   #shownAt = Number.NEGATIVE_INFINITY;
+  #shownPhase: SourcePhase | undefined;
   #why = "";
   #freezeAskedAt = 0;
   /** Numbers of requests: beyond those that the machine's handle uses itself. */
@@ -339,6 +340,7 @@ export class SourceSession {
     this.#link = link;
     const state = this.#state;
     if (state.kind === "negotiating") {
+      this.#show(now);
       if (now - state.since > this.#options.negotiateMs) this.#giveUp(silent("negotiate"), now);
       return;
     }
@@ -624,8 +626,9 @@ export class SourceSession {
     const bytesPerMs = this.#link?.bytesPerMs ?? 0;
     const { phase } = this;
     this.#log.sample({ phase, lagMs: lagMs ?? -1, share: this.#share, bytesPerMs }, now);
-    if (now - this.#shownAt < SHOW_MS) return;
+    if (phase === this.#shownPhase && now - this.#shownAt < SHOW_MS) return;
     this.#shownAt = now;
+    this.#shownPhase = phase;
     this.#actions.push({
       kind: "progress",
       progress: {
