@@ -66,6 +66,7 @@ export class SourceSession {
   #decidedAt = Number.NEGATIVE_INFINITY;
   #digestAt: number | undefined;
   #shownAt = Number.NEGATIVE_INFINITY;
+  #shownPhase: SourcePhase | undefined;
   #why = "";
   /** Whether frontiers are sent at the smaller interval. */
   #isClose = false;
@@ -346,6 +347,7 @@ export class SourceSession {
     this.#link = link;
     const state = this.#state;
     if (state.kind === "negotiating") {
+      this.#show(now);
       if (now - state.since > this.#options.negotiateMs) this.#giveUp(silent("negotiate"), now);
       return;
     }
@@ -654,8 +656,9 @@ export class SourceSession {
     const bytesPerMs = this.#link?.bytesPerMs ?? 0;
     const { phase } = this;
     this.#log.sample({ phase, lagMs: lagMs ?? -1, share: this.#share, bytesPerMs }, now);
-    if (now - this.#shownAt < SHOW_MS) return;
+    if (phase === this.#shownPhase && now - this.#shownAt < SHOW_MS) return;
     this.#shownAt = now;
+    this.#shownPhase = phase;
     this.#actions.push({
       kind: "progress",
       progress: {

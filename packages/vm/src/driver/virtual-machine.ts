@@ -74,6 +74,8 @@ export class VirtualMachine {
   readonly #spec: StartSpec;
   #events: VirtualMachineEvents;
   readonly #waiters = new Map<number, Waiter>();
+  /** Requests of this turn: a message costs more than what is in it. */
+  #outbox: VmRequest[] = [];
   readonly #started = Promise.withResolvers<Origin>();
   readonly #end = Promise.withResolvers<EndReport>();
   #requests = 0;
@@ -157,7 +159,14 @@ export class VirtualMachine {
   }
 
   #post(request: VmRequest): void {
-    this.#worker.postMessage(request, requestTransfers(request));
+    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush());
+    this.#outbox.push(request);
+  }
+
+  #flush(): void {
+    const requests = this.#outbox;
+    this.#outbox = [];
+    this.#worker.postMessage(requests, requests.flatMap(requestTransfers));
   }
 
   #ask(make: (id: number) => LiveRequest): Promise<SaveReport> {

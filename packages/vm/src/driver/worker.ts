@@ -73,8 +73,10 @@ class Turner {
     this.wake();
   }
 
-  handle(request: VmRequest): void {
-    guarded(this.#onEnd, () => this.#loop?.handle(request));
+  handle(requests: readonly VmRequest[]): void {
+    guarded(this.#onEnd, () => {
+      for (const request of requests) this.#loop?.handle(request);
+    });
     flush();
     this.wake();
   }
@@ -164,7 +166,7 @@ function start(spec: StartSpec): void {
       save,
     });
 
-  port.on("message", (request: VmRequest) => turner.handle(request));
+  port.on("message", (requests: readonly VmRequest[]) => turner.handle(requests));
   const mode = spec.source.kind === "checkpoint" ? "replaying" : "live";
   post({ kind: "started", mode, digest: restored?.digest, ...whereabouts() });
   if (spec.source.kind !== "checkpoint") {
