@@ -19,12 +19,8 @@ export {
 } from "./migrate/migrate-bench.ts";
 export { migrateTable } from "./migrate/migrate-table.ts";
 export { RedisClient, type RedisReport } from "./migrate/redis-client.ts";
-export {
-  type NetworkBenchOptions,
-  type NetworkBenchResult,
-  type NetworkResultRow,
-  runNetworkBench,
-} from "./network/network.ts";
+export { type NetworkBenchOptions, runNetworkBench } from "./network/network.ts";
+export type { NetworkBenchResult, NetworkResultRow } from "./network/results.ts";
 export { networkTable } from "./network/table.ts";
 export { QmpProcess } from "./qmp.ts";
 export {

@@ -73,6 +73,17 @@ test("[AG6] a migration that is cancelled leaves the machine where it was", asyn
   await expect(summary(oslo)).rejects.toMatchObject({ code: "E_VM_UNKNOWN" });
 });
 
+test("[MI8] a rehearsal foretells the move, and moves nothing", async () => {
+  const wish = { to: "oslo", dryRun: true };
+  const { report } = await startMigration(lima.client, NAME, wish, () => undefined);
+  const { outcome } = await report;
+  if (outcome.kind !== "rehearsed") throw new Error(`it was ${JSON.stringify(outcome)}`);
+  expect(outcome.prediction.bytes).toBeGreaterThan(1_000_000);
+  expect((await summary(lima)).state).toBe("running");
+  expect(await shell(lima, "cat /tmp/mark")).toEqual({ status: 0, output: "kept" });
+  await expect(summary(oslo)).rejects.toMatchObject({ code: "E_VM_UNKNOWN" });
+});
+
 test("[AG6] a machine moves: it lives there and nowhere else, equal at the hand-over", async () => {
   const { done } = await migrate(lima, "oslo");
   const report = await done;

@@ -79,6 +79,25 @@ describe.each([VIRTIO, PAGED])("$name", (program) => {
   });
 });
 
+test("[MA15] a run that pauses at frames ends right behind each, which shows nowhere", () => {
+  const plain = new Guest(VIRTIO);
+  const pausing = new Guest(VIRTIO);
+  const pauses: unknown[] = [];
+  pausing.onFrame = () => {
+    const taken = pausing.machine.takeOutputs();
+    pausing.outputs.push(...taken);
+    const last = taken.at(-1);
+    pauses.push([last?.output.kind, pausing.machine.position - (last?.position ?? 0n)]);
+  };
+  for (const guest of [plain, pausing]) guest.runTo(VIRTIO.length);
+  expect(pauses).toEqual([
+    ["frame", 1n],
+    ["frame", 1n],
+  ]);
+  expect(pausing.fingerprint()).toEqual(plain.fingerprint());
+  expect(pausing.takeOutputs()).toBe(plain.takeOutputs());
+});
+
 describe("a reset that the guest asks for", () => {
   /** Counts in memory, says so on the UART, waits a while, writes "reset" to the test device. */
   const PROGRAM = [

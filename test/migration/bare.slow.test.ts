@@ -181,3 +181,26 @@ test("[MI7] one bit that is wrong at the target is found before it lives there",
   source.type("on");
   await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one on");
 });
+
+test("[MI5] a cancel while the target still judges leaves nothing behind there", async () => {
+  const source = await echoing();
+  const judging = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  let offers = 0;
+  const target = new Target({
+    config: CONFIG,
+    beforeJudging: async () => {
+      asked.resolve();
+      if (offers++ === 0) await judging.promise;
+    },
+  });
+  const first = migrate({ machine: source, target, offer: OFFER });
+  await asked.promise;
+  first.cancel({ code: "E_CANCELLED", message: "enough", hint: undefined });
+  expect((await first.done).outcome).toMatchObject({ kind: "stayed", code: "E_CANCELLED" });
+  await expect.poll(() => target.acceptor.migrations.every(({ isOver }) => isOver)).toBe(true);
+  judging.resolve();
+  const again = migrate({ machine: source, target, offer: OFFER });
+  expect((await again.done).outcome).toEqual({ kind: "moved", epoch: 2 });
+  await livesAt(target, source);
+});

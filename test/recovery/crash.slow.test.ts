@@ -21,6 +21,7 @@ const REPLAY_LIMIT = ["--replay-limit", "0.4"];
 const FAIL_POINTS = [
   "append.before-commit:4",
   "append.done:5",
+  "absorb.before-commit:2",
   "checkpoint.begun:2",
   "checkpoint.pages-put:2",
   "checkpoint.before-commit:2",
@@ -33,6 +34,9 @@ const FAIL_POINTS = [
 const MORE_FAIL_POINTS = [
   "append.before-commit:1",
   "append.done:1",
+  "absorb.before-commit:1",
+  "absorb.done:2",
+  "tail.removed:1",
   "checkpoint.begun:1",
   "checkpoint.pages-put:1",
   "checkpoint.before-commit:1",

@@ -196,7 +196,8 @@ export class Simulation {
     const { outcome } = report;
     if (outcome.kind === "moved") this.#moves++;
     const moved = `moved by ${report.endedBy}`;
-    this.#outcomes.push(outcome.kind === "moved" ? moved : `${outcome.phase} ${outcome.code}`);
+    const stayed = outcome.kind === "stayed" ? `${outcome.phase} ${outcome.code}` : outcome.kind;
+    this.#outcomes.push(outcome.kind === "moved" ? moved : stayed);
   }
 
   #restart(): void {

@@ -22,10 +22,13 @@ export class GuestShell {
     });
   }
 
-  /** Boots; `args` are those of `dejavm run`. */
-  static async start(args: readonly string[]): Promise<GuestShell> {
+  /** Boots; `args` are those of `dejavm run`, `more` is added to its environment. */
+  static async start(
+    args: readonly string[],
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<GuestShell> {
     const all = ["--conditions=source", MAIN, "run", ...args, "--exec", "sh 2>&1"];
-    const env = { ...process.env, NODE_NO_WARNINGS: "1" };
+    const env = { ...process.env, NODE_NO_WARNINGS: "1", ...more };
     const shell = new GuestShell(spawn(process.execPath, all, { stdio: "pipe", env }));
     await shell.run("until ip addr show eth0 | grep -q 10.0.2.15; do sleep 0.1; done");
     return shell;
@@ -53,6 +56,13 @@ export class GuestShell {
         setTimeout(resolve, 20);
       });
     }
+  }
+
+  /** The shell ends, and the run with it; settles when the process is gone. */
+  async end(): Promise<void> {
+    const gone = once(this.#child, "close");
+    this.#child.stdin?.end();
+    await gone;
   }
 
   async stop(): Promise<void> {

@@ -18,17 +18,22 @@ import { z } from "zod";
 
 type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable };
 
-const READY_TRIES = 200;
+const READY_TRIES = 1200;
 
 type Environment = Readonly<Record<string, string>>;
 
-function start(args: readonly string[], logPath: string, env: Environment = {}): Child {
+function start(
+  args: readonly string[],
+  logPath: string,
+  { env = {}, cwd }: Pick<AgentProcessOptions, "env" | "cwd"> = {},
+): Child {
   const program = process.execPath;
   const rest = [...process.execArgv, process.argv[1] ?? ""];
   const log = openSync(logPath, "a", 0o600);
   const child = spawn(program, [...rest, ...args], {
     stdio: ["pipe", "pipe", log],
     env: { ...process.env, ...env },
+    cwd,
   });
   const { stdin, stdout } = child;
   assert(stdin !== null && stdout !== null, "they are pipes");
@@ -42,6 +47,7 @@ export interface AgentProcessOptions {
   /** What it tells others to dial. */
   readonly advertise?: string;
   readonly env?: Environment;
+  readonly cwd?: string;
 }
 
 /** An agent in a process of its own, with a state directory of its own. */
@@ -52,13 +58,13 @@ export class AgentProcess {
   readonly #child: Child;
 
   private constructor(name: string, stateDir: string, options: AgentProcessOptions) {
-    const { listen = "127.0.0.1:0", advertise, env } = options;
+    const { listen = "127.0.0.1:0", advertise } = options;
     this.name = name;
     this.stateDir = stateDir;
     this.client = new ControlClient(agentSocket(stateDir));
     const args = ["agent", "--name", name, "--listen", listen, "--state-dir", stateDir];
     if (advertise !== undefined) args.push("--advertise", advertise);
-    this.#child = start(args, join(stateDir, "log"), env);
+    this.#child = start(args, join(stateDir, "log"), options);
   }
 
   /** Settles when it answers. */

@@ -5,34 +5,16 @@ import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { type DebianProgress, requireHostTool } from "@dejavm/debian";
 import { resolveImage } from "@dejavm/image";
-import { geometricMean, median } from "../stats.ts";
 import { BenchGuest, type GuestKind } from "./guests.ts";
+import { type NetworkBenchResult, networkResult, RowSamples } from "./results.ts";
 import { type NetworkRow, ROWS } from "./rows.ts";
-
-/** One row: medians, and ratios above 1 where we are better; NaN where a side did not finish. */
-export interface NetworkResultRow {
-  readonly name: string;
-  readonly unit: string;
-  /** Our machine with our gateway. */
-  readonly value: number;
-  /** Our machine with QEMU's user network, through the stream seam. */
-  readonly qemuSeam: number;
-  /** The same guest in QEMU with its user network. */
-  readonly qemu: number;
-  readonly ratioSeam: number;
-  readonly ratio: number;
-}
-
-/** What `runNetworkBench` finds out. */
-export interface NetworkBenchResult {
-  readonly rows: readonly NetworkResultRow[];
-  readonly geomeanRatioSeam: number;
-  readonly geomeanRatio: number;
-}
 
 /** What is to be measured. */
 export interface NetworkBenchOptions {
+  /** Values of each row and guest; what is told is their median. */
   readonly rounds?: number;
+  /** A quarter of the work: a second or so for each value. */
+  readonly quick?: boolean;
   /** Names of rows; empty for all. */
   readonly rows?: readonly string[];
   /** The command line program, as it is started. */
@@ -40,44 +22,62 @@ export interface NetworkBenchOptions {
 }
 
 const DEFAULT_ROUNDS = 3;
+const QUICK_SHARE = 0.25;
+/** A value that takes longer is none. */
+const ROW_TIMEOUT_MS = 45_000;
 const KINDS: readonly GuestKind[] = ["value", "qemuSeam", "qemu"];
 
 /**
- * Starts all three guests, then measures each row on one after the other, round by round. Throws
- * E_TOOL_MISSING, E_IMAGE_*, E_USAGE.
+ * Starts all three guests, then measures each row on one after the other, round by round, each
+ * round with another of them first. Before the first round each guest does a little of each row:
+ * our machine translates code that is new to it. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE; a row
+ * that fails is told and the run goes on.
  */
 export async function runNetworkBench(
-  { rounds = DEFAULT_ROUNDS, rows: names = [], dejavm }: NetworkBenchOptions,
+  options: NetworkBenchOptions,
   progress: (line: string) => void,
 ): Promise<NetworkBenchResult> {
+  const { rounds = DEFAULT_ROUNDS, quick = false, rows: names = [], dejavm } = options;
   const rows = chosen(names);
   const { kernel, initrd, disk, manifest } = await resolveImage();
   const show = (step: DebianProgress): void => {
     if ("message" in step) progress(step.message);
   };
   const qemu = await requireHostTool("qemu-system-riscv64", show);
-  const tools = { redisBenchmark: await requireHostTool("redis-benchmark", show) };
+  const redisBenchmark = await requireHostTool("redis-benchmark", show);
   const directory = await mkdtemp(join(tmpdir(), "dejavm-bench-"));
   const commandLine = `${manifest.commandLine} console=ttyS0`;
   const files = { kernel, initrd, disk, commandLine, qemu, dejavm, directory };
   const guests: BenchGuest[] = [];
+  const measure = async (row: NetworkRow, { ports }: BenchGuest, share: number): Promise<number> =>
+    row.measure({ ports, redisBenchmark, share, signal: AbortSignal.timeout(ROW_TIMEOUT_MS) });
   try {
     for (const kind of KINDS) {
       progress(`starting the guest: ${kind}`);
       guests.push(await BenchGuest.start(kind, files));
     }
-    const samples = rows.map(() => new Map<GuestKind, number[]>(KINDS.map((kind) => [kind, []])));
-    for (let round = 1; round <= rounds; round++) {
-      for (const [index, row] of rows.entries()) {
-        for (const { kind, ports } of guests) {
-          const value = await row.measure(ports, tools);
-          const shown = value?.toFixed(1) ?? "not within its time";
-          progress(`round ${round} of ${rounds}: ${row.name}, ${kind}: ${shown}`);
-          if (value !== undefined) samples[index]?.get(kind)?.push(value);
+    const samples: RowSamples[] = [];
+    for (const row of rows) {
+      const found = new RowSamples(row);
+      samples.push(found);
+      // What goes wrong here goes wrong in the first round, too.
+      for (const guest of guests) await measure(row, guest, QUICK_SHARE).catch(() => undefined);
+      for (let round = 1; round <= rounds; round++) {
+        for (const guest of rotated(guests, round - 1)) {
+          const what = `${row.name}, round ${round} of ${rounds}, ${guest.kind}`;
+          try {
+            const value = await measure(row, guest, quick ? QUICK_SHARE : 1);
+            found.add(guest.kind, value);
+            progress(`${what}: ${value.toFixed(1)} ${row.unit}`);
+          } catch (error) {
+            const why = reason(error);
+            found.fail(guest.kind, why);
+            progress(`${what}: none: ${why}`);
+          }
         }
       }
     }
-    return summary(rows.map((row, index) => resultRow(row, samples[index] ?? new Map())));
+    return networkResult(samples);
   } finally {
     for (const guest of guests) await guest.stop();
     await rm(directory, { recursive: true, force: true });
@@ -94,22 +94,13 @@ function chosen(names: readonly string[]): readonly NetworkRow[] {
   return names.length === 0 ? ROWS : ROWS.filter((row) => names.includes(row.name));
 }
 
-function resultRow(row: NetworkRow, samples: ReadonlyMap<GuestKind, number[]>): NetworkResultRow {
-  const { name, unit, higherIsBetter } = row;
-  const of = (kind: GuestKind): number => median(samples.get(kind) ?? []);
-  const [value, qemuSeam, qemu] = [of("value"), of("qemuSeam"), of("qemu")];
-  const better = (other: number): number => (higherIsBetter ? value / other : other / value);
-  return { name, unit, value, qemuSeam, qemu, ratioSeam: better(qemuSeam), ratio: better(qemu) };
+function rotated<T>(values: readonly T[], by: number): readonly T[] {
+  const first = by % values.length;
+  return [...values.slice(first), ...values.slice(0, first)];
 }
 
-function known(values: readonly number[]): number[] {
-  return values.filter((value) => !Number.isNaN(value));
-}
-
-function summary(rows: readonly NetworkResultRow[]): NetworkBenchResult {
-  return {
-    rows,
-    geomeanRatioSeam: geometricMean(known(rows.map(({ ratioSeam }) => ratioSeam))),
-    geomeanRatio: geometricMean(known(rows.map(({ ratio }) => ratio))),
-  };
+function reason(error: unknown): string {
+  const { name, message } = error instanceof Error ? error : new Error(String(error));
+  const late = name === "TimeoutError" || name === "AbortError";
+  return late ? `not within ${ROW_TIMEOUT_MS / 1000} s` : message;
 }

@@ -11,7 +11,7 @@ import { setTimeout } from "node:timers/promises";
 import { parseForward } from "@dejavm/gateway";
 import { HOST_CODECS, type LineageId, openLogStore, type SqliteLogStore } from "@dejavm/log-store";
 import type { Machine } from "@dejavm/machine";
-import { Replayer, readSegmentHeader, type TracePoint, TraceReader } from "@dejavm/trace";
+import { Replayer, type TracePoint, TraceReader } from "@dejavm/trace";
 import { FileBlockStore, inspectDiskFile, makeMachine, setEngineFlags } from "@dejavm/vm";
 import { GUEST_PORT, type GuestSnapshot, RunningGuest, startSpec } from "./guest.ts";
 import { type RunFigures, WORK, type WorkloadName } from "./workloads.ts";
@@ -52,8 +52,7 @@ async function run(plan: RunPlan): Promise<RunFigures> {
     {
       forwards: [parseForward(`127.0.0.1:${port}:${GUEST_PORT}`)],
       onReport: (report) => {
-        if (report.kind !== "segment") return;
-        writer?.append([{ header: readSegmentHeader(report.bytes), bytes: report.bytes }]);
+        if (report.kind === "segment") writer?.append([report]);
       },
     },
   );

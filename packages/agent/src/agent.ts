@@ -23,6 +23,9 @@ import { ControlServer } from "./control/server.ts";
 import { serveTap } from "./control/tap.ts";
 import { vmRoutes, vmStreams } from "./control/vm-routes.ts";
 import { agentError } from "./errors.ts";
+import { FileShelf } from "./files/file-shelf.ts";
+import { FILES_PATH, type FileName } from "./files/file-wire.ts";
+import { receiveFiles } from "./files/receive-files.ts";
 import { type Fingerprint, type Identity, loadIdentity } from "./identity/identity.ts";
 import type { Log } from "./log.ts";
 import { AgentMetrics } from "./metrics.ts";
@@ -37,6 +40,7 @@ import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
 import { redeemInvitation } from "./peer/dialer.ts";
 import { type PairRequest, PeerListener } from "./peer/listener.ts";
 import { prepareStateDirectory } from "./state-dir.ts";
+import { findFile } from "./vm/machine-config.ts";
 import { VmRegistry } from "./vm/registry.ts";
 
 /** RFC 6455: the message violates a policy. */
@@ -53,6 +57,9 @@ export class Agent {
   readonly #vms: VmRegistry;
   readonly #acceptor: Acceptor;
   readonly #tunnels = new TunnelDesk();
+  readonly #shelf: FileShelf;
+  /** Files of machines that are to come: paths by role, by lineage. */
+  readonly #delivered = new Map<string, ReadonlyMap<string, string>>();
   readonly #metrics: AgentMetrics;
   #control: ControlServer | undefined;
   #listener: PeerListener | undefined;
@@ -64,6 +71,7 @@ export class Agent {
     this.#log = log;
     this.#identity = loadIdentity(config.stateDir, config.name);
     this.#peers = new PeerBook(config.stateDir);
+    this.#shelf = new FileShelf(config.stateDir);
     this.#store = openLogStore(join(config.stateDir, "store"));
     this.#vms = new VmRegistry({
       stateDir: config.stateDir,
@@ -84,6 +92,7 @@ export class Agent {
         agentName: config.name,
         stateDir: config.stateDir,
         tunnels: this.#tunnels,
+        delivered: this.#delivered,
         isTaken: (name) => this.#vms.isTaken(name),
         onArrived: (vm) => this.#vms.adopt(vm),
       }),
@@ -141,6 +150,7 @@ export class Agent {
     if (listen !== undefined) this.#listener = await this.#listenForPeers(listen);
     if (metrics !== undefined) await this.#serveMetrics(metrics);
     await this.#vms.resumeAll();
+    this.#shelf.tidy(new Set(this.#vms.filePaths()));
     this.#log.info(this.info, "agent is ready");
   }
 
@@ -157,7 +167,8 @@ export class Agent {
         if (path === MIGRATION_PATH) this.#acceptMigration(link);
         else if (path.startsWith(TUNNEL_PATH)) {
           this.#tunnels.accept(path.slice(TUNNEL_PATH.length), link);
-        } else link.close(CLOSE_POLICY, "there is nothing of that name");
+        } else if (path === FILES_PATH) this.#receiveFiles(link);
+        else link.close(CLOSE_POLICY, "there is nothing of that name");
       },
       onRefused: (code, message) => {
         this.#metrics.peerConnections.inc({ result: "refused" });
@@ -236,6 +247,17 @@ export class Agent {
       onClose: (code) => hears.events?.onClose(code),
     });
     hears.events = this.#acceptor.accept(socket);
+  }
+
+  #receiveFiles(link: WebSocket): void {
+    const receiver = {
+      shelf: this.#shelf,
+      stateDir: this.#config.stateDir,
+      find: (file: FileName) => findFile(file, this.#vms.filePaths()),
+      onComplete: (lineage: string, paths: ReadonlyMap<string, string>) =>
+        void this.#delivered.set(lineage, paths),
+    };
+    receiveFiles(receiver, link);
   }
 
   #health(): object {

@@ -6,6 +6,7 @@
  * run/*.sock                    control sockets of the agent and of named runs
  * vms/NAME.json                 definitions of the agent's machines
  * store/                        traces and checkpoints
+ * files/                        files of machines that came from other agents, by sha256
  * ```
  */
 import {

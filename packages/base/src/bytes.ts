@@ -67,6 +67,17 @@ export class ByteWriter {
     return this;
   }
 
+  /** What was written, as a view that is valid until the next write. */
+  get view(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Forgets what was written; the room stays. */
+  clear(): this {
+    this.#length = 0;
+    return this;
+  }
+
   /** A copy of what was written. */
   finish(): Uint8Array {
     return this.#bytes.slice(0, this.#length);

@@ -1,10 +1,10 @@
-/** CRC-32 as in IEEE 802.3, zlib and Python's binascii, four bytes at a time. */
+/** CRC-32 as in IEEE 802.3, zlib and Python's binascii, eight bytes at a time. */
 
 const POLYNOMIAL = 0xedb88320;
 /** Table `n` holds what a byte contributes once `n` more bytes have passed. */
-const TABLES = 4;
+const TABLES = 8;
 
-const TABLE = new Uint32Array(TABLES * 256);
+const TABLE = new Int32Array(TABLES * 256);
 for (let index = 0; index < 256; index++) {
   let value = index;
   for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? POLYNOMIAL : 0);
@@ -17,16 +17,25 @@ for (let index = 256; index < TABLE.length; index++) {
 
 /** The checksum of `bytes`, an unsigned 32-bit number. */
 export function crc32(bytes: Uint8Array): number {
-  const look = (table: number, byte: number): number => TABLE[table * 256 + (byte & 0xff)] ?? 0;
-  let crc = 0xffffffff;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let crc = -1;
   let at = 0;
-  for (const whole = bytes.length & ~3; at < whole; at += 4) {
+  // Written out: a helper for the eight look-ups makes it three times slower.
+  for (const whole = bytes.length & ~7; at < whole; at += 8) {
+    const low = crc ^ view.getInt32(at, true);
+    const high = view.getInt32(at + 4, true);
     crc =
-      look(3, crc ^ (bytes[at] ?? 0)) ^
-      look(2, (crc >>> 8) ^ (bytes[at + 1] ?? 0)) ^
-      look(1, (crc >>> 16) ^ (bytes[at + 2] ?? 0)) ^
-      look(0, (crc >>> 24) ^ (bytes[at + 3] ?? 0));
+      (TABLE[0x700 + (low & 0xff)] ?? 0) ^
+      (TABLE[0x600 + ((low >>> 8) & 0xff)] ?? 0) ^
+      (TABLE[0x500 + ((low >>> 16) & 0xff)] ?? 0) ^
+      (TABLE[0x400 + (low >>> 24)] ?? 0) ^
+      (TABLE[0x300 + (high & 0xff)] ?? 0) ^
+      (TABLE[0x200 + ((high >>> 8) & 0xff)] ?? 0) ^
+      (TABLE[0x100 + ((high >>> 16) & 0xff)] ?? 0) ^
+      (TABLE[high >>> 24] ?? 0);
   }
-  for (; at < bytes.length; at++) crc = (crc >>> 8) ^ look(0, crc ^ (bytes[at] ?? 0));
-  return (crc ^ 0xffffffff) >>> 0;
+  for (; at < bytes.length; at++) {
+    crc = (crc >>> 8) ^ (TABLE[(crc ^ (bytes[at] ?? 0)) & 0xff] ?? 0);
+  }
+  return ~crc >>> 0;
 }

@@ -30,18 +30,22 @@ export async function benchEngine(options: BenchEngineOptions): Promise<number> 
   return exitStatus.ok;
 }
 
-/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*. */
-export async function benchNetwork(options: {
+/** Options of `bench network` as commander gives them. */
+export interface BenchNetworkOptions {
   readonly rounds?: string;
   readonly row: readonly string[];
+  readonly quick?: boolean;
   readonly json?: boolean;
-}): Promise<number> {
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*. */
+export async function benchNetwork(options: BenchNetworkOptions): Promise<number> {
   const { networkTable, runNetworkBench } = await import("@dejavm/bench");
-  const { rounds, row: rows, json } = options;
+  const { rounds, row: rows, quick = false, json } = options;
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
   // As this very program was started, from sources or not.
   const dejavm = [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
-  const report = await runNetworkBench({ ...counted, rows, dejavm }, (line) => {
+  const report = await runNetworkBench({ ...counted, quick, rows, dejavm }, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : networkTable(report));

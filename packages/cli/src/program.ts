@@ -4,6 +4,7 @@ import { Argument, Command, Option } from "commander";
 import { addAgentCommands } from "./agent/program.ts";
 import type {
   BenchEngineOptions,
+  BenchNetworkOptions,
   MigrateBenchCommand,
   RecordBenchCommand,
 } from "./bench-command.ts";
@@ -222,8 +223,9 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .description("The guest's network, beside QEMU's user network inside and outside of QEMU")
     .option("--rounds <n>", "measure each row so many times; the median counts")
     .addOption(repeatable("--row <name>", "only this row, repeatable"))
+    .option("--quick", "a quarter of the work: a second or so for each value")
     .option("--json", "report on stdout")
-    .action(async (options: { rounds?: string; row: string[]; json?: boolean }) => {
+    .action(async (options: BenchNetworkOptions) => {
       const { benchNetwork } = await import("./bench-command.ts");
       setStatus(await benchNetwork(options));
     })

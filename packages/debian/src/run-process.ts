@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly input?: Readable;
   /** Gets each line that the child writes to its file descriptor 3. */
   readonly onStatusLine?: (line: string) => void;
+  /** An abort ends the child, and `runProcess` throws the AbortError. */
+  readonly signal?: AbortSignal;
 }
 
 /** Output kept of each stream; the tail matters, a flood must not fill our memory. */
@@ -40,6 +42,7 @@ export async function runProcess(
     cwd: options.cwd,
     env: { ...process.env, LC_ALL: "C", LANGUAGE: "C", ...options.env },
     stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe", "pipe"],
+    signal: options.signal,
   });
   let stdout = "";
   let stderr = "";

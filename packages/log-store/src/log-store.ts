@@ -191,9 +191,12 @@ export interface LineageWriter {
   readonly lineage: LineageId;
   /** Undefined: the trace is empty. */
   readonly traceEnd: TracePoint | undefined;
+  /** Bytes of an interrupted write that were cut off the trace's end when this was opened. */
+  readonly tornBytes: number;
   /**
-   * Appends in one commit. Throws E_STORE_SEQUENCE unless the first segment follows the trace's
-   * end; with `afterGap` it may lie anywhere behind it (recording begins anew at a checkpoint).
+   * Appends in one commit; a loss of power before `sync` can leave the first of them. Throws
+   * E_STORE_SEQUENCE unless the first segment follows the trace's end; with `afterGap` it may lie
+   * anywhere behind it (recording begins anew at a checkpoint).
    */
   append(segments: readonly Segment[], options?: { readonly afterGap?: boolean }): void;
   /** Durable on return. Throws E_STORE_EPOCH if the epoch falls. */

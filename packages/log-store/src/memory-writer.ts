@@ -55,6 +55,7 @@ interface WriterParts {
 /** The one writer of a lineage in memory. */
 export class MemoryLineageWriter implements LineageWriter {
   readonly #parts: WriterParts;
+  readonly tornBytes = 0;
   readonly #open = new Map<CheckpointId, MemoryCheckpointWriter>();
   #released = false;
 

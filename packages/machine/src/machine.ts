@@ -133,6 +133,9 @@ export class Machine {
   #restarts = 0;
   #outputs: PositionedOutput[] = [];
   #missing: Missing | undefined;
+  /** The run now going on ends after the next frame that leaves; and one has left. */
+  #pauseAtFrame = false;
+  #framePause = false;
   #power: PowerState = { kind: "on" };
   #breakpoints: ReadonlySet<bigint> = new Set();
   /** Where the machine stopped at a breakpoint: running again goes past it. */
@@ -169,7 +172,7 @@ export class Machine {
       htif: plan?.htif,
       core: this.#core,
       memory: this.#ram,
-      sink: (output) => void this.#outputs.push({ position: this.position, output }),
+      sink: (output) => this.#takeOutput(output),
       power: (request) => this.#powerRequest(request),
       ...(before === undefined ? {} : { before }),
     });
@@ -304,11 +307,15 @@ export class Machine {
 
   /**
    * Runs until `until`, exactly, or until something is needed from outside. While the hart is
-   * idle, virtual time may be skipped up to and including `skipIdleUntil`.
+   * idle, virtual time may be skipped up to and including `skipIdleUntil`. `pauseAtFrame`: comes
+   * back with `budget` as soon as a frame has left, so that nobody waits for it; the guest sees
+   * nothing of that.
    */
-  run(until: Position, skipIdleUntil: Ticks): StopReason {
+  run(until: Position, skipIdleUntil: Ticks, pauseAtFrame = false): StopReason {
     const core = this.#core;
     core.set64("skipLimit", skipIdleUntil);
+    this.#pauseAtFrame = pauseAtFrame;
+    this.#framePause = false;
     for (;;) {
       if (this.#power.kind === "reset" && this.#restart !== undefined) {
         this.#powerCycle(this.#restart);
@@ -354,6 +361,7 @@ export class Machine {
   }
 
   #stopped(reason: StopReason): StopReason {
+    this.#pauseAtFrame = false;
     this.#board.flushOutputs();
     return reason;
   }
@@ -383,7 +391,8 @@ export class Machine {
         return undefined;
       case EXIT.stop:
         core.set32("stopRequest", 0);
-        return this.#missing === undefined ? undefined : this.#takeMissing();
+        if (this.#missing !== undefined) return this.#takeMissing();
+        return this.#framePause ? { kind: "budget" } : undefined;
       case EXIT.breakpoint:
         this.#stoppedAt = this.position;
         return { kind: "breakpoint", pc: this.pc };
@@ -492,6 +501,13 @@ export class Machine {
   }
 
   // ---- inputs and outputs
+
+  #takeOutput(output: Output): void {
+    this.#outputs.push({ position: this.position, output });
+    if (output.kind !== "frame" || !this.#pauseAtFrame) return;
+    this.#framePause = true;
+    this.#core.set32("stopRequest", 1);
+  }
 
   /**
    * Something from outside happens at the present position. For an idle machine `at` says when:

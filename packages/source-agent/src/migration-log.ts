@@ -53,6 +53,10 @@ export class MigrationLog {
     this.#startedAt = now;
   }
 
+  elapsedMs(now: number): number {
+    return now - this.#startedAt;
+  }
+
   /** All bytes so far. */
   get sentBytes(): number {
     return Object.values(this.bytes).reduce((sum, bytes) => sum + bytes, 0);
@@ -103,4 +107,18 @@ export class MigrationLog {
       decisions: this.#decisions,
     };
   }
+}
+
+/** The report of a migration that was given up before its session: the peer lacks files. */
+export function notBegunReport(
+  subject: LogSubject,
+  reason: { readonly code: string; readonly message: string; readonly hint: string | undefined },
+  elapsedMs: number,
+): MigrationReport {
+  const link = { rttMs: undefined, bytesPerMs: 0, resumes: 0 };
+  return new MigrationLog(subject, 0).report(
+    { kind: "stayed", phase: "files", ...reason },
+    link,
+    elapsedMs,
+  );
 }

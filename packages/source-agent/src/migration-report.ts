@@ -1,4 +1,5 @@
 /** What a migration tells afterwards: plain data, made by the session, kept by the store. */
+import type { Prediction } from "./rehearsal.ts";
 
 /** Where the pause went, in milliseconds. */
 export interface DowntimeSplit {
@@ -48,6 +49,8 @@ export interface LoggedDecision {
 /** How a migration ended. */
 export type MigrationOutcome =
   | { readonly kind: "moved"; readonly epoch: number }
+  /** It was a rehearsal; the machine has run on at the source all the time. */
+  | { readonly kind: "rehearsed"; readonly prediction: Prediction }
   /** The machine runs on at the source. */
   | {
       readonly kind: "stayed";

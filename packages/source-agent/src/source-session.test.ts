@@ -7,6 +7,7 @@ import {
   SOURCE_TRANSITIONS,
   type SourceAction,
   type SourceEvent,
+  type SourceOptions,
   type SourceState,
 } from "./source-types.ts";
 
@@ -98,6 +99,7 @@ const EVENTS: readonly SourceEvent[] = [
   { kind: "recorded", wish: { state: "moved", epoch: 2 } },
   { kind: "record-failed", wish: { state: "moved", epoch: 2 }, reason: REASON },
   vm(begun(1)),
+  vm({ kind: "digest", id: 2 ** 40 + 2, digest: DIGEST, position: 90n, ticks: 90n }),
   vm(FROZEN),
   vm({ kind: "late-input", event: { kind: "power-button" } }),
   vm({ kind: "checkpoint-abandoned", id: 0 }),
@@ -124,34 +126,37 @@ const EVENTS: readonly SourceEvent[] = [
   message({ kind: "segment", bytes: Uint8Array.of(1) }),
 ];
 
+const OPTIONS: SourceOptions = {
+  offer: {
+    kind: "offer",
+    migration: "m",
+    lineage: "lineage",
+    name: "vm",
+    epoch: 1,
+    semantics: 1,
+    pageCount: 64,
+    disks: [],
+    fingerprint: CHAIN,
+    description: CHAIN,
+    maxDowntimeMs: 100,
+  },
+  peer: "peer",
+  negotiateMs: 1000,
+  frontierMs: 5,
+  maxSavedPages: 10,
+  maxDowntimeMs: 100,
+  minShare: 0.5,
+  ifNotConverging: "slow",
+};
+
 class Driver {
   now = 0;
   readonly actions: SourceAction[] = [];
-  readonly session = new SourceSession(
-    {
-      offer: {
-        kind: "offer",
-        migration: "m",
-        lineage: "lineage",
-        name: "vm",
-        epoch: 1,
-        semantics: 1,
-        pageCount: 64,
-        disks: [],
-        fingerprint: CHAIN,
-        description: CHAIN,
-        maxDowntimeMs: 100,
-      },
-      peer: "peer",
-      negotiateMs: 1000,
-      frontierMs: 5,
-      maxSavedPages: 10,
-      maxDowntimeMs: 100,
-      minShare: 0.5,
-      ifNotConverging: "slow",
-    },
-    0,
-  );
+  readonly session: SourceSession;
+
+  constructor(more: { readonly rehearseMs?: number } = {}) {
+    this.session = new SourceSession({ ...OPTIONS, ...more }, 0);
+  }
 
   tell(...events: SourceEvent[]): this {
     for (const event of events) {
@@ -179,14 +184,17 @@ const ACCEPT = EVENTS.find((e) => e.kind === "message" && e.message.kind === "ac
 const RECORDED: SourceEvent = { kind: "recorded", wish: { state: "offering", epoch: 2 } };
 const TO_MOVING = [ACCEPT, vm(begun(0)), TICK, PREPARED];
 const TO_OFFERING = [...TO_MOVING, message(PROGRESS), TICK];
-const TO_COMMITTED = [...TO_OFFERING, RECORDED, vm(FROZEN)];
+/** The second digest that it asks for: the first was asked for while it moved. */
+const DIGESTED = vm({ kind: "digest", id: 2 ** 40 + 2, digest: DIGEST, position: 90n, ticks: 90n });
+const TO_FREEZING = [...TO_OFFERING, RECORDED, DIGESTED];
+const TO_COMMITTED = [...TO_FREEZING, vm(FROZEN)];
 
 /** How each state is reached. */
 const WAYS: Readonly<Record<Exclude<SourceState["kind"], "copying">, readonly SourceEvent[]>> = {
   negotiating: [],
   moving: TO_MOVING,
   offering: TO_OFFERING,
-  freezing: [...TO_OFFERING, RECORDED],
+  freezing: TO_FREEZING,
   committed: TO_COMMITTED,
   asking: [...TO_COMMITTED, { kind: "link-lost", reason: REASON }],
   "handing-over": [...TO_COMMITTED, message(LIVE)],
@@ -229,6 +237,8 @@ describe("ownership", () => {
     const driver = new Driver().tell(...TO_OFFERING);
     expect(driver.asked("freeze")).toBe(false);
     driver.tell(RECORDED);
+    expect(driver.asked("freeze")).toBe(false);
+    driver.tell(DIGESTED);
     expect(driver.asked("freeze")).toBe(true);
     expect(driver.sent("commit")).toBe(false);
     driver.tell(vm(FROZEN));
@@ -273,5 +283,26 @@ describe("ownership", () => {
     expect(driver.session.state.kind).toBe("moving");
     driver.tell(PREPARED, TICK);
     expect(driver.session.state.kind).toBe("offering");
+  });
+});
+
+describe("a rehearsal", () => {
+  const outcome = ({ session }: Driver): unknown =>
+    session.state.kind === "ended" ? session.state.outcome : session.state.kind;
+
+  test("[MI8] ends where the machine would be handed over, which runs on", () => {
+    const driver = new Driver({ rehearseMs: 10_000 }).tell(...TO_OFFERING);
+    expect(outcome(driver)).toMatchObject({ kind: "rehearsed", prediction: { converges: true } });
+    expect(driver.sent("cancel")).toBe(true);
+    expect(driver.actions.some(({ kind }) => kind === "record")).toBe(false);
+    expect(driver.asked("freeze")).toBe(false);
+  });
+
+  test("[MI8] ends when its time is over, whatever the target says or does not say", () => {
+    const driver = new Driver({ rehearseMs: 300 }).tell(ACCEPT, vm(begun(0)));
+    while (driver.now < 270) driver.tell(TICK);
+    expect(outcome(driver)).toBe("moving");
+    driver.tell(TICK);
+    expect(outcome(driver)).toMatchObject({ kind: "rehearsed", prediction: { converges: false } });
   });
 });

@@ -22,6 +22,8 @@ const SEGMENT_VERSION = 1;
 const MAGIC = 0xda;
 const FLAG_COMPRESSED = 1;
 const CRC_BYTES = 4;
+/** What a segment has beside its payload and the lengths of its units, at most. */
+const MAX_FRAMING_BYTES = 128;
 const MAX_SEQUENCE = BigInt(Number.MAX_SAFE_INTEGER - MAX_SEGMENT_UNITS);
 
 /** Where a trace goes on: what the next segment must begin with. */
@@ -85,7 +87,7 @@ export function encodeSegment(
   const packed = compress?.(plain);
   const compressed = packed !== undefined && packed.length < plain.length;
   const payload = compressed ? packed : plain;
-  const out = new ByteWriter(128 + payload.length);
+  const out = new ByteWriter(MAX_FRAMING_BYTES + 10 * units.length + payload.length);
   out.u8(MAGIC).u8(SEGMENT_VERSION);
   out.u8(compressed ? FLAG_COMPRESSED : 0);
   out.uvarint(from.sequence).uvarint(units.length);
@@ -94,7 +96,7 @@ export function encodeSegment(
   for (const unit of units) out.uvarint(unit.length);
   if (compressed) out.uvarint(payload.length);
   out.bytes(to.chain).bytes(payload);
-  out.u32(crc32(out.finish()));
+  out.u32(crc32(out.view));
   const header = {
     sequence: from.sequence,
     unitCount: units.length,

@@ -1,10 +1,10 @@
 /** Makes segments of records. */
 import { assert, ByteWriter } from "@dejavm/base";
 import type { TraceHasher } from "./codecs.ts";
-import { MAX_SEGMENT_PLAIN_BYTES } from "./limits.ts";
+import { CHAIN_BYTES, MAX_SEGMENT_PLAIN_BYTES } from "./limits.ts";
 import type { TraceRecord } from "./record.ts";
 import { encodeRecord, type TracePlace } from "./record-codec.ts";
-import { chainNext, encodeSegment, type Segment, type TracePoint } from "./segment.ts";
+import { encodeSegment, type Segment, type TracePoint } from "./segment.ts";
 
 /** Collects records; each `seal` makes a segment of one unit out of those since the last. */
 export class TraceWriter {
@@ -12,7 +12,8 @@ export class TraceWriter {
   /** After the last sealed unit. */
   #sealed: TracePoint;
   #last: TracePlace;
-  #out = new ByteWriter(1024);
+  /** The chain so far, then the unit's records: what the chain's next value is the hash of. */
+  readonly #out = new ByteWriter(16 * 1024);
   #records = 0;
   #ended = false;
 
@@ -21,6 +22,7 @@ export class TraceWriter {
     this.#hasher = options.hasher;
     this.#sealed = options.at;
     this.#last = options.at;
+    this.#out.bytes(options.at.chain);
   }
 
   /** Records that wait to be sealed, and their bytes. */
@@ -28,7 +30,7 @@ export class TraceWriter {
     return this.#records;
   }
   get pendingBytes(): number {
-    return this.#out.length;
+    return this.#out.length - CHAIN_BYTES;
   }
 
   /** Where the trace goes on after the last sealed unit: what a checkpoint remembers. */
@@ -42,18 +44,19 @@ export class TraceWriter {
     this.#last = encodeRecord(this.#out, record, this.#last);
     this.#records++;
     this.#ended = record.kind === "end";
-    assert(this.#out.length <= MAX_SEGMENT_PLAIN_BYTES, "the trace is sealed in time");
+    assert(this.pendingBytes <= MAX_SEGMENT_PLAIN_BYTES, "the trace is sealed in time");
   }
 
   /** Undefined: there is nothing to seal. */
   seal(): Segment | undefined {
     if (this.#records === 0) return undefined;
-    const unit = this.#out.finish();
-    const chain = chainNext(this.#sealed.chain, unit, this.#hasher);
+    const unit = this.#out.view.subarray(CHAIN_BYTES);
+    // A copy, so that it is plain bytes whatever the host's library gives.
+    const chain = new Uint8Array(this.#hasher.sha256(this.#out.view));
     const segment = encodeSegment(this.#sealed, { ...this.#last, chain }, [unit]);
     const { position, ticks } = this.#last;
     this.#sealed = { sequence: this.#sealed.sequence + 1, position, ticks, chain };
-    this.#out = new ByteWriter(1024);
+    this.#out.clear().bytes(chain);
     this.#records = 0;
     return segment;
   }

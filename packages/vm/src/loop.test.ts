@@ -98,6 +98,22 @@ describe("execution loop", () => {
     ]);
   });
 
+  test("[VM7] after an idle time the first frame ends its slice, the next ones do not", () => {
+    const { machine, loop } = rig();
+    const pauses = () => machine.runs.splice(0).map(({ pauseAtFrame }) => pauseAtFrame);
+    loop.advance(0);
+    machine.script.push({ kind: "idle", deadline: undefined });
+    loop.advance(0);
+    loop.handle({ kind: "frame", bytes: bytes(60) });
+    loop.advance(0);
+    machine.outputs.push({ kind: "console", port: "uart", bytes: bytes(1) });
+    loop.advance(0);
+    machine.outputs.push({ kind: "frame", bytes: bytes(60) });
+    loop.advance(0);
+    loop.advance(0);
+    expect(pauses()).toEqual([false, false, true, true, true, false]);
+  });
+
   test("console input is given as there is room, in order, and accounted for", () => {
     const { machine, loop, reports } = rig();
     machine.room = 4;

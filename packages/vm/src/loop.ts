@@ -88,6 +88,11 @@ export class ExecutionLoop implements MachineLoop {
   #waitingFrames = 0;
   #unreadBytes = 0;
   #idle: Observation["idle"];
+  /**
+   * The machine has been idle since the last frame left. Whoever it waited for may wait for that
+   * frame now: the slice ends with it. A guest that is busy loses nothing by a full slice.
+   */
+  #answerDue = false;
   #slices = 0;
   #share = 1;
   /** A throttled guest may not run before. */
@@ -229,7 +234,7 @@ export class ExecutionLoop implements MachineLoop {
     const until = limit !== undefined && limit < wanted ? limit : wanted;
     this.#idle = undefined;
     const start = clock();
-    const stop = machine.run(until, skipIdleUntil);
+    const stop = machine.run(until, skipIdleUntil, this.#answerDue);
     const took = clock() - start;
     this.#runTicks += took;
     if (this.#share < 1) this.#restUntil = start + took / this.#share;
@@ -247,6 +252,7 @@ export class ExecutionLoop implements MachineLoop {
         return { kind: "now" };
       case "idle":
         this.#idle = { deadline: stop.deadline };
+        this.#answerDue = true;
         return { kind: "now" };
       case "missing-block":
         this.#supply(stop.blocks);
@@ -341,6 +347,7 @@ export class ExecutionLoop implements MachineLoop {
     if (outputs.length === 0) return;
     for (const output of outputs) {
       if (output.kind === "console") this.#unreadBytes += output.bytes.length;
+      else this.#answerDue = false;
     }
     const after = this.#recording?.seal();
     const { position, ticks } = machine;

@@ -38,7 +38,7 @@ export interface RunnableMachine {
   readonly instructions: bigint;
   readonly restarts: number;
   readonly wallTimeNs: bigint;
-  run(until: Position, skipIdleUntil: Ticks): StopReason;
+  run(until: Position, skipIdleUntil: Ticks, pauseAtFrame?: boolean): StopReason;
   passIdle(until: Ticks): void;
   input(event: InputEvent, at?: Ticks): InputResult;
   takeOutputs(): readonly { readonly position: Position; readonly output: Output }[];

@@ -98,6 +98,8 @@ export class Guest {
   onInput: (() => void) | undefined;
   /** Called at each breakpoint; then the machine runs on. */
   onBreakpoint: ((pc: bigint) => void) | undefined;
+  /** Called behind each frame that leaves; then the machine runs on. */
+  onFrame: (() => void) | undefined;
   #chunks = new Map<string, Uint8Array>();
 
   constructor(program: Program, machine: Machine = Machine.create(configOf(program), ENGINE)) {
@@ -172,8 +174,10 @@ export class Guest {
 
   #run(until: number): StopReason {
     for (;;) {
-      const stop = this.machine.run(position(BigInt(until)), FOREVER);
-      if (stop.kind === "breakpoint") this.onBreakpoint?.(stop.pc);
+      const pauses = this.onFrame !== undefined;
+      const stop = this.machine.run(position(BigInt(until)), FOREVER, pauses);
+      if (stop.kind === "budget" && this.position < until) this.onFrame?.();
+      else if (stop.kind === "breakpoint") this.onBreakpoint?.(stop.pc);
       else if (stop.kind === "missing-page" || stop.kind === "missing-block") this.supply(stop);
       else return stop;
     }

@@ -1,10 +1,8 @@
 /** A source and a target in one process, with real machines in real threads. */
-import { closeSync, openSync, readSync } from "node:fs";
 import { type LogStore, MemoryLogStore } from "@dejavm/log-store";
 import type { RestoreConfig } from "@dejavm/machine";
 import type { ControlMessageOf } from "@dejavm/protocol";
 import {
-  type BlockIndex,
   type OwnershipWish,
   type SourceMigration,
   type SourceOptions,
@@ -69,6 +67,8 @@ export interface TargetHostOptions {
   readonly store?: LogStore;
   readonly config: RestoreConfig;
   readonly disks?: readonly DiskFile[];
+  /** An offer is judged once this has settled. */
+  readonly beforeJudging?: () => Promise<void>;
   /** Sees each request to the machine before it does, and may alter it, or keep it waiting. */
   readonly intercept?: (request: VmRequest, machine: LiveMachine) => VmRequest | Promise<VmRequest>;
 }
@@ -92,15 +92,18 @@ export class Target {
     return {
       store: this.store,
       agent: "target",
-      judge: async (offer) => ({
-        kind: "accept",
-        has: {
-          hasBase: offer.disks.map(() => true),
-          checkpoints: [],
-          freeMemoryBytes: 2 ** 31,
-          freeDiskBytes: 2 ** 36,
-        },
-      }),
+      judge: async (offer) => {
+        await this.#options.beforeJudging?.();
+        return {
+          kind: "accept",
+          has: {
+            hasBase: offer.disks.map(() => true),
+            checkpoints: [],
+            freeMemoryBytes: 2 ** 31,
+            freeDiskBytes: 2 ** 36,
+          },
+        };
+      },
       makeMachine: async (_offer, { checkpoint, state, trace }, onReport) => {
         const machine = await LiveMachine.start({
           source: { kind: "checkpoint", id: checkpoint, config, state, trace },
@@ -122,19 +125,10 @@ export class Target {
           terminate: () => machine.vm.terminate(),
         };
       },
-      readBase: () => (disk, block) => readBlock(disks[disk]?.path, block),
+      bases: () => disks.map(({ path }) => path),
       tookOver: (taken) => this.taken.resolve(taken),
     };
   }
-}
-
-function readBlock(path: string | undefined, block: number): Uint8Array | undefined {
-  if (path === undefined) return undefined;
-  const bytes = new Uint8Array(4096);
-  const file = openSync(path, "r");
-  const length = readSync(file, bytes, 0, bytes.length, block * bytes.length);
-  closeSync(file);
-  return length === bytes.length ? bytes : undefined;
 }
 
 /** What `migrate` is told. */
@@ -144,14 +138,14 @@ export interface MigrateOptions {
   readonly offer: Omit<ControlMessageOf<"offer">, "kind" | "migration" | "maxDowntimeMs">;
   readonly path?: Path;
   readonly session?: Partial<SourceOptions>;
-  readonly image?: BlockIndex;
+  readonly bases?: readonly string[];
   readonly onRecord?: (wish: OwnershipWish) => void;
   readonly onProgress?: (progress: SourceProgress) => void;
 }
 
 /** Moves a machine from this process to this process. */
 export function migrate(options: MigrateOptions): SourceMigration {
-  const { machine, target, offer, path = new Path(2), image, onRecord, onProgress } = options;
+  const { machine, target, offer, path = new Path(2), bases, onRecord, onProgress } = options;
   let links = 0;
   const maxDowntimeMs = options.session?.maxDowntimeMs ?? 100;
   const migration = startSourceMigration({
@@ -172,7 +166,7 @@ export function migrate(options: MigrateOptions): SourceMigration {
     agent: "source",
     linkName: () => `link-${Math.random().toString(36).slice(2)}-${links++}`,
     ...(onProgress && { onProgress }),
-    ...(image && { image }),
+    ...(bases && { bases }),
   });
   machine.listener = (report) => migration.handleReport(report);
   return migration;

@@ -103,6 +103,8 @@ export const migrateSchema = z.strictObject({
   ifNotConverging: z.enum(["slow", "copy", "cancel"]).default("slow"),
   /** For pages and chunks, at most; absent: what the link gives. */
   bandwidthMbit: z.number().min(0.01).exactOptional(),
+  /** Everything but the hand-over, and a prediction. */
+  dryRun: z.boolean().default(false),
 });
 /** See `migrateSchema`. */
 export type MigrateRequest = z.infer<typeof migrateSchema>;
@@ -136,6 +138,7 @@ export const reportSchema = z.object({
     name: z.string(),
     outcome: z.discriminatedUnion("kind", [
       z.object({ kind: z.literal("moved"), epoch: z.int() }),
+      z.object({ kind: z.literal("rehearsed"), prediction: z.looseObject({}) }),
       z.object({
         kind: z.literal("stayed"),
         phase: z.string(),

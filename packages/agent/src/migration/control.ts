@@ -1,6 +1,6 @@
 /** Migrations at the control socket: begun, watched and cancelled on a WebSocket; listed after. */
 import type { LogStore } from "@dejavm/log-store";
-import type { SourceProgress } from "@dejavm/source-agent";
+import type { MigrationOutcome } from "@dejavm/source-agent";
 import type { RawData, WebSocket } from "ws";
 import { cancelSchema, migrateSchema } from "../control/api.ts";
 import { parseBody, type StreamRoute } from "../control/routes.ts";
@@ -8,7 +8,7 @@ import { closeStream } from "../control/streams.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Peer } from "../pairing/peers.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
-import { migrateAway } from "./outgoing.ts";
+import { migrateAway, type OutgoingProgress } from "./outgoing.ts";
 
 /** What migrations are begun with. */
 export interface MigrationControlOptions {
@@ -19,7 +19,7 @@ export interface MigrationControlOptions {
   readonly vmNamed: (name: string) => AgentVm;
   /** Throws E_PEER_UNKNOWN. */
   readonly peerNamed: (name: string) => Peer;
-  readonly onEnded: (vm: AgentVm, result: "moved" | "stayed") => void;
+  readonly onEnded: (vm: AgentVm, result: MigrationOutcome["kind"]) => void;
 }
 
 const CANCELLED = {
@@ -38,17 +38,19 @@ export function migrationStream(options: MigrationControlOptions): StreamRoute {
     open: ({ name = "" }, stream) => {
       const vm = options.vmNamed(name);
       stream.on("error", () => undefined);
+      const giving = new AbortController();
       let begun = false;
       stream.on("message", (data) => {
         try {
           const message: unknown = JSON.parse(textOf(data));
           if (begun) {
             parseBody(cancelSchema, message);
+            giving.abort();
             vm.migration?.cancel(CANCELLED);
             return;
           }
           begun = true;
-          void run(options, vm, stream, message);
+          void run({ options, vm, stream, message, signal: giving.signal });
         } catch (error) {
           // A cancel that comes too late is answered; the migration goes on.
           closeStream(stream, error);
@@ -68,12 +70,14 @@ export function storedMigrations(store: LogStore): { atMs: number; report: unkno
   return reports.toSorted((a, b) => b.atMs - a.atMs);
 }
 
-async function run(
-  options: MigrationControlOptions,
-  vm: AgentVm,
-  stream: WebSocket,
-  message: unknown,
-): Promise<void> {
+async function run(begun: {
+  readonly options: MigrationControlOptions;
+  readonly vm: AgentVm;
+  readonly stream: WebSocket;
+  readonly message: unknown;
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  const { options, vm, stream, message, signal } = begun;
   const { host, identity, agentName, peerNamed, onEnded } = options;
   const tell = (facts: object): void => {
     if (stream.readyState === stream.OPEN) stream.send(JSON.stringify(facts), { binary: false });
@@ -87,7 +91,8 @@ async function run(
       vm,
       request,
       peer: peerNamed(request.to),
-      onProgress: (progress: SourceProgress) => {
+      signal,
+      onProgress: (progress: OutgoingProgress) => {
         if (stream.bufferedAmount < MAX_WAITING_BYTES) tell({ progress });
       },
     });

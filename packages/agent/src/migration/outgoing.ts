@@ -1,11 +1,13 @@
 /** Moves a machine of this agent to a peer: the session with this agent's identity and store. */
 import { randomBytes } from "node:crypto";
+import { CodedError } from "@dejavm/base";
 import { SEMANTICS } from "@dejavm/machine";
 import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
 import {
-  BlockIndex,
+  basesOf,
   encodeVmConfig,
   type MigrationReport,
+  notBegunReport,
   type SourceProgress,
   startSourceMigration,
 } from "@dejavm/source-agent";
@@ -17,6 +19,7 @@ import type { Identity } from "../identity/identity.ts";
 import type { Peer } from "../pairing/peers.ts";
 import { dialPeer } from "../peer/dialer.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
+import { provideFiles } from "./provide-files.ts";
 import { TUNNEL_PATH } from "./tunnel-desk.ts";
 
 /** What an ownership record says about the migration that it is of. */
@@ -31,6 +34,8 @@ const FRONTIER_MS = 5;
 /** Old pages that wait for the link in the machine's thread: 64 MiB. */
 const MAX_SAVED_PAGES = 16_384;
 const BYTES_PER_MS_OF_MBIT = 125;
+/** A rehearsal ends here at the latest: by then the link and the guest are known. */
+const REHEARSE_MS = 15_000;
 
 /** What a migration away from here needs. */
 export interface OutgoingOptions {
@@ -40,8 +45,13 @@ export interface OutgoingOptions {
   readonly peer: Peer;
   readonly vm: AgentVm;
   readonly request: MigrateRequest;
-  readonly onProgress: (progress: SourceProgress) => void;
+  /** Aborted: the migration is given up, as long as that is possible. */
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: OutgoingProgress) => void;
 }
+
+/** How far it is: of the session, and of the files that go before it. */
+export type OutgoingProgress = Omit<SourceProgress, "phase"> & { readonly phase: string };
 
 /** Settles with the report, however it ended. Throws E_VM_STATE where it cannot begin. */
 export async function migrateAway(options: OutgoingOptions): Promise<MigrationReport> {
@@ -55,14 +65,20 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
   const stored = host.store.findLineage(vm.lineage);
   const migration = randomBytes(8).toString("hex");
   const epoch = stored?.ownership?.epoch ?? 1;
-  const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit } = request;
+  const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit, dryRun } = request;
   const dialTunnel = (): Promise<WebSocket> =>
     dialPeer(identity, peer, {
       path: `${TUNNEL_PATH}${vm.lineage}`,
       maxMessageBytes: MAX_FRAME_BYTES,
     });
-  return vm.migrate(peer.name, dialTunnel, () =>
-    startSourceMigration({
+  const bandwidth =
+    bandwidthMbit === undefined ? Number.POSITIVE_INFINITY : bandwidthMbit * BYTES_PER_MS_OF_MBIT;
+  const startedAt = performance.now();
+  let hasBegun = false;
+  const started = vm.migrate(peer.name, dialTunnel, async () => {
+    await provideFiles(options, bandwidth);
+    hasBegun = true;
+    return startSourceMigration({
       session: {
         maxDowntimeMs,
         minShare: minSpeed,
@@ -71,6 +87,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
         negotiateMs: NEGOTIATE_MS,
         frontierMs: FRONTIER_MS,
         maxSavedPages: MAX_SAVED_PAGES,
+        ...(dryRun ? { rehearseMs: REHEARSE_MS } : {}),
         offer: {
           kind: "offer",
           migration,
@@ -101,11 +118,21 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
       },
       agent: agentName,
       linkName: () => randomBytes(16).toString("hex"),
-      image: BlockIndex.of(config.disks.map(({ path }) => path)),
-      ...(bandwidthMbit === undefined
-        ? {}
-        : { maxBytesPerMs: bandwidthMbit * BYTES_PER_MS_OF_MBIT }),
+      bases: basesOf(config),
+      maxBytesPerMs: bandwidth,
       onProgress,
-    }),
-  );
+    });
+  });
+  try {
+    return await started;
+  } catch (error) {
+    if (hasBegun || !(error instanceof CodedError)) throw error;
+    const report = notBegunReport(
+      { migration, lineage: vm.lineage, name: vm.name },
+      { code: String(error.code), message: error.message, hint: error.hint },
+      performance.now() - startedAt,
+    );
+    recorded.writer.addReport({ kind: "migration", json: JSON.stringify(report) });
+    return report;
+  }
 }

@@ -138,6 +138,16 @@ export class VmRegistry implements VmDirectory {
     rmSync(this.#fileOf(name), { force: true });
   }
 
+  /** Files of this host that machines of the store are made of. */
+  filePaths(): string[] {
+    return this.#host.store.lineages().flatMap(({ config }) => {
+      const { disks, boot } = decodeVmConfig(config);
+      const { firmware = "", kernel = "", initrd = "" } = boot ?? {};
+      const paths = [...disks.map(({ path }) => path), firmware, kernel, initrd];
+      return paths.filter((path) => path !== "");
+    });
+  }
+
   /** Every machine stands still where it is, to be brought back from there. */
   async close(): Promise<void> {
     for (const doubtful of this.#doubtful.values()) doubtful.close();

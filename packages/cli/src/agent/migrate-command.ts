@@ -22,13 +22,14 @@ export interface MigrateOptions {
   readonly minSpeed?: string;
   readonly bandwidth?: string;
   readonly ifNotConverging?: "slow" | "copy" | "cancel";
+  readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly stateDir?: string;
 }
 
 /**
  * Moves a machine, shows how far it is; Ctrl-C cancels, and the machine goes on where it was.
- * Gives 0 once it has moved. Throws why it has not.
+ * Gives 0 once it has moved, or was rehearsed. Throws why it has not.
  */
 export async function migrate(name: string, options: MigrateOptions): Promise<number> {
   const request = {
@@ -36,6 +37,7 @@ export async function migrate(name: string, options: MigrateOptions): Promise<nu
     maxDowntimeMs: milliseconds(options.maxDowntime ?? "100ms"),
     minSpeed: share(options.minSpeed ?? "50%"),
     ifNotConverging: options.ifNotConverging ?? "slow",
+    dryRun: options.dryRun === true,
     ...(options.bandwidth === undefined ? {} : { bandwidthMbit: mbit(options.bandwidth) }),
   };
   const { client } = await findVmNamed(stateDirectory(options.stateDir), name);
@@ -44,7 +46,7 @@ export async function migrate(name: string, options: MigrateOptions): Promise<nu
   if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
   else process.stdout.write(reportText(report));
   const { outcome } = report;
-  if (outcome.kind === "moved") return exitStatus.ok;
+  if (outcome.kind !== "stayed") return exitStatus.ok;
   const { code, message, phase, hint } = outcome;
   const text = `${name} goes on here: ${message} (phase: ${phase})`;
   throw new CodedError(code, text, hint === undefined ? {} : { hint });
@@ -132,12 +134,13 @@ class ProgressLine {
 }
 
 function progressText(progress: Progress): string {
-  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages } = progress;
+  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages, why } = progress;
   const parts = [
     phase,
     `${(sentBytes / 1e6).toFixed(1)} MB sent`,
     `${((bytesPerMs * 8) / 1000).toFixed(0)} Mbit/s`,
   ];
+  if (phase === "files") parts.push(why);
   if (pendingPages > 0) {
     parts.push(`${pendingPages} pages left`);
     if (bytesPerMs > 0)

@@ -1,5 +1,5 @@
 /** A migration's report for people. */
-import type { MigrationReport } from "@dejavm/source-agent";
+import type { MigrationOutcome, MigrationReport, Prediction } from "@dejavm/source-agent";
 
 const PAUSE_PARTS = [
   ["freezeMs", "freeze"],
@@ -14,11 +14,8 @@ const PAUSE_PARTS = [
 /** Lines, each with its newline. */
 export function reportText(report: MigrationReport): string {
   const { name, outcome, totalMs, downtime, bytes, pages, checkpoints, leapfrogs } = report;
-  const lines = [
-    outcome.kind === "moved"
-      ? `${name} has moved (epoch ${outcome.epoch}) in ${seconds(totalMs)}`
-      : `${name} stayed: ${outcome.code} ${outcome.message} (phase: ${outcome.phase})`,
-  ];
+  const lines = [headOf(name, outcome, totalMs)];
+  if (outcome.kind === "rehearsed") lines.push(...predictionLines(outcome.prediction));
   if (downtime !== undefined) {
     const parts = PAUSE_PARTS.map(([part, name]) => [name, downtime[part]] as const)
       .filter(([, ms]) => ms > 0)
@@ -43,6 +40,29 @@ export function reportText(report: MigrationReport): string {
   const last = report.decisions.at(-1);
   if (last !== undefined) lines.push(`  decided    ${last.kind}: ${last.why}`);
   return lines.map((line) => `${line}\n`).join("");
+}
+
+function headOf(name: string, outcome: MigrationOutcome, totalMs: number): string {
+  switch (outcome.kind) {
+    case "moved":
+      return `${name} has moved (epoch ${outcome.epoch}) in ${seconds(totalMs)}`;
+    case "rehearsed":
+      return `${name} runs on here; its move was rehearsed for ${seconds(totalMs)}`;
+    case "stayed":
+      return `${name} stayed: ${outcome.code} ${outcome.message} (phase: ${outcome.phase})`;
+  }
+}
+
+function predictionLines({ totalMs, downtimeMs, bytes, converges, why }: Prediction): string[] {
+  const takes = totalMs === undefined ? "longer than can be told" : seconds(totalMs);
+  const pause = downtimeMs === undefined ? "unknown" : `${downtimeMs.toFixed(0)} ms`;
+  return [
+    `  predicted  ${takes}, ${megabytes(bytes)} MB, pause ${pause}`,
+    converges
+      ? "  predicted  the target keeps up with the guest"
+      : "  predicted  the target does not keep up: the guest would be slowed down",
+    `  next       ${why}`,
+  ];
 }
 
 function seconds(ms: number): string {

@@ -182,6 +182,7 @@ function addMigrate(program: Command, setStatus: (status: number) => void): void
         "cancel",
       ]),
     )
+    .option("--dry-run", "do everything but the hand-over, for some seconds, and foretell the rest")
     .description("Move a machine to another host while it runs (Ctrl-C cancels)")
     .action(async (name: string, options: MigrateOptions) => {
       const { migrate: action } = await import("./migrate-command.ts");

@@ -44,6 +44,8 @@ export interface CheckpointWriterParts {
   readonly memoryPages: number;
   /** Throws unless the lineage's writer may still write. */
   readonly checkHeld: () => void;
+  /** What the checkpoint goes on from is in the database, too. */
+  readonly beforeCommit: () => void;
   /** It is committed or abandoned. */
   readonly done: () => void;
 }
@@ -124,7 +126,8 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
 
   commit(): CheckpointInfo {
     this.#check();
-    const { database, id, done } = this.#parts;
+    const { database, id, beforeCommit, done } = this.#parts;
+    beforeCommit();
     const info = database.writing("cannot commit a checkpoint", (sqlite) => {
       const row = checkpointRow(database, id);
       if (row === undefined) throw unknownCheckpointError(id);

@@ -1,6 +1,5 @@
 /** Foreign, newer, damaged and unusable stores: coded errors, and nothing lost that was there. */
 import {
-  appendFileSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -11,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { CodedError, Prng } from "@dejavm/base";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -22,6 +21,7 @@ import { TestTrace } from "../test-support/test-trace.ts";
 import { Workload, workloadProblem } from "../test-support/workload.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
 import { openLogStore } from "./sqlite-log-store.ts";
+import { readTail } from "./trace-tail.ts";
 
 /** More of everything: DEJAVM_SOAK=20. */
 const SOAK = Number(process.env["DEJAVM_SOAK"] ?? 1);
@@ -150,50 +150,85 @@ describe("[LS11] damage", () => {
     expect(found).toBeGreaterThan(FLIPS / 2);
   });
 
-  it("a torn tail is cut back to the last whole commit, and said so", () => {
+  it("a torn tail is cut back to the last whole segment, at every byte, and said so", () => {
     const store = openLogStore(directory);
     const writer = store.openLineage(store.createLineage(lineage()).id);
     const trace = new TestTrace();
-    const wal = `${database}-wal`;
     for (let i = 0; i < 20; i++) writer.append([trace.segment(i)]);
-    const before = statSync(wal).size;
+    const tail = join(directory, "tails", `${writer.lineage}.1.tail`);
+    const before = statSync(tail).size;
     writer.append([trace.segment(20)]);
+    const whole = readFileSync(tail);
+    const place = join(root, "torn");
+    const copy = (bytes: Uint8Array): void => {
+      rmSync(place, { recursive: true, force: true });
+      mkdirSync(join(place, "tails"), { recursive: true });
+      for (const suffix of ["", "-wal"]) {
+        copyFileSync(`${database}${suffix}`, join(place, `store.db${suffix}`));
+      }
+      writeFileSync(join(place, "tails", basename(tail)), bytes);
+    };
+    const check = (expected: number, cutBytes: number, why: string): void => {
+      const torn = openLogStore(place);
+      expect(torn.traceEnd(writer.lineage)?.sequence, why).toBe(expected);
+      expect([...torn.readTrace(writer.lineage, 0)], why).toHaveLength(expected);
+      expect(finish(torn.verify()), why).toMatchObject({ problems: [], segments: expected });
+      const again = torn.openLineage(writer.lineage);
+      expect(again.tornBytes, why).toBe(cutBytes);
+      again.append([trace.segment(expected)]);
+      torn.close();
+    };
+    copy(whole);
+    for (let cut = whole.length - 1; cut >= before; cut--) {
+      truncateSync(join(place, "tails", basename(tail)), cut);
+      const { segments, tornBytes } = readTail(place, writer.lineage);
+      expect([segments.length, tornBytes], `cut at ${cut}`).toEqual([20, cut - before]);
+    }
+    for (const cut of [before, before + 7, before + 8, whole.length - 1, whole.length]) {
+      copy(whole.subarray(0, cut));
+      const isWhole = cut === whole.length;
+      check(isWhole ? 21 : 20, isWhole ? 0 : cut - before, `cut at ${cut}`);
+    }
+    // Bytes that a write has not filled, and a flipped bit: what is behind them goes, too.
+    copy(Buffer.concat([whole, Buffer.alloc(100)]));
+    check(21, 100, "zeros behind it");
+    const seed = Math.floor(Date.now() % 2 ** 31);
+    const flipped = Buffer.from(whole);
+    const at = before + new Prng(seed).below(whole.length - before);
+    flipped[at] = (flipped[at] ?? 0) ^ 4;
+    copy(flipped);
+    check(20, whole.length - before, `seed ${seed}`);
+    store.close();
+  });
+
+  it("a torn write-ahead log is cut back to the last whole commit, and said so", () => {
+    const store = openLogStore(directory);
+    const writer = store.openLineage(store.createLineage(lineage()).id);
+    const wal = `${database}-wal`;
+    for (let i = 0; i < 20; i++) writer.setConfig(Uint8Array.of(i));
+    const before = statSync(wal).size;
+    writer.setConfig(Uint8Array.of(20));
     const after = statSync(wal).size;
     const place = join(root, "torn");
     const random = new Prng(1);
     const cuts = Array.from({ length: CUTS }, () => before + random.below(after - before));
-    for (const cut of [before, before + 1, before + 23, before + 24, after - 1, after, ...cuts]) {
+    const config = (cut: number): number => (cut < after ? 19 : 20);
+    for (const cut of [before, before + 1, before + 24, after - 1, after, after + 8216, ...cuts]) {
       rmSync(place, { recursive: true, force: true });
       mkdirSync(place);
       copyFileSync(database, join(place, "store.db"));
       copyFileSync(wal, join(place, "store.db-wal"));
       truncateSync(join(place, "store.db-wal"), cut);
       const torn = openLogStore(place);
-      const expected = cut === after ? 21 : 20;
-      expect(torn.traceEnd(writer.lineage)?.sequence, `cut at ${cut}`).toBe(expected);
-      const cutBytes = cut === after ? 0 : cut - before;
-      expect(torn.tornTail?.cutBytes ?? 0, `cut at ${cut}`).toBe(cutBytes);
+      const found = torn.findLineage(writer.lineage)?.config;
+      expect(found, `cut at ${cut}`).toEqual(Uint8Array.of(config(cut)));
+      const cutBytes = cut < after ? cut - before : 0;
+      if (cut <= after) expect(torn.tornTail?.cutBytes ?? 0, `cut at ${cut}`).toBe(cutBytes);
       expect(finish(torn.verify()).problems).toEqual([]);
-      torn.openLineage(writer.lineage).append([trace.segment(expected)]);
+      torn.openLineage(writer.lineage).setConfig(Uint8Array.of(21));
       torn.close();
     }
     store.close();
-  });
-
-  it("bytes that a write has not filled are cut off, too", () => {
-    const store = openLogStore(directory);
-    const writer = store.openLineage(store.createLineage(lineage()).id);
-    writer.append([new TestTrace().segment(0)]);
-    const place = join(root, "torn");
-    mkdirSync(place);
-    copyFileSync(database, join(place, "store.db"));
-    copyFileSync(`${database}-wal`, join(place, "store.db-wal"));
-    store.close();
-    appendFileSync(join(place, "store.db-wal"), Buffer.alloc(8216));
-    const torn = openLogStore(place);
-    expect(torn.traceEnd(writer.lineage)?.sequence).toBe(1);
-    expect(finish(torn.verify()).problems).toEqual([]);
-    torn.close();
   });
 });
 

@@ -16,6 +16,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { assert } from "@dejavm/base";
 import Database from "better-sqlite3";
 import { storeError } from "../store-errors.ts";
@@ -23,6 +24,7 @@ import { failPoint } from "./fail-point.ts";
 import { type FileLock, lockHolder, tryFileLock } from "./file-lock.ts";
 import { createPrivateFile, translateError, translating } from "./host-errors.ts";
 import { APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
+import { TAILS_FOLDER } from "./trace-tail.ts";
 import { WalMover } from "./wal-mover.ts";
 import { findTornTail, type TornTail } from "./wal-tail.ts";
 
@@ -45,6 +47,14 @@ const CACHE_KIB = 32 * 1024;
 /** What is done with the store: `read` changes nothing and needs no lease. */
 export type OpenMode = "write" | "read";
 
+const fdatasyncLater = promisify(fdatasync);
+
+/** A file beside the database whose writes become durable with those of the database. */
+export interface SyncedBeside {
+  sync(): Promise<void>;
+  syncNow(): void;
+}
+
 /** An open database. */
 export class StoreDatabase {
   readonly directory: string;
@@ -57,6 +67,11 @@ export class StoreDatabase {
   readonly #mover: WalMover | undefined;
   readonly #commit: Database.Transaction<(body: () => void) => void>;
   readonly #statements = new Map<string, Database.Statement>();
+  /** Files beside the database that `sync` covers, too. */
+  readonly #besides = new Set<SyncedBeside>();
+  /** Commits, and how many of them are durable. */
+  #commits = 1;
+  #durable = 0;
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
   /** Once a sync has failed, nobody knows what is durable. */
@@ -132,6 +147,7 @@ export class StoreDatabase {
       }),
     );
     assert(result !== undefined, "a commit has run its body");
+    this.#commits++;
     this.#mover?.committed();
     return result.value;
   }
@@ -158,10 +174,19 @@ export class StoreDatabase {
   syncNow(): void {
     const fd = this.#checkSync();
     try {
-      fdatasyncSync(fd);
+      const commits = this.#commits;
+      if (commits !== this.#durable) fdatasyncSync(fd);
+      this.#durable = commits;
+      for (const beside of this.#besides) beside.syncNow();
     } catch (error) {
       throw this.#failSync(error);
     }
+  }
+
+  /** `sync` covers this one, too, until the function that it answers is called. */
+  syncBeside(beside: SyncedBeside): () => void {
+    this.#besides.add(beside);
+    return () => this.#besides.delete(beside);
   }
 
   /** Moves what the write-ahead log holds into the database file. */
@@ -181,13 +206,22 @@ export class StoreDatabase {
     await running?.catch(() => undefined);
     const now = (async () => {
       const fd = this.#checkSync();
-      await new Promise<void>((resolve, reject) => {
-        fdatasync(fd, (error) => (error === null ? resolve() : reject(this.#failSync(error))));
-      });
+      try {
+        await Promise.all([this.#syncWal(fd), ...[...this.#besides].map((each) => each.sync())]);
+      } catch (error) {
+        throw this.#failSync(error);
+      }
     })();
     this.#syncing = now;
     this.#nextSync = undefined;
     await now;
+  }
+
+  async #syncWal(fd: number): Promise<void> {
+    const commits = this.#commits;
+    if (commits === this.#durable) return;
+    await fdatasyncLater(fd);
+    this.#durable = Math.max(this.#durable, commits);
   }
 
   #checkSync(): number {
@@ -205,7 +239,9 @@ export class StoreDatabase {
 
 function prepareDirectory(directory: string): void {
   translating(`cannot create ${directory}`, () => {
-    mkdirSync(join(directory, "leases"), { recursive: true, mode: 0o700 });
+    for (const folder of ["leases", TAILS_FOLDER]) {
+      mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 });
+    }
     // It may have been made with a wider mode; it holds secrets.
     if ((statSync(directory).mode & 0o077) !== 0) chmodSync(directory, 0o700);
   });

@@ -30,6 +30,15 @@ import type { FileLock } from "./file-lock.ts";
 import { insertOwnership, insertReport, newestOwnership, updateLineage } from "./lineage-table.ts";
 import { retainLineage } from "./retain.ts";
 import { compactFrom, compactTrace, TraceAppender, traceEndOf } from "./trace-table.ts";
+import {
+  type AbsorbedTail,
+  following,
+  MAX_TAIL_APPEND_BYTES,
+  MAX_TAIL_BYTES,
+  readTail,
+  removeTail,
+  TraceTail,
+} from "./trace-tail.ts";
 
 /** What a writer works on. */
 export interface LineageWriterParts {
@@ -49,6 +58,11 @@ export interface LineageWriterParts {
 export class SqliteLineageWriter implements LineageWriter {
   readonly #parts: LineageWriterParts;
   readonly #appender: TraceAppender;
+  readonly #tail: TraceTail;
+  readonly #unsync: () => void;
+  /** Files that can go once the database is durable. */
+  readonly #absorbed = new Set<AbsorbedTail>();
+  readonly tornBytes: number;
   readonly #open = new Map<CheckpointId, SqliteCheckpointWriter>();
   #end: TracePoint | undefined;
   /** Up to here the trace is merged as far as it can be. */
@@ -57,8 +71,20 @@ export class SqliteLineageWriter implements LineageWriter {
 
   constructor(parts: LineageWriterParts) {
     this.#parts = parts;
-    this.#appender = new TraceAppender(parts.database);
-    this.#end = traceEndOf(parts.database, parts.key);
+    const { database, lineage, key } = parts;
+    this.#appender = new TraceAppender(database);
+    const left = readTail(database.directory, lineage);
+    const rest = following(left.segments, traceEndOf(database, key)?.sequence);
+    if (rest.length > 0) this.#appender.append(key, rest);
+    if (left.paths.length > 0) {
+      database.syncNow();
+      removeTail(database.directory, lineage);
+    }
+    this.tornBytes = left.tornBytes;
+    this.#end = traceEndOf(database, key);
+    const { directory } = database;
+    this.#tail = new TraceTail({ directory, lineage, number: left.nextNumber });
+    this.#unsync = database.syncBeside(this.#tail);
   }
 
   get lineage(): LineageId {
@@ -74,7 +100,16 @@ export class SqliteLineageWriter implements LineageWriter {
     checkAppend(this.#end, segments, options.afterGap === true);
     const last = segments.at(-1)?.header;
     if (last === undefined) return;
-    this.#appender.append(this.#parts.key, segments);
+    const isGap = this.#end !== undefined && segments[0]?.header.sequence !== this.#end.sequence;
+    const bytes = segments.reduce((sum, segment) => sum + segment.bytes.length, 0);
+    // A transaction costs little beside much.
+    if (isGap || bytes > MAX_TAIL_APPEND_BYTES) {
+      this.#absorb();
+      this.#appender.append(this.#parts.key, segments);
+    } else {
+      if (this.#tail.bytes >= MAX_TAIL_BYTES) this.#absorb();
+      this.#tail.append(segments);
+    }
     const { sequence, unitCount, to, chain } = last;
     this.#end = { sequence: sequence + unitCount, ...to, chain };
   }
@@ -83,6 +118,7 @@ export class SqliteLineageWriter implements LineageWriter {
     this.#checkHeld();
     const { database, key, now } = this.#parts;
     checkOwnership(newestOwnership(database, key), record);
+    this.#absorb();
     insertOwnership(database, key, { ...record, atMs: now() });
     failPoint("ownership.committed");
     database.syncNow();
@@ -92,6 +128,7 @@ export class SqliteLineageWriter implements LineageWriter {
   addReport(report: Omit<StoredReport, "atMs">): void {
     this.#checkHeld();
     checkReport(report);
+    this.#absorb();
     const { database, key, now } = this.#parts;
     insertReport(database, key, { ...report, atMs: now() });
   }
@@ -99,12 +136,14 @@ export class SqliteLineageWriter implements LineageWriter {
   setConfig(config: Uint8Array): void {
     this.#checkHeld();
     checkSize("configuration", config.length, MAX_CONFIG_BYTES);
+    this.#absorb();
     updateLineage(this.#parts.database, this.lineage, { config });
   }
 
   setName(name: string): void {
     this.#checkHeld();
     checkName(name);
+    this.#absorb();
     updateLineage(this.#parts.database, this.lineage, { name });
   }
 
@@ -128,6 +167,7 @@ export class SqliteLineageWriter implements LineageWriter {
       id,
       memoryPages,
       checkHeld: () => this.#checkHeld(),
+      beforeCommit: () => this.#absorb(),
       done: () => {
         this.#open.delete(id);
         this.#dropFolded();
@@ -139,6 +179,7 @@ export class SqliteLineageWriter implements LineageWriter {
 
   compact(): void {
     this.#checkHeld();
+    this.#absorb();
     const { database, key } = this.#parts;
     const from = this.#compacted ?? compactFrom(database, key);
     this.#compacted = compactTrace(database, this.#appender, key, from);
@@ -146,6 +187,7 @@ export class SqliteLineageWriter implements LineageWriter {
 
   retain(limits: RetentionLimits): RetentionReport {
     this.#checkHeld();
+    this.#absorb();
     const report = retainLineage(this.#parts.database, this.#parts.key, limits);
     if (report.checkpointsRemoved > 0) this.#parts.tidyLater();
     return report;
@@ -155,12 +197,47 @@ export class SqliteLineageWriter implements LineageWriter {
     if (!this.#held) return;
     const { database, lease, released } = this.#parts;
     try {
-      if (database.isOpen) for (const writer of this.#open.values()) writer.abandon();
+      if (database.isOpen) {
+        for (const writer of this.#open.values()) writer.abandon();
+        this.#absorb();
+        this.#removeAbsorbed();
+      }
     } finally {
       this.#held = false;
+      for (const absorbed of this.#absorbed) absorbed.keep();
+      this.#unsync();
+      this.#tail.close();
       lease.release();
       released();
     }
+  }
+
+  /** Moves the tail into the database. Its file goes once that is durable. */
+  #absorb(): void {
+    const { segments } = this.#tail;
+    if (segments.length === 0) return;
+    this.#appender.append(this.#parts.key, segments);
+    const absorbed = this.#tail.absorbed();
+    if (absorbed === undefined) return;
+    this.#absorbed.add(absorbed);
+    void this.#removeLater(absorbed);
+  }
+
+  /** A sync that fails is told to whoever asks for the next one; the file is then kept. */
+  async #removeLater(absorbed: AbsorbedTail): Promise<void> {
+    try {
+      await this.#parts.database.sync();
+      absorbed.remove();
+    } catch {
+      absorbed.keep();
+    }
+    this.#absorbed.delete(absorbed);
+  }
+
+  #removeAbsorbed(): void {
+    if (this.#absorbed.size === 0) return;
+    this.#parts.database.syncNow();
+    for (const absorbed of this.#absorbed) absorbed.remove();
   }
 
   /** Open checkpoints whose rows are gone: an increment has taken them over. */

@@ -145,8 +145,11 @@ CREATE VIEW v_reports AS
   FROM reports r JOIN lineages l ON l.id = r.lineage ORDER BY r.id;
 `;
 
+/** From here on a trace's newest segments may lie beside the database, in `tails`. */
+const TAILS = "-- Nothing in the database itself.";
+
 /** Step i leads from version i to version i + 1 (PRAGMA user_version). */
-export const MIGRATIONS: readonly string[] = [TABLES, VIEWS];
+export const MIGRATIONS: readonly string[] = [TABLES, VIEWS, TAILS];
 
 /** The version that this program writes. */
 export const SCHEMA_VERSION: number = MIGRATIONS.length;

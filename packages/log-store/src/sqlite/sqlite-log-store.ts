@@ -1,7 +1,7 @@
 /** The store on SQLite, in a directory of its own; docs/LOG_STORE.md describes it. */
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
-import type { Segment, TracePoint } from "@dejavm/trace";
+import { pointAfter, type Segment, type TracePoint } from "@dejavm/trace";
 import { HASH_BYTES } from "../content-pack.ts";
 import type {
   CheckpointId,
@@ -41,7 +41,9 @@ import {
 } from "./lineage-table.ts";
 import { SqliteLineageWriter } from "./lineage-writer.ts";
 import { storedBytes } from "./retain.ts";
-import { readTraceRows, segmentOf, traceEndOf, traceKey } from "./trace-table.ts";
+import { readSegments } from "./trace-reading.ts";
+import { traceEndOf, traceKey } from "./trace-table.ts";
+import { following, readTail, removeTail } from "./trace-tail.ts";
 import { verifyDatabase } from "./verify.ts";
 import type { TornTail } from "./wal-tail.ts";
 
@@ -113,6 +115,11 @@ export class SqliteLogStore implements LogStore {
 
   createLineage(lineage: NewLineage): LineageInfo {
     checkNewLineage(lineage);
+    const { id } = lineage;
+    // A lineage of that id was removed, and its tail was not.
+    if (id !== undefined && findLineageRow(this.#database, id) === undefined) {
+      removeTail(this.#database.directory, id);
+    }
     return lineageInfo(this.#database, insertLineage(this.#database, lineage, this.#now()));
   }
 
@@ -133,6 +140,7 @@ export class SqliteLogStore implements LogStore {
         sqlite.prepare("DELETE FROM lineages WHERE id = ?").run(key);
         failPoint("remove.before-commit");
       });
+      removeTail(this.#database.directory, lineage);
     } finally {
       lease.release();
     }
@@ -177,12 +185,17 @@ export class SqliteLogStore implements LogStore {
   }
 
   traceEnd(lineage: LineageId): TracePoint | undefined {
-    return traceEndOf(this.#database, lineageKey(this.#database, lineage));
+    const key = lineageKey(this.#database, lineage);
+    // The tail first: what is moved into the database meanwhile is then found there.
+    const { segments } = readTail(this.#database.directory, lineage);
+    const end = traceEndOf(this.#database, key);
+    const last = following(segments, end?.sequence).at(-1);
+    return last === undefined ? end : pointAfter(last.header);
   }
 
   *readTrace(lineage: LineageId, fromSequence: number): Generator<Segment> {
     const key = lineageKey(this.#database, lineage);
-    for (const row of readTraceRows(this.#database, key, fromSequence)) yield segmentOf(row);
+    yield* readSegments(this.#database, { key, lineage }, fromSequence);
   }
 
   checkpoints(lineage: LineageId): readonly CheckpointInfo[] {
@@ -215,7 +228,9 @@ export class SqliteLogStore implements LogStore {
   }
 
   lineageBytes(lineage: LineageId): number {
-    return storedBytes(this.#database, lineageKey(this.#database, lineage));
+    const stored = storedBytes(this.#database, lineageKey(this.#database, lineage));
+    const { segments } = readTail(this.#database.directory, lineage);
+    return stored + segments.reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
 
   async sync(): Promise<void> {

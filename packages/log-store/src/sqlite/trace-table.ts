@@ -24,7 +24,8 @@ export interface TraceRow {
   readonly bytes: Buffer;
 }
 
-const SEQUENCE_MASK = (1n << BigInt(TRACE_KEY_BITS)) - 1n;
+/** The bits of `trace.id` that are the number of a unit. */
+export const SEQUENCE_MASK = (1n << BigInt(TRACE_KEY_BITS)) - 1n;
 /** Rows that one query reads ahead. */
 const READ_AHEAD = 16;
 /** Segments that a merge takes at most: bounds how long it holds up the thread. */
@@ -72,9 +73,9 @@ export class TraceAppender {
   append(lineage: number, segments: readonly Segment[]): void {
     this.#database.writing("cannot append to the trace", () => {
       for (const { header, bytes } of segments) this.insert(lineage, header, bytes);
-      failPoint("append.before-commit");
+      failPoint("absorb.before-commit");
     });
-    failPoint("append.done");
+    failPoint("absorb.done");
   }
 
   /** Adds a row; within a transaction. */

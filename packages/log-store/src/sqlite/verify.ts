@@ -4,7 +4,7 @@
  * damaged thing is reported and passed over; the rest is looked at all the same.
  */
 import { CodedError } from "@dejavm/base";
-import { openSegment } from "@dejavm/trace";
+import { openSegment, type Segment } from "@dejavm/trace";
 import Database from "better-sqlite3";
 import { ChainCheck } from "../chain-check.ts";
 import { HASH_BYTES, MAX_PACK_ITEMS, sha256 } from "../content-pack.ts";
@@ -30,7 +30,8 @@ import {
 } from "./lineage-table.ts";
 import { ZERO_CONTENT } from "./manifest-codec.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
-import { readTraceRows, segmentOf, type TraceRow, traceKey } from "./trace-table.ts";
+import { readTraceRows, SEQUENCE_MASK, segmentOf, type TraceRow, traceKey } from "./trace-table.ts";
+import { following, readTail } from "./trace-tail.ts";
 
 /** Contents that exist, and what was found wrong so far. */
 interface Findings {
@@ -249,6 +250,11 @@ function* verifyTrace(
   const rows = attempt(findings, lineage, part, () => checkpointRows(database, key)) ?? [];
   const known = new Map(rows.map((row) => [Number(row.trace_sequence), row.trace_chain]));
   const chain = new ChainCheck(known);
+  let next: number | undefined;
+  // Before the rows: what is moved there meanwhile is then found there.
+  const tail = attempt(findings, lineage, part, () => readTail(database.directory, lineage)) ?? {
+    segments: [],
+  };
   const iterator = readTraceRows(database, key, 0);
   for (let count = 0; ; count++) {
     const step = attempt(findings, lineage, part, () => iterator.next());
@@ -261,6 +267,25 @@ function* verifyTrace(
       expect(findings, false, { lineage, part, message });
     }
     if (count % 256 === 0) yield { phase: `trace of ${name}`, done: count, total: count };
+    next = Number((row.id & SEQUENCE_MASK) + row.unit_count);
+  }
+  verifyTail(findings, chain, { lineage, segments: following(tail.segments, next) });
+}
+
+/** What is not in the database yet. */
+function verifyTail(
+  findings: Findings,
+  chain: ChainCheck,
+  { lineage, segments }: { readonly lineage: LineageId; readonly segments: readonly Segment[] },
+): void {
+  const part = "trace";
+  for (const { header, bytes } of segments) {
+    findings.segments++;
+    findings.bytes += bytes.length;
+    const units = attempt(findings, lineage, part, () => openSegment(bytes, HOST_CODECS).units);
+    for (const message of chain.next(header, units)) {
+      expect(findings, false, { lineage, part, message });
+    }
   }
 }
 

@@ -95,6 +95,26 @@ class Process {
   }
 }
 
+test("[RV3] what a machine does after it was let go of is not seen", async () => {
+  const storage = new MemoryStorage();
+  const first = new Process(storage);
+  await first.create();
+  await first.type("a", "a1");
+  first.named.recorded.close();
+  const { vm } = first.named;
+  const { position } = await vm.digest();
+  vm.sendConsole("uart", Buffer.from("b"));
+  await vi.waitFor(async () => {
+    expect((await vm.digest()).position).toBeGreaterThan(position + 1_000_000n);
+  }, 60_000);
+  expect(first.said).toBe("a1");
+  await vm.terminate();
+  const next = new Process(storage);
+  await next.resume();
+  await next.type("x", "x2");
+  await next.die();
+});
+
 test("[RV3] a machine whose process died goes on from what was seen, again and again", async () => {
   const storage = new MemoryStorage();
   const first = new Process(storage);

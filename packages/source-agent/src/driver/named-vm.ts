@@ -99,6 +99,8 @@ export async function resumeNamedVm(options: NamedVmOptions): Promise<NamedVm> {
   const header = lineage.fingerprint;
   checkSameMachine(header, config, made);
   const writer = store.openLineage(lineage.id);
+  const { tornBytes } = writer;
+  if (tornBytes > 0) onNotice(`${tornBytes} bytes of an interrupted write were cut off the trace`);
   const recorded = record(options, config, { writer, header });
   try {
     const recovery = await recoverVm({

@@ -40,7 +40,7 @@ export class FakeMachine implements RestorableMachine {
   readonly inputs: { event: InputEvent; at: Ticks | undefined }[] = [];
   readonly inputAnswers: InputResult[] = [];
   readonly supplied: MissingBlock[] = [];
-  readonly runs: { until: bigint; skipIdleUntil: bigint }[] = [];
+  readonly runs: { until: bigint; skipIdleUntil: bigint; pauseAtFrame: boolean }[] = [];
   readonly prepared: number[] = [];
   outputs: Output[] = [];
   dirty: DirtyBlock[] = [];
@@ -72,8 +72,8 @@ export class FakeMachine implements RestorableMachine {
     this.isOff = false;
   }
 
-  run(until: Position, skipIdleUntil: Ticks): StopReason {
-    this.runs.push({ until, skipIdleUntil });
+  run(until: Position, skipIdleUntil: Ticks, pauseAtFrame = false): StopReason {
+    this.runs.push({ until, skipIdleUntil, pauseAtFrame });
     const answer = this.script.shift() ?? { kind: "budget" };
     if (answer.kind === "budget") this.position = until;
     return answer;
