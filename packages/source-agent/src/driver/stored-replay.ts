@@ -81,11 +81,14 @@ export class StoredReplay {
   readonly #replayer: Replayer;
   readonly #reader: TraceReader;
   readonly #segments: Iterator<Segment>;
+  readonly #files: VmFiles;
+  #isLoaded = false;
 
   private constructor(options: StoredReplayOptions, config: VmConfig, files: VmFiles) {
     const { store, lineage, engine, onOutput, onRecord } = options;
     this.#options = options;
     this.config = config;
+    this.#files = files;
     this.#checkpoint = startOf(options);
     const restart = config.restarts && files.boot !== undefined ? { restart: files.boot } : {};
     const reader = store.openCheckpoint(this.#checkpoint.id);
@@ -136,6 +139,24 @@ export class StoredReplay {
     }
   }
 
+  /** Goes to a position, or to where the trace, or its agreement with the machine, ends. */
+  runTo(until: bigint): void {
+    if (!this.#isLoaded) for (const _ of this.#load());
+    while (this.machine.position < until) {
+      const left = until - this.machine.position;
+      const step = this.#replayer.advance(left < STEP_POSITIONS ? left : STEP_POSITIONS);
+      if (this.#handle(step) !== undefined) return;
+    }
+  }
+
+  /** The same from its start once more; with another engine, if one is named. */
+  again(engine: EngineName | undefined = this.#options.engine): StoredReplay {
+    const { onOutput: _, onRecord: __, ...options } = this.#options;
+    const goal = { kind: "position", position: this.#checkpoint.position } as const;
+    const quiet = { ...options, goal, ...(engine === undefined ? {} : { engine }) };
+    return new StoredReplay({ ...quiet, whole: false }, this.config, this.#files);
+  }
+
   /** Gives the machine what it lacks. */
   supply(missing: Extract<ReplayStep, { kind: "missing-page" | "missing-block" }>): void {
     assert(missing.kind === "missing-block", "every page was loaded");
@@ -158,6 +179,7 @@ export class StoredReplay {
 
   *#load(): Generator<StoredReplayProgress, void> {
     const { machine } = this;
+    this.#isLoaded = true;
     const reader = this.#options.store.openCheckpoint(this.#checkpoint.id);
     const { pages, chunks } = reader;
     for (const { disk, chunk } of chunks) {
