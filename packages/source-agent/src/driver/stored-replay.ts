@@ -21,7 +21,7 @@ import {
 import { type EngineName, FileBlockStore, machineOptions } from "@dejavm/vm";
 import type { SourceAgentErrorCode } from "../errors.ts";
 import { decodeVmConfig, restoreConfigOf, type VmConfig } from "../vm-config.ts";
-import { checkSameMachine, inspectVm, type VmFiles } from "./vm-files.ts";
+import { checkSameMachine, inspectRecordedVm, type VmFiles } from "./vm-files.ts";
 
 /** A moment of a recorded execution. */
 export type ReplayGoal =
@@ -115,7 +115,7 @@ export class StoredReplay {
    */
   static async open(options: StoredReplayOptions): Promise<StoredReplay> {
     const config = decodeVmConfig(options.lineage.config);
-    const files = await inspectVm(config);
+    const files = await inspectRecordedVm(options.lineage.name, config);
     checkSameMachine(options.lineage.fingerprint, config, files);
     return new StoredReplay(options, config, files);
   }
