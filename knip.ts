@@ -51,7 +51,15 @@ const config: KnipConfig = {
       project: ["src/**/*.ts"],
       ignoreBinaries: ["cc", "mount", "umount"],
     },
-    // The worker is started by its file name.
+    // Workers are started by their file names.
+    "packages/source-agent": {
+      entry: ["src/driver/packer/pack-worker.ts"],
+      project: ["src/**/*.ts"],
+    },
+    "packages/target-agent": {
+      entry: ["src/driver/unpacker/unpack-worker.ts"],
+      project: ["src/**/*.ts"],
+    },
     "packages/vm": {
       entry: ["src/driver/worker.ts"],
       project: ["src/**/*.ts"],

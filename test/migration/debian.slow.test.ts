@@ -1,15 +1,13 @@
 /** Debian moves between two real threads while it works. */
-import { BlockIndex, type MigrationReport } from "@dejavm/source-agent";
+import type { MigrationReport } from "@dejavm/source-agent";
 import type { TakenMachine } from "@dejavm/target-agent";
 import { beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { Debian, debianImage, until } from "./support/debian.ts";
 import { type LiveMachine, migrate, Target } from "./support/hosts.ts";
 
 const image = { found: "not built" as Awaited<ReturnType<typeof debianImage>> };
-const blocks = new BlockIndex();
 beforeAll(async () => {
   image.found = await debianImage();
-  if (typeof image.found !== "string") await blocks.add(0, image.found.disk);
 });
 beforeEach((context) => {
   if (typeof image.found === "string") context.skip(`no Debian image: ${image.found}`);
@@ -42,7 +40,7 @@ async function move(
   const migration = migrate({
     machine,
     target,
-    image: blocks,
+    bases: [debian.disk.path],
     offer: {
       lineage: "lineage-debian",
       name: "debian",

@@ -7,7 +7,7 @@ import {
   tapFrames,
   vmSummarySchema,
 } from "@dejavm/agent";
-import { cpuSecondsOf } from "../cpu-time.ts";
+import { wholeCpuSecondsOf } from "../cpu-time.ts";
 import { AgentProcess, RigProcess } from "./dejavm-process.ts";
 import type { HostsCpu, MoveResult, Subject } from "./subject.ts";
 
@@ -79,7 +79,10 @@ export class DejavmSubject implements Subject {
   }
 
   cpuSeconds(): HostsCpu {
-    return { source: cpuSecondsOf(this.#source.pid), target: cpuSecondsOf(this.#target.pid) };
+    return {
+      source: wholeCpuSecondsOf(this.#source.pid),
+      target: wholeCpuSecondsOf(this.#target.pid),
+    };
   }
 
   async run(command: string, input?: Uint8Array): Promise<string> {

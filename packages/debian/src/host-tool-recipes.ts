@@ -3,6 +3,7 @@
 /** A program that a test or a command of this project runs on the host. */
 export type HostToolName =
   | "chromium"
+  | "curl"
   | "dtc"
   | "e2fsck"
   | "gdb-multiarch"
@@ -44,6 +45,7 @@ export const TOOL_BUNDLES = {
     provided: ["libllvm19", "libz3-4", "x11-utils", "xdg-utils"],
   },
   "cross-gcc": { packages: ["gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"] },
+  curl: { packages: ["curl"] },
   dtc: { packages: ["device-tree-compiler"] },
   // mke2fs loads libarchive when it makes a file system from a tar file.
   e2fsprogs: { packages: ["e2fsprogs", "libarchive13t64"] },
@@ -64,6 +66,7 @@ export const TOOL_RECIPES: Readonly<Record<HostToolName, ToolRecipe>> = {
     probe: ["--version"],
     env: { FONTCONFIG_SYSROOT: "TREE" },
   },
+  curl: { bundle: "curl", program: "usr/bin/curl", onPath: ["curl"], probe: ["--version"] },
   dtc: { bundle: "dtc", program: "usr/bin/dtc", onPath: ["dtc"], probe: ["--version"] },
   e2fsck: { bundle: "e2fsprogs", program: "usr/sbin/e2fsck", onPath: ["e2fsck"], probe: ["-V"] },
   "gdb-multiarch": {

@@ -57,7 +57,7 @@ test(`[NE2] ${FRAMES} frames of all kinds from seed ${SEED} are counted and leav
       const { socket } = output;
       const fate = prng.below(4);
       if (fate > 1) harness.event({ kind: "tcp-connected", socket });
-      if (fate === 1) harness.event({ kind: "tcp-failed", socket, why: "refused" });
+      if (fate === 1) harness.event({ kind: "tcp-failed", socket });
     }
     if (prng.oneIn(20)) harness.wait(prng.below(500));
   }

@@ -12,6 +12,8 @@ describe("policy", () => {
     const policy = new Policy();
     expect(ask(policy, "192.0.2.1")).toBe(true);
     expect(ask(policy, "10.0.2.3", 53)).toBe(true);
+    expect(ask(policy, "10.0.2.3", 52)).toBe(false);
+    expect(ask(policy, "10.0.2.3", 54)).toBe(false);
     for (const text of [
       "10.0.2.2",
       "10.0.2.99",
@@ -35,6 +37,8 @@ describe("policy", () => {
     expect(ask(policy, "192.0.2.8", 80)).toBe(true);
     expect(ask(policy, "192.0.2.9", 80)).toBe(false);
     expect(ask(policy, "127.0.0.1", 5000)).toBe(true);
+    const datagram = { direction: "out", protocol: "udp", port: 79 } as const;
+    expect(policy.allows({ ...datagram, address: address("192.0.2.8") })).toBe(true);
     const incoming = { direction: "in", protocol: "tcp", port: 22 } as const;
     expect(policy.allows({ ...incoming, address: address("198.51.100.3") })).toBe(false);
     expect(policy.allows({ ...incoming, address: address("198.51.101.3") })).toBe(true);

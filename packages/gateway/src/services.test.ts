@@ -259,6 +259,21 @@ describe("fragments of the guest", () => {
     expect(harness.drops("fragment")).toBe(1);
   });
 
+  test("of two protocols are two datagrams, whatever their number", () => {
+    const harness = new Harness();
+    const header = { source: NETWORK.guest, target: REMOTE, protocol: PROTOCOL.Icmp };
+    const other = makeFrame(link, header, 1608, { identification: 1, flags: 0x2000 });
+    const parts = [part(0, 1600), other, part(1600, 3200), part(3200, whole.length)];
+    const outputs = parts.flatMap((frame) => harness.frame(frame));
+    expect(outputs).toMatchObject([{ kind: "udp-send", bytes: payload }]);
+  });
+
+  test("that end at no multiple of eight are malformed, but for the last", () => {
+    const harness = new Harness();
+    harness.frame(part(0, 1596));
+    expect(harness.drops("malformed")).toBe(1);
+  });
+
   test("wait a while, and not too many do", () => {
     const harness = new Harness();
     for (let id = 0; id <= MAX_DATAGRAMS; id++) harness.frame(part(0, 1600, id));

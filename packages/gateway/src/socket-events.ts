@@ -46,7 +46,7 @@ export type GatewayOutput =
 /** From the host's sockets. */
 export type SocketEvent =
   | { readonly kind: "tcp-connected"; readonly socket: number }
-  | { readonly kind: "tcp-failed"; readonly socket: number; readonly why: ConnectFailure }
+  | { readonly kind: "tcp-failed"; readonly socket: number }
   /** A peer has connected to a forward. */
   | {
       readonly kind: "tcp-accepted";
@@ -68,9 +68,6 @@ export type SocketEvent =
       readonly bytes: Uint8Array;
     }
   | { readonly kind: "udp-failed"; readonly socket: UdpSocketId };
-
-/** Why the host could not connect. */
-export type ConnectFailure = "refused" | "unreachable";
 
 /** Where a datagram or connection came from; `host` is the text of an IPv4 or IPv6 address. */
 export interface PeerAddress {

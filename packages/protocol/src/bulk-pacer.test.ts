@@ -47,6 +47,15 @@ describe("bulk pacer", () => {
     }
   });
 
+  it("[PR7] finds out a path through hosts that are busy half of the time", () => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const busy = { jitterMs: 100, busyShare: 0.5, seed };
+      const path = new PacedPath({ ...INTERCONTINENTAL, ...busy });
+      path.run(3000);
+      expect(watch(path, 6000).share, `seed ${seed}`).toBeGreaterThan(0.3);
+    }
+  });
+
   it("[PR7] has found out a path of 1 MB after ten round trips", () => {
     const path = new PacedPath(INTERCONTINENTAL);
     path.run(1500);

@@ -16,8 +16,16 @@
  */
 import { assert } from "@dejavm/base";
 
-/** A queue that is left alone, and what one try may make of it, in milliseconds. */
+/** A queue that is left alone, in milliseconds. */
 const QUEUE_LIMIT_MS = 6;
+/**
+ * Round trips that differ by more than this from one moment to the next, on average, are those of
+ * hosts that are busy all the time: a queue grows slowly. Nothing smaller than that is seen there,
+ * and acknowledgements are late by some multiples of it.
+ */
+const BUSY_JITTER_MS = 12;
+const LATE_JITTERS = 4;
+/** What one try may make of a queue. */
 const PROBE_QUEUE_MS = 4;
 /** While doubling messages leave at this multiple of the rate: 2 / ln 2, as BBR has it. */
 const DOUBLING_GAIN = 2.77;
@@ -61,6 +69,9 @@ const MAX_CREDIT_BYTES = 64 * 1024 * 1024;
 /** What may be under way, in products; and the time for which acknowledgements may be late. */
 const CREDIT_PRODUCTS = 2;
 const LATE_ACKS_MS = 40;
+/** What is remembered of a jitter from round to round, and the most of it. */
+const JITTER_DECAY = 0.8;
+const MAX_JITTER_MS = 200;
 /** A timer that came late may catch up by so many milliseconds, no more: no bursts. */
 const CATCH_UP_MS = 6;
 
@@ -79,7 +90,13 @@ export interface SentBulk {
 /** What the rounds do. */
 type Phase =
   /** `best`: the rate that the last round brought; `failed` in a row brought no more. */
-  | { readonly kind: "double"; readonly best: number; readonly failed: number }
+  | {
+      readonly kind: "double";
+      readonly best: number;
+      readonly failed: number;
+      /** Bytes that may be under way whatever the model says: it knows little yet. */
+      readonly creditBytes: number;
+    }
   /** One round of `more` than the rate, which was `before`; the round after shows its effect. */
   | {
       readonly kind: "try";
@@ -118,8 +135,20 @@ export class BulkPacer {
   #roundAcks = 0;
   #roundMoments = 0;
   #roundQueueMs = Number.POSITIVE_INFINITY;
+  /** Of what was acknowledged together the shortest; of the moment before; how they differ. */
+  #momentQueueMs = Number.POSITIVE_INFINITY;
+  #lastMomentQueueMs: number | undefined;
+  #roundRisenMs = 0;
+  #roundFallenMs = 0;
+  /** How much round trips jump on a busy host; 0: it is none. */
+  #jitterMs = 0;
   #roundIsLimited = false;
-  #phase: Phase = { kind: "double", best: 0, failed: 0 };
+  #phase: Phase = {
+    kind: "double",
+    best: 0,
+    failed: 0,
+    creditBytes: INITIAL_CREDIT_BYTES,
+  };
 
   /** `maxBytesPerMs`: what the user allows; Infinity: no limit. */
   constructor(now: number, maxBytesPerMs = Number.POSITIVE_INFINITY) {
@@ -151,9 +180,12 @@ export class BulkPacer {
   get creditBytes(): number {
     const rate = this.bytesPerMs;
     if (rate === 0) return INITIAL_CREDIT_BYTES;
-    const products = this.#phase.kind === "drain" ? 1 : CREDIT_PRODUCTS;
-    const wanted = rate * (products * this.#shortestMs + LATE_ACKS_MS);
-    return Math.min(Math.max(wanted, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES);
+    const { kind } = this.#phase;
+    const products = kind === "drain" ? 1 : kind === "double" ? DOUBLING_GAIN : CREDIT_PRODUCTS;
+    const wanted =
+      rate * (products * (this.#shortestMs + this.#jitterMs * LATE_JITTERS) + LATE_ACKS_MS);
+    const least = this.#phase.kind === "double" ? this.#phase.creditBytes : MIN_CREDIT_BYTES;
+    return Math.min(Math.max(wanted, least), MAX_CREDIT_BYTES);
   }
 
   /** When the next message may leave: `now` or earlier: at once; undefined: after an ack. */
@@ -191,7 +223,7 @@ export class BulkPacer {
   /** The peer has it. */
   acknowledged(sent: SentBulk, now: number): void {
     this.#underWayBytes -= sent.bytes;
-    if (now - this.#deliveredAt >= MOMENT_MS) this.#roundMoments++;
+    if (now - this.#deliveredAt >= MOMENT_MS) this.#endMoment();
     this.#delivered += sent.bytes;
     this.#deliveredAt = now;
     this.#firstSentAt = sent.sentAt;
@@ -259,11 +291,35 @@ export class BulkPacer {
       this.#shortest = { ms: rtt, bytes };
     // A larger message takes longer by itself: that is no queue.
     const own = Math.max(0, bytes - this.#shortest.bytes) / this.bytesPerMs;
-    this.#roundQueueMs = Math.min(this.#roundQueueMs, rtt - own - this.#shortest.ms);
+    const queueMs = rtt - own - this.#shortest.ms;
+    this.#roundQueueMs = Math.min(this.#roundQueueMs, queueMs);
+    this.#momentQueueMs = Math.min(this.#momentQueueMs, queueMs);
+  }
+
+  /** What is acknowledged together has waited for the same host: the newest of it least. */
+  #endMoment(): void {
+    this.#roundMoments++;
+    const queueMs = this.#momentQueueMs;
+    this.#momentQueueMs = Number.POSITIVE_INFINITY;
+    if (!Number.isFinite(queueMs)) return;
+    const risen = queueMs - (this.#lastMomentQueueMs ?? queueMs);
+    if (risen > 0) this.#roundRisenMs += risen;
+    else this.#roundFallenMs -= risen;
+    this.#lastMomentQueueMs = queueMs;
+  }
+
+  #measureJitter(): void {
+    // A queue only rises, or only falls.
+    const bothMs = 2 * Math.min(this.#roundRisenMs, this.#roundFallenMs);
+    const jitterMs = bothMs / Math.max(1, this.#roundMoments);
+    const seen = jitterMs < BUSY_JITTER_MS ? 0 : Math.min(jitterMs, MAX_JITTER_MS);
+    const kept = this.#jitterMs * JITTER_DECAY;
+    this.#jitterMs = Math.max(seen, kept < 1 ? 0 : kept);
   }
 
   #endRound(now: number): void {
     this.#phase = this.#next(now);
+    this.#measureJitter();
     this.#round++;
     this.#roundStart = now;
     this.#roundEndsAt = this.#delivered;
@@ -271,6 +327,8 @@ export class BulkPacer {
     this.#roundAcks = 0;
     this.#roundMoments = 0;
     this.#roundQueueMs = Number.POSITIVE_INFINITY;
+    this.#roundRisenMs = 0;
+    this.#roundFallenMs = 0;
     this.#roundIsLimited = this.#delivered < this.#appLimitedUntil;
     // Rounds below the rate, or without enough to send, are no reason to forget what it was.
     const isOrdinary = this.#phase.kind !== "drain" && !this.#roundIsLimited;
@@ -284,7 +342,7 @@ export class BulkPacer {
     // Of too few moments the shortest says nothing.
     const queueMs = this.#roundMoments < MIN_QUEUE_MOMENTS ? 0 : this.#roundQueueMs;
     if (phase.kind === "drain") return this.#drainOn(phase, queueMs, now);
-    const isQueue = queueMs > QUEUE_LIMIT_MS;
+    const isQueue = queueMs > Math.max(QUEUE_LIMIT_MS, this.#jitterMs);
     switch (phase.kind) {
       case "double":
         return this.#double(phase, isQueue ? queueMs : undefined, now);
@@ -312,12 +370,17 @@ export class BulkPacer {
     now: number,
   ): Phase {
     const rate = this.bytesPerMs;
-    if (rate >= phase.best * DOUBLING_BROUGHT) return { kind: "double", best: rate, failed: 0 };
+    if (rate >= phase.best * DOUBLING_BROUGHT) return this.#doubleOn(rate, phase.creditBytes);
     if (this.#roundIsLimited) return phase;
-    if (queueMs !== undefined) return this.#drain(queueMs);
+    if (queueMs !== undefined && this.#jitterMs === 0) return this.#drain(queueMs);
     const failed = phase.failed + 1;
     if (failed < PLATEAU_ROUNDS) return { ...phase, failed };
     return { kind: "cruise", since: now, rounds: 0 };
+  }
+
+  #doubleOn(best: number, creditBytes: number): Phase {
+    const twice = Math.max(creditBytes, 2 * this.#roundDelivered);
+    return { kind: "double", best, failed: 0, creditBytes: twice };
   }
 
   #cruiseOn(phase: Extract<Phase, { kind: "cruise" }>, now: number): Phase {
@@ -341,7 +404,7 @@ export class BulkPacer {
 
   #tryMore({ more }: Extract<Phase, { kind: "try" }>): Phase {
     const before = this.bytesPerMs;
-    if (more > MAX_TRY) return { kind: "double", best: before, failed: 0 };
+    if (more > MAX_TRY) return this.#doubleOn(before, MIN_CREDIT_BYTES);
     return { kind: "try", more: more * 2, before, isOver: false };
   }
 

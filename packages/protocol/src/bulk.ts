@@ -16,7 +16,14 @@
  */
 import { ByteReader, ByteWriter, unreachable } from "@dejavm/base";
 import { protocolError } from "./errors.ts";
-import { MAX_CHUNKS, MAX_DISKS, MAX_GROUP_CHUNKS, MAX_GROUP_PAGES, MAX_PAGES } from "./limits.ts";
+import {
+  MAX_BASES,
+  MAX_CHUNKS,
+  MAX_DISKS,
+  MAX_GROUP_CHUNKS,
+  MAX_GROUP_PAGES,
+  MAX_PAGES,
+} from "./limits.ts";
 
 const PAGE_BYTES = 4096;
 const CHUNK_BYTES = 65_536;
@@ -57,7 +64,10 @@ export type BulkMessage =
       readonly checkpoint: number;
       readonly refs: readonly { readonly page: number; readonly sha256: Uint8Array }[];
     }
-  /** Pages equal to a block of 4 KiB of a disk's base; `block` counts those. */
+  /**
+   * Pages equal to a block of 4 KiB of a file that the machine began with; `block` counts those.
+   * `disk` counts the bases of its disks, then firmware, kernel, initramfs.
+   */
   | {
       readonly kind: "image-refs";
       readonly checkpoint: number;
@@ -176,7 +186,7 @@ export function decodeBulk(kind: BulkMessage["kind"], bytes: Uint8Array): BulkMe
       take.count(MAX_GROUP_REFERENCES);
       const refs = take.list(12, () => ({
         page: take.below(MAX_PAGES, "page"),
-        disk: take.below(MAX_DISKS, "disk"),
+        disk: take.below(MAX_BASES, "disk"),
         block: take.below(MAX_BLOCKS, "block"),
       }));
       return take.end({ kind, checkpoint, refs });

@@ -34,6 +34,8 @@ export const MAX_PAGES = 524_288;
 export const MAX_CHUNKS = 16_777_216;
 /** Disks of a machine. */
 export const MAX_DISKS = 8;
+/** Files that a machine begins with: its disks' bases, firmware, kernel, initramfs. */
+export const MAX_BASES = MAX_DISKS + 3;
 /** Text for people in a message. */
 export const MAX_TEXT_CHARS = 1024;
 /** Names and identifiers. */

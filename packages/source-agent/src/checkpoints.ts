@@ -12,10 +12,11 @@ import { type Batch, TransferPlan } from "./transfer-plan.ts";
 
 /** Reads under way at once: enough to keep compression busy, few enough to stay in order. */
 const MAX_READS = 8;
-/** Pages of one read at least, where the link carries a read's pages within milliseconds. */
-const USUAL_READ_PAGES = 16;
-/** Bytes per ms below which smaller reads keep the trace's way free: 8 Mbit/s. */
-const SLOW_BYTES_PER_MS = 1000;
+/** Pages of one message at least and at most: few are compressed badly, the target stores 64. */
+const MIN_GROUP_PAGES = 4;
+const MAX_GROUP_PAGES = 64;
+/** Reads under way are to pass the link within so many milliseconds: order counts. */
+const READ_MS = 100;
 /** A page on the wire before any was measured: zstd on RAM-like data. */
 const USUAL_PAGE_BYTES = 1300;
 /** Pages of an increment before the first is known: little, so that one is tried. */
@@ -146,10 +147,10 @@ export class Checkpoints {
       const read = this.#nextBatch(link);
       if (read === undefined) return;
       const id = this.#nextRead++;
-      const { batch, what } = read;
+      const { batch, what, groupPages } = read;
       const { checkpoint, items, urgent: now } = batch;
       this.#reads.set(id, { checkpoint, what, urgent: now, count: items.length });
-      yield { kind: "read", id, checkpoint, what, items, urgent: now };
+      yield { kind: "read", id, checkpoint, what, items, urgent: now, groupPages };
     }
   }
 
@@ -188,16 +189,18 @@ export class Checkpoints {
     return ids.map((id) => ({ kind: "vm", request: { kind: "close-checkpoint", id } }));
   }
 
-  #nextBatch(link: LinkView): { batch: Batch; what: "pages" | "chunks" } | undefined {
+  #nextBatch(
+    link: LinkView,
+  ): { batch: Batch; what: "pages" | "chunks"; groupPages: number } | undefined {
     const wanted = Math.floor(link.bulkMessageBytes / this.#pageBytes);
-    const isSlow = link.bytesPerMs > 0 && link.bytesPerMs < SLOW_BYTES_PER_MS;
-    const least = isSlow ? 4 : USUAL_READ_PAGES;
-    const pages = Math.min(Math.max(wanted, least), MAX_PAGES_PER_READ);
+    const groupPages = Math.min(Math.max(wanted, MIN_GROUP_PAGES), MAX_GROUP_PAGES);
+    const inTime = Math.floor((link.bytesPerMs * READ_MS) / MAX_READS / this.#pageBytes);
+    const pages = Math.min(Math.max(inTime, groupPages), MAX_PAGES_PER_READ);
     const chunks = Math.min(Math.max(wanted >> 4, 1), MAX_CHUNKS_PER_READ);
     const chunksFirst = this.#chunks.isUrgent && !this.#pages.isUrgent;
     const next = (what: "pages" | "chunks") => {
       const batch = what === "pages" ? this.#pages.next(pages) : this.#chunks.next(chunks);
-      return batch && { batch, what };
+      return batch && { batch, what, groupPages };
     };
     return chunksFirst ? next("chunks") : (next("pages") ?? next("chunks"));
   }

@@ -15,7 +15,6 @@ export {
   type DoubtState,
   type FoundOffer,
 } from "./doubt-session.ts";
-export { BlockIndex, type BlockPlace } from "./driver/block-index.ts";
 export { loadBoot, readBootFile } from "./driver/boot-files.ts";
 export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
 export { forkVm } from "./driver/fork.ts";
@@ -26,6 +25,7 @@ export {
   type NamedVmOptions,
   resumeNamedVm,
 } from "./driver/named-vm.ts";
+export { prepareBases } from "./driver/packer/move-packer.ts";
 export {
   RecordedVm,
   type RecordedVmOptions,
@@ -71,6 +71,7 @@ export type {
   SourceState,
 } from "./source-types.ts";
 export {
+  basesOf,
   decodeVmConfig,
   encodeVmConfig,
   restoreConfigOf,

@@ -116,6 +116,15 @@ function decodeBoot(reader: FieldReader): VmBoot {
   return boot;
 }
 
+/**
+ * The files that a machine begins with, as references to their blocks count them: the disks' bases,
+ * firmware, kernel, initramfs. Empty: there is none.
+ */
+export function basesOf({ disks, boot }: VmConfig): readonly string[] {
+  const booted = boot === undefined ? [] : [boot.firmware, boot.kernel, boot.initrd];
+  return [...disks.map(({ path }) => path), ...booted];
+}
+
 /** What a machine of this configuration is restored with. */
 export function restoreConfigOf(config: VmConfig): RestoreConfig {
   const { memoryBytes, disks, mac } = config;

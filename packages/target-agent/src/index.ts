@@ -7,7 +7,6 @@ export {
   type TargetHost,
   TargetMigration,
 } from "./driver/target-migration.ts";
-export type { ReadBase } from "./driver/unpacker.ts";
 export { ownerByRecords } from "./owner.ts";
 export { TargetSession } from "./target-session.ts";
 export type {

@@ -1,10 +1,8 @@
 /** A source and a target in one process, with real machines in real threads. */
-import { closeSync, openSync, readSync } from "node:fs";
 import { type LogStore, MemoryLogStore } from "@dejavm/log-store";
 import type { RestoreConfig } from "@dejavm/machine";
 import type { ControlMessageOf } from "@dejavm/protocol";
 import {
-  type BlockIndex,
   type OwnershipWish,
   type SourceMigration,
   type SourceOptions,
@@ -127,19 +125,10 @@ export class Target {
           terminate: () => machine.vm.terminate(),
         };
       },
-      readBase: () => (disk, block) => readBlock(disks[disk]?.path, block),
+      bases: () => disks.map(({ path }) => path),
       tookOver: (taken) => this.taken.resolve(taken),
     };
   }
-}
-
-function readBlock(path: string | undefined, block: number): Uint8Array | undefined {
-  if (path === undefined) return undefined;
-  const bytes = new Uint8Array(4096);
-  const file = openSync(path, "r");
-  const length = readSync(file, bytes, 0, bytes.length, block * bytes.length);
-  closeSync(file);
-  return length === bytes.length ? bytes : undefined;
 }
 
 /** What `migrate` is told. */
@@ -149,14 +138,14 @@ export interface MigrateOptions {
   readonly offer: Omit<ControlMessageOf<"offer">, "kind" | "migration" | "maxDowntimeMs">;
   readonly path?: Path;
   readonly session?: Partial<SourceOptions>;
-  readonly image?: BlockIndex;
+  readonly bases?: readonly string[];
   readonly onRecord?: (wish: OwnershipWish) => void;
   readonly onProgress?: (progress: SourceProgress) => void;
 }
 
 /** Moves a machine from this process to this process. */
 export function migrate(options: MigrateOptions): SourceMigration {
-  const { machine, target, offer, path = new Path(2), image, onRecord, onProgress } = options;
+  const { machine, target, offer, path = new Path(2), bases, onRecord, onProgress } = options;
   let links = 0;
   const maxDowntimeMs = options.session?.maxDowntimeMs ?? 100;
   const migration = startSourceMigration({
@@ -177,7 +166,7 @@ export function migrate(options: MigrateOptions): SourceMigration {
     agent: "source",
     linkName: () => `link-${Math.random().toString(36).slice(2)}-${links++}`,
     ...(onProgress && { onProgress }),
-    ...(image && { image }),
+    ...(bases && { bases }),
   });
   machine.listener = (report) => migration.handleReport(report);
   return migration;

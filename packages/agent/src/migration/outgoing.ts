@@ -4,7 +4,7 @@ import { CodedError } from "@dejavm/base";
 import { SEMANTICS } from "@dejavm/machine";
 import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
 import {
-  BlockIndex,
+  basesOf,
   encodeVmConfig,
   type MigrationReport,
   notBegunReport,
@@ -118,7 +118,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
       },
       agent: agentName,
       linkName: () => randomBytes(16).toString("hex"),
-      image: BlockIndex.of(config.disks.map(({ path }) => path)),
+      bases: basesOf(config),
       maxBytesPerMs: bandwidth,
       onProgress,
     });

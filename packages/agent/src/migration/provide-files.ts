@@ -12,6 +12,8 @@ const MAX_TELL_BYTES = 65_536;
 /** A link that broke is tried again so often, and for so long while nothing more arrives. */
 const RETRY_MS = 500;
 const GIVE_UP_MS = 120_000;
+/** How long a peer is tried that has not been reached yet. */
+const REACH_MS = 10_000;
 
 /**
  * Settles when the peer has them. A link that breaks is taken up where it was. Throws E_CANCELLED,
@@ -21,7 +23,7 @@ export async function provideFiles(options: OutgoingOptions, maxBytesPerMs: numb
   const { host, peer, vm, onProgress } = options;
   const files = await filesOf(vm.parts.config);
   const startedAt = performance.now();
-  let arrivedAt: number | undefined;
+  let arrivedAt = startedAt - GIVE_UP_MS + REACH_MS;
   let before = 0;
   for (;;) {
     let sent = 0;
@@ -37,8 +39,8 @@ export async function provideFiles(options: OutgoingOptions, maxBytesPerMs: numb
       return;
     } catch (error) {
       const isBroken = error instanceof CodedError && error.code === "E_PEER_UNREACHABLE";
-      // One that never was up is not waited for.
-      if (!isBroken || performance.now() - (arrivedAt ?? -GIVE_UP_MS) > GIVE_UP_MS) throw error;
+      const { signal } = options;
+      if (!isBroken || signal.aborted || performance.now() - arrivedAt > GIVE_UP_MS) throw error;
       before += sent;
       await sleep(RETRY_MS);
     }

@@ -1,11 +1,12 @@
 /** What this agent says to machines that other agents offer, and what becomes of those it takes. */
 import { hash } from "node:crypto";
-import { closeSync, openSync, readSync, statfsSync } from "node:fs";
+import { statfsSync } from "node:fs";
 import { freemem } from "node:os";
 import { CodedError } from "@dejavm/base";
 import { parseForward } from "@dejavm/gateway";
 import type { ControlMessageOf } from "@dejavm/protocol";
 import {
+  basesOf,
   decodeVmConfig,
   encodeVmConfig,
   loadBoot,
@@ -13,15 +14,15 @@ import {
   restoreConfigOf,
   type VmConfig,
 } from "@dejavm/source-agent";
-import type {
-  ReadBase,
-  ReplayingMachine,
-  TakenMachine,
-  TargetHost,
-  Verdict,
-} from "@dejavm/target-agent";
+import type { ReplayingMachine, TakenMachine, TargetHost, Verdict } from "@dejavm/target-agent";
 import { checkFingerprint, decodeTraceHeader, fingerprintOf } from "@dejavm/trace";
-import { inspectDiskFile, VirtualMachine, type VmReport, type VmRequest } from "@dejavm/vm";
+import {
+  inspectDiskFile,
+  prepareThread,
+  VirtualMachine,
+  type VmReport,
+  type VmRequest,
+} from "@dejavm/vm";
 import { agentError } from "../errors.ts";
 import { AgentVm, VmEvents, type VmHost } from "../vm/agent-vm.ts";
 import { configHere, networkNote } from "../vm/machine-config.ts";
@@ -44,7 +45,6 @@ export interface IncomingHost extends VmHost {
   readonly onArrived: (vm: AgentVm) => void;
 }
 
-const BLOCK_BYTES = 4096;
 /** Beside the guest's RAM a machine takes about this. */
 const MACHINE_OVERHEAD_BYTES = 96 * 2 ** 20;
 /** Numbers below are a migration's in the machine's thread: what is not known there is complete. */
@@ -63,7 +63,10 @@ export function targetHost(host: IncomingHost): TargetHost {
     judge: (offer) => judge(host, offer, here),
     makeMachine: (offer, checkpoint, onReport) =>
       IncomingMachine.make(host, offer, checkpoint, onReport),
-    readBase: ({ lineage }) => readBase(here.get(lineage)),
+    bases: ({ lineage }) => {
+      const config = here.get(lineage);
+      return config === undefined ? [] : basesOf(config);
+    },
     tookOver: (taken) => void takeOver(host, taken),
   };
 }
@@ -133,6 +136,8 @@ async function judge(
   try {
     here.set(offer.lineage, await check(host, offer));
     const { bavail, bsize } = statfsSync(host.stateDir);
+    // It is ready when the first checkpoint is announced, a round trip from now.
+    prepareThread();
     return {
       kind: "accept",
       has: {
@@ -174,21 +179,6 @@ async function check(host: IncomingHost, offer: Offer): Promise<VmConfig> {
   const { fingerprint } = decodeTraceHeader(offer.fingerprint);
   checkFingerprint(fingerprint, fingerprintOf(present, sha256, hasher));
   return config;
-}
-
-function readBase(config: VmConfig | undefined): ReadBase {
-  return (disk, block) => {
-    const path = config?.disks[disk]?.path;
-    if (path === undefined) return undefined;
-    const bytes = new Uint8Array(BLOCK_BYTES);
-    const file = openSync(path, "r");
-    try {
-      const length = readSync(file, bytes, 0, BLOCK_BYTES, block * BLOCK_BYTES);
-      return length === BLOCK_BYTES ? bytes : undefined;
-    } finally {
-      closeSync(file);
-    }
-  };
 }
 
 /** The machine is live: from here on it is recorded and connected like any other. */

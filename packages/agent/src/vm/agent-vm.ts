@@ -4,10 +4,11 @@
  */
 import type { LogStore } from "@dejavm/log-store";
 import {
-  BlockIndex,
+  basesOf,
   createNamedVm,
   type MigrationReport,
   type NamedVm,
+  prepareBases,
   type RecordedVm,
   resumeNamedVm,
   type SourceMigration,
@@ -82,7 +83,7 @@ export class AgentVm implements ControlledVm {
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
     // Begins to read the images now, so that a migration finds them read.
-    BlockIndex.of(config.disks.map(({ path }) => path));
+    prepareBases(basesOf(config));
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
@@ -153,15 +154,17 @@ export class AgentVm implements ControlledVm {
     dialTunnel: () => Promise<WebSocket>,
     start: () => Promise<SourceMigration>,
   ): Promise<MigrationReport> {
-    const { network } = this.parts;
+    const { network, recorded } = this.parts;
     this.running.setState("migrating", [`to ${peer}`]);
     const migration = await this.#begin(start);
+    recorded.isHeld = true;
     this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
     this.#migration = migration;
     const report = await migration.done;
+    recorded.isHeld = false;
     this.#migration = undefined;
     const json = JSON.stringify(report);
-    this.parts.recorded.writer.addReport({ kind: "migration", json });
+    recorded.writer.addReport({ kind: "migration", json });
     if (report.outcome.kind === "moved") await this.#leave(peer);
     else {
       this.#relay.close();

@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Prng } from "@dejavm/base";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { parseForward } from "../forwards.ts";
+import { MAX_FORWARDS, parseForward } from "../forwards.ts";
 import { parseRule } from "../policy.ts";
+import { SEND_BUFFER_BYTES } from "../tcp/connection.ts";
 import { readDatagram, udpFrame } from "../test-support/guest-frames.ts";
 import { ModelStack } from "../test-support/model-stack.ts";
 import { Gateway, type GatewayOptions } from "./gateway.ts";
@@ -97,6 +98,46 @@ describe("TCP", () => {
     expect(forward && gateway.removeForward(forward)).toBe(true);
     expect(gateway.forwards).toEqual([]);
     await expect(fetchAll(port, sent)).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  });
+
+  test("[NE7] a retired gateway listens no more, and keeps what is open", async () => {
+    await start({ forwards: [parseForward("0:80")] });
+    const port = gateway.forwards[0]?.hostPort ?? 0;
+    const socket = createConnection({ port, host: "127.0.0.1" });
+    await expect.poll(() => gateway.metrics().now.tcpConnections).toBe(1);
+    gateway.retire(() => undefined);
+    await expect(fetchAll(port, DATA)).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    expect(gateway.metrics().now.tcpConnections).toBe(1);
+    socket.destroy();
+  });
+
+  test("there are no more forwards than the limit", async () => {
+    const one = parseForward("0:80");
+    await start({ forwards: Array.from({ length: MAX_FORWARDS }, () => one) });
+    const refused = { code: "E_NET_FORWARD" };
+    await expect(gateway.addForward(one)).rejects.toMatchObject(refused);
+    const [first = one] = gateway.forwards;
+    gateway.removeForward(first);
+    expect((await gateway.addForward(one)).hostPort).toBeGreaterThan(0);
+  });
+
+  test("[NE6] the host's sender is stopped by a guest that takes nothing", async () => {
+    await start({ forwards: [parseForward("0:80")] });
+    guest.serve(80, new Uint8Array(0));
+    const port = gateway.forwards[0]?.hostPort ?? 0;
+    const socket = createConnection({ port, host: "127.0.0.1" });
+    await expect.poll(() => gateway.metrics().now.tcpHalfOpen).toBe(0);
+    // The guest hears nothing any more.
+    gateway.plug(() => undefined);
+    socket.on("error", () => undefined);
+    socket.write(new Uint8Array(16 * 2 ** 20));
+    const buffered = () => gateway.metrics().now.bufferedBytes;
+    await expect.poll(buffered).toBeGreaterThanOrEqual(SEND_BUFFER_BYTES);
+    await new Promise((resolve) => {
+      setTimeout(resolve, 50);
+    });
+    expect(buffered()).toBeLessThan(SEND_BUFFER_BYTES + 2 ** 19);
+    socket.destroy();
   });
 
   test("an address that the host has not is E_NET_FORWARD, and nothing is left open", async () => {

@@ -1,6 +1,6 @@
 /** The TCP sockets of the host for one gateway: carries out the core's commands, tells events. */
 import { createConnection, type Socket } from "node:net";
-import type { ConnectFailure, GatewayOutput, SocketEvent } from "../socket-events.ts";
+import type { GatewayOutput, SocketEvent } from "../socket-events.ts";
 
 /** Commands of `GatewayOutput` that are about TCP. */
 export type TcpCommand = Extract<GatewayOutput, { kind: `tcp-${string}` }>;
@@ -8,19 +8,29 @@ export type TcpCommand = Extract<GatewayOutput, { kind: `tcp-${string}` }>;
 interface Entry {
   readonly socket: Socket;
   connected: boolean;
+  /** Whether the core has room for what the peer sends. */
+  wanted: boolean;
+  /** Bytes that the core got in this turn. */
+  turnBytes: number;
   /** The peer has sent its last byte. */
   ended: boolean;
   /** The guest has. */
   finished: boolean;
 }
 
-const REFUSALS = ["ECONNREFUSED", "ECONNRESET"];
+/**
+ * Read from one socket in one turn. The system would give megabytes in one go; only at the end of
+ * the turn the core says whether it has room for more.
+ */
+const MAX_TURN_BYTES = 256 * 1024;
 
 /** See the head of this file. */
 export class TcpSockets {
   readonly #onEvent: (event: SocketEvent) => void;
   readonly #entries = new Map<number, Entry>();
   #corked: Socket[] = [];
+  /** Whose peers have sent something in this turn. */
+  #read: Entry[] = [];
   #lastAccepted = -1;
 
   constructor(onEvent: (event: SocketEvent) => void) {
@@ -62,8 +72,9 @@ export class TcpSockets {
         else socket.destroy();
         break;
       case "tcp-read":
-        if (command.on) socket.resume();
-        else socket.pause();
+        entry.wanted = command.on;
+        if (!entry.wanted) socket.pause();
+        else if (entry.turnBytes < MAX_TURN_BYTES) socket.resume();
         break;
     }
   }
@@ -72,6 +83,11 @@ export class TcpSockets {
   flush(): void {
     for (const socket of this.#corked) socket.uncork();
     this.#corked = [];
+    for (const entry of this.#read) {
+      if (entry.wanted && entry.turnBytes >= MAX_TURN_BYTES) entry.socket.resume();
+      entry.turnBytes = 0;
+    }
+    this.#read = [];
   }
 
   close(): void {
@@ -91,13 +107,17 @@ export class TcpSockets {
   }
 
   #watch(id: number, socket: Socket, connected: boolean): void {
-    const entry: Entry = { socket, connected, ended: false, finished: false };
+    const state = { wanted: true, turnBytes: 0, ended: false, finished: false };
+    const entry: Entry = { socket, connected, ...state };
     this.#entries.set(id, entry);
     socket.on("connect", () => {
       entry.connected = true;
       this.#tell(id, { kind: "tcp-connected", socket: id });
     });
     socket.on("data", (bytes: Uint8Array) => {
+      if (entry.turnBytes === 0) this.#read.push(entry);
+      entry.turnBytes += bytes.length;
+      if (entry.turnBytes >= MAX_TURN_BYTES) socket.pause();
       this.#tell(id, { kind: "tcp-data", socket: id, bytes });
     });
     socket.on("end", () => {
@@ -105,20 +125,13 @@ export class TcpSockets {
       this.#tell(id, { kind: "tcp-ended", socket: id });
       this.#forgetIfOver(id, entry);
     });
-    socket.on("error", (error: NodeJS.ErrnoException) => {
-      if (!this.#entries.has(id)) return;
-      const why: ConnectFailure = REFUSALS.includes(error.code ?? "") ? "refused" : "unreachable";
-      this.#lost(id, entry, why);
-    });
-    socket.on("close", () => {
-      if (this.#entries.has(id)) this.#lost(id, entry, "unreachable");
-    });
+    socket.on("error", () => this.#lost(id, entry));
+    socket.on("close", () => this.#lost(id, entry));
   }
 
-  #lost(id: number, entry: Entry, why: ConnectFailure): void {
-    this.#entries.delete(id);
-    if (entry.connected) this.#onEvent({ kind: "tcp-lost", socket: id });
-    else this.#onEvent({ kind: "tcp-failed", socket: id, why });
+  #lost(id: number, { connected }: Entry): void {
+    if (!this.#entries.delete(id)) return;
+    this.#onEvent({ kind: connected ? "tcp-lost" : "tcp-failed", socket: id });
   }
 
   /** Both directions are over: what is still to be written goes out by itself. */

@@ -25,7 +25,7 @@ describe("opening", () => {
   test("a host that refuses is a RST to the guest", () => {
     const harness = new Harness();
     harness.frame(tcpFrame({ ...REMOTE, sequence: 7, flags: FLAG.Syn }));
-    const failed = harness.event({ kind: "tcp-failed", socket: 2, why: "refused" });
+    const failed = harness.event({ kind: "tcp-failed", socket: 2 });
     expect(segments(failed)).toMatchObject([{ flags: FLAG.Rst | FLAG.Ack, acknowledgement: 8 }]);
     expect(harness.core.openFlows()).toEqual([]);
   });

@@ -9,8 +9,10 @@ import { BulkPacer, type SentBulk } from "../bulk-pacer.ts";
 export interface PacedPathOptions {
   readonly bytesPerMs: number;
   readonly rttMs: number;
-  /** Longest time for which a host is busy at once; it is so for about a quarter of the time. */
+  /** Longest time for which a host is busy at once. */
   readonly jitterMs: number;
+  /** Share of the time in which hosts, and the path's middle, are busy; default: hosts, 1/4. */
+  readonly busyShare?: number;
   /** Bytes per millisecond that the sender has; default: more than the path carries. */
   readonly offeredBytesPerMs?: number;
   /** What the user allows. */
@@ -27,18 +29,20 @@ const MAX_MESSAGE_BYTES = 128 * 1024;
 class BusyHost {
   readonly #random: Prng;
   readonly #jitterMs: number;
+  readonly #freeMs: number;
   #freeAt = 0;
   #nextBusyAt = 0;
 
-  constructor(seed: number, jitterMs: number) {
+  constructor(seed: number, jitterMs: number, share: number) {
     this.#random = new Prng(seed);
     this.#jitterMs = jitterMs;
+    this.#freeMs = (jitterMs * (1 - share)) / share;
   }
 
   isFree(now: number): boolean {
     if (this.#jitterMs > 0 && now >= this.#nextBusyAt) {
       this.#freeAt = now + this.#random.below(this.#jitterMs * 1000) / 1000;
-      this.#nextBusyAt = this.#freeAt + this.#random.below(this.#jitterMs * 3000) / 1000;
+      this.#nextBusyAt = this.#freeAt + this.#random.below(this.#freeMs * 1000) / 1000;
     }
     return now >= this.#freeAt;
   }
@@ -58,10 +62,13 @@ export class PacedPath {
   readonly queues: number[] = [];
   readonly #sender: BusyHost;
   readonly #receiver: BusyHost;
+  readonly #middle: BusyHost;
   #queuedBytes = 0;
   readonly #queue: { readonly sent: SentBulk; left: number }[] = [];
   readonly #arriving: { readonly sent: SentBulk; readonly at: number }[] = [];
   readonly #acks: { readonly sent: SentBulk; readonly at: number }[] = [];
+  readonly #arrived: { readonly sent: SentBulk }[] = [];
+  readonly #acked: { readonly sent: SentBulk }[] = [];
   #offered = 0;
 
   constructor(options: PacedPathOptions) {
@@ -71,8 +78,10 @@ export class PacedPath {
     this.bytesPerMs = bytesPerMs;
     this.rttMs = rttMs;
     this.offeredBytesPerMs = offeredBytesPerMs;
-    this.#sender = new BusyHost(seed, jitterMs);
-    this.#receiver = new BusyHost(seed + 1, jitterMs);
+    const share = options.busyShare ?? 1 / 4;
+    this.#sender = new BusyHost(seed, jitterMs, share);
+    this.#receiver = new BusyHost(seed + 1, jitterMs, share);
+    this.#middle = new BusyHost(seed + 2, options.busyShare === undefined ? 0 : jitterMs, share);
   }
 
   /** Lets so much time pass. */
@@ -92,14 +101,19 @@ export class PacedPath {
       ? Math.min(this.#offered, MAX_MESSAGE_BYTES) + offeredBytesPerMs * STEP_MS
       : offeredBytesPerMs;
     this.#carry();
+    const passes = this.#middle.isFree(now);
+    if (passes) {
+      this.#arrived.push(...due(this.#arriving, now));
+      this.#acked.push(...due(this.#acks, now));
+    }
     if (this.#receiver.isFree(now)) {
-      for (const { sent } of due(this.#arriving, now)) {
+      for (const { sent } of this.#arrived.splice(0)) {
         this.deliveredBytes += sent.bytes;
         this.#acks.push({ sent, at: now + this.rttMs / 2 });
       }
     }
     if (this.#sender.isFree(now)) {
-      for (const { sent } of due(this.#acks, now)) this.pacer.acknowledged(sent, now);
+      for (const { sent } of this.#acked.splice(0)) this.pacer.acknowledged(sent, now);
       this.#send();
     }
     if (Math.floor(now / 5) !== Math.floor((now - STEP_MS) / 5)) {

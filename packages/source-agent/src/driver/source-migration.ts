@@ -2,7 +2,7 @@
  * One migration away from here: the session with a real link, a real machine and real records.
  * Whoever owns the machine passes all of its reports to `handleReport`.
  */
-import { CodedError } from "@dejavm/base";
+import { assert, CodedError } from "@dejavm/base";
 import {
   DEFAULT_LINK_TIMES,
   type Dial,
@@ -23,12 +23,12 @@ import {
   type SourceOptions,
   type SourceProgress,
 } from "../source-types.ts";
-import type { BlockIndex } from "./block-index.ts";
-import { KnownContents } from "./known-contents.ts";
+import { MovePacker } from "./packer/move-packer.ts";
 import { PageReader } from "./page-reader.ts";
 
 /** The session looks at the link and the clock at least this often. */
 const TICK_MS = 5;
+const IDLE_TICK_MS = 2;
 /** Checkpoints of a migration have numbers of their own in the machine's thread. */
 const FIRST_CHECKPOINT_ID = 2 ** 32;
 
@@ -46,8 +46,11 @@ export interface SourceMigrationOptions {
   readonly linkName: () => string;
   /** Bulk bytes per millisecond at most; default: no limit. */
   readonly maxBytesPerMs?: number;
-  /** Blocks of disk bases that the target has, too: pages equal to one are not sent. */
-  readonly image?: BlockIndex;
+  /**
+   * Files that the machine began with, as `image-refs` counts them: pages equal to a block of one
+   * are not sent to a target that has them. Empty names are no files.
+   */
+  readonly bases?: readonly string[];
   readonly onProgress?: (progress: SourceProgress) => void;
   /** Longest time without link before the commitment, milliseconds. */
   readonly giveUpAfterMs?: number;
@@ -76,9 +79,10 @@ class Migration implements SourceMigration {
   readonly #session: SourceSession;
   readonly #done = Promise.withResolvers<MigrationReport>();
   readonly #timer: NodeJS.Timeout;
-  readonly #known = new KnownContents();
   readonly #reader: PageReader;
   #link: LinkDriver;
+  #packer: MovePacker | undefined;
+  #tickedAt = 0;
   #isDraining = false;
   #isOver = false;
 
@@ -87,8 +91,12 @@ class Migration implements SourceMigration {
     this.#session = new SourceSession(options.session, performance.now());
     this.#reader = new PageReader({
       request: (request) => options.request(shifted(request)),
-      known: this.#known,
+      packer: () => {
+        assert(this.#packer !== undefined, "nothing is read before the target has accepted");
+        return this.#packer;
+      },
       done: (batch) => this.#handle({ kind: "prepared", batch }),
+      failed: (error) => this.#failed(error),
     });
     this.#link = this.#makeLink();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
@@ -132,7 +140,7 @@ class Migration implements SourceMigration {
       onDown: () => this.#handle({ kind: "link-down" }),
       onLost: ({ code, message, hint }) =>
         this.#handle({ kind: "link-lost", reason: { code, message, hint } }),
-      onIdle: () => this.#tick(),
+      onIdle: () => this.#idle(),
     };
     const times = { ...DEFAULT_LINK_TIMES, ...(giveUpAfterMs && { giveUpAfterMs }) };
     return new LinkDriver(
@@ -151,14 +159,28 @@ class Migration implements SourceMigration {
   }
 
   #message(message: Message): void {
-    if (message.kind === "accept" && message.hasBase.every(Boolean)) {
-      this.#known.image = this.#options.image;
+    if (message.kind === "accept" && this.#packer === undefined) {
+      const { bases = [] } = this.#options;
+      this.#packer = new MovePacker(message.hasBase.every(Boolean) ? bases : []);
     }
-    if (message.kind === "inventory") this.#known.add(message.prefixes);
+    if (message.kind === "inventory") this.#packer?.addInventory(message.prefixes);
     this.#handle({ kind: "message", message });
   }
 
+  /** Pages cannot be read or packed: it goes on here. */
+  #failed(error: unknown): void {
+    const message = `cannot pack what is to be sent: ${String(error)}`;
+    const hint = "look at the agent's log";
+    this.#handle({ kind: "cancel", reason: { code: "E_INTERNAL", message, hint } });
+  }
+
+  /** After everything that the link did, but not for each of its messages. */
+  #idle(): void {
+    if (performance.now() - this.#tickedAt >= IDLE_TICK_MS) this.#tick();
+  }
+
   #tick(): void {
+    this.#tickedAt = performance.now();
     if (!this.#isOver) this.#handle({ kind: "tick", link: this.#link.state });
   }
 
@@ -180,7 +202,9 @@ class Migration implements SourceMigration {
   #act(action: SourceAction): void {
     switch (action.kind) {
       case "vm":
-        if (action.request.kind === "close-checkpoint") this.#reader.forget(action.request.id);
+        if (action.request.kind === "close-checkpoint" && this.#packer !== undefined) {
+          this.#reader.forget(action.request.id);
+        }
         return this.#options.request(shifted(action.request));
       case "send":
         return this.#link.send(action.message);
@@ -229,6 +253,7 @@ class Migration implements SourceMigration {
   #finish(report: MigrationReport): void {
     this.#isOver = true;
     clearInterval(this.#timer);
+    this.#packer?.close();
     const startedAt = performance.now();
     const closing = setInterval(() => {
       const isQuiet = this.#link.state.isQuiet || performance.now() - startedAt > 5000;

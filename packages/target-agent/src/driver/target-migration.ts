@@ -25,10 +25,13 @@ import {
   type Verdict,
 } from "../target-types.ts";
 import { TargetStore } from "./target-store.ts";
-import { type Contents, type ReadBase, unpack, unpackedOf } from "./unpacker.ts";
+import { type Contents, unpack, unpackedOf } from "./unpacker/contents.ts";
+import { MoveUnpacker } from "./unpacker/move-unpacker.ts";
 
 /** The session looks at the clock at least this often. */
 const TICK_MS = 10;
+/** Segments that wait for a tick to be stored together. */
+const MAX_UNSTORED_SEGMENTS = 64;
 /** The target's progress is told at most this often. */
 const PROGRESS_MS = 10;
 
@@ -62,7 +65,8 @@ export interface TargetHost {
     checkpoint: ControlMessageOf<"checkpoint">,
     onReport: (report: VmReport) => void,
   ): Promise<ReplayingMachine>;
-  readonly readBase: (offer: ControlMessageOf<"offer">) => ReadBase;
+  /** The files that it began with, here, as `image-refs` counts them; empty names are no files. */
+  readonly bases: (offer: ControlMessageOf<"offer">) => readonly string[];
   /** It lives here now: the machine, its reports and its lineage are the host's. */
   tookOver(taken: TakenMachine): void;
 }
@@ -83,8 +87,11 @@ export class TargetMigration {
   readonly #timer: NodeJS.Timeout;
   readonly #kept = new Map<number, Contents[]>();
   readonly #waitingRequests: VmRequest[] = [];
+  /** Of the trace, not stored yet. */
+  readonly #segments: Uint8Array[] = [];
   #offer: ControlMessageOf<"offer"> | undefined;
   #store: TargetStore | undefined;
+  #unpacker: MoveUnpacker | undefined;
   #machine: ReplayingMachine | undefined;
   #question: ControlMessageOf<"ask-owner"> | undefined;
   #isDraining = false;
@@ -125,7 +132,7 @@ export class TargetMigration {
         onIdle: () => this.#handle({ kind: "tick" }),
       },
     );
-    this.#timer = setInterval(() => this.#handle({ kind: "tick" }), TICK_MS);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
   /** The lineage that comes; undefined: nothing was offered yet. */
@@ -178,6 +185,7 @@ export class TargetMigration {
       if (this.#session.state.kind === "waiting") return this.#answerByRecords(message);
     }
     this.#handle({ kind: "message", message });
+    if (message.kind === "commit") this.#tick();
   }
 
   /** A link that was made only to ask. */
@@ -244,6 +252,7 @@ export class TargetMigration {
       case "append":
         return this.#append(action.segment);
       case "store-checkpoint":
+        this.#storeTrace();
         this.#store?.commitCheckpoint(action.checkpoint);
         return this.#soon({ kind: "checkpoint-stored", checkpoint: action.checkpoint });
       case "record-live":
@@ -266,6 +275,7 @@ export class TargetMigration {
     if (this.#isOver) return;
     if (verdict.kind === "accept") {
       this.#store = new TargetStore(this.#host.store, offer, this.#host.agent);
+      this.#unpacker = new MoveUnpacker(this.#host.bases(offer));
       const inventory = this.#store.inventory();
       return this.#handle({ kind: "judged", verdict: { ...verdict, inventory } });
     }
@@ -289,14 +299,22 @@ export class TargetMigration {
   }
 
   async #unpack({ id, message, keep }: Extract<TargetAction, { kind: "unpack" }>): Promise<void> {
-    if (this.#store === undefined || this.#offer === undefined) return;
-    const contents = await unpack(message, this.#store, this.#host.readBase(this.#offer));
+    const [store, unpacker] = [this.#store, this.#unpacker];
+    if (store === undefined || unpacker === undefined) return;
+    const supply = (contents: Contents): void => {
+      if (this.#isOver) return;
+      if (keep) this.#keep(message.checkpoint, contents);
+      else this.#supply(contents);
+    };
+    const contents = await unpack(message, { store, unpacker, supply });
     if (this.#isOver) return;
-    const unpacked = unpackedOf(id, message.checkpoint, contents);
-    if (keep) {
-      this.#kept.set(message.checkpoint, [...(this.#kept.get(message.checkpoint) ?? []), contents]);
-    } else this.#supply(contents);
-    this.#handle({ kind: "unpacked", unpacked });
+    this.#handle({ kind: "unpacked", unpacked: unpackedOf(id, message.checkpoint, contents) });
+  }
+
+  #keep(checkpoint: number, contents: Contents): void {
+    const kept = this.#kept.get(checkpoint);
+    if (kept === undefined) this.#kept.set(checkpoint, [contents]);
+    else kept.push(contents);
   }
 
   #supply({ pages, zeroPages, chunks }: Contents): void {
@@ -327,10 +345,30 @@ export class TargetMigration {
     });
   }
 
+  /** One commit for what comes within a tick. */
   #append(segment: Uint8Array): void {
-    this.#store?.append(segment);
-    const { sequence, unitCount } = readSegmentHeader(segment);
+    this.#segments.push(segment);
+    if (this.#segments.length >= MAX_UNSTORED_SEGMENTS) this.#storeTrace();
+  }
+
+  #storeTrace(): void {
+    const segments = this.#segments.splice(0);
+    const last = segments.at(-1);
+    if (last === undefined || this.#store === undefined) return;
+    this.#store.append(segments);
+    const { sequence, unitCount } = readSegmentHeader(last);
     this.#soon({ kind: "trace-stored", nextSequence: sequence + unitCount });
+  }
+
+  /** Nothing waits for the tick once the machine is to be taken over. */
+  #tick(): void {
+    if (this.#isOver) return;
+    try {
+      this.#storeTrace();
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#handle({ kind: "tick" });
   }
 
   #recordLive(epoch: number): void {
@@ -360,6 +398,7 @@ export class TargetMigration {
 
   #forget(): void {
     this.#kept.clear();
+    this.#segments.length = 0;
     void this.#machine?.terminate();
     this.#store?.forget();
     this.#store = undefined;
@@ -368,6 +407,7 @@ export class TargetMigration {
   /** The last message is to arrive: the link ends once it is quiet. */
   #finish(outcome: TargetOutcome): void {
     this.#isOver = true;
+    this.#unpacker?.close();
     clearInterval(this.#timer);
     const startedAt = performance.now();
     const closing = setInterval(() => {

@@ -1,4 +1,4 @@
-/** Which contents the target has: from its inventory, and from disk bases that both sides have. */
+/** Which contents the target has: from its inventory, and from files that both sides have. */
 import type { BlockIndex } from "./block-index.ts";
 
 const PREFIX_BYTES = 8;
@@ -10,13 +10,18 @@ export type KnownPage =
 
 /** See the head of this file. */
 export class KnownContents {
-  /** Blocks of disk bases, as far as they are indexed by now. */
+  /** Blocks of those files. */
   image: BlockIndex | undefined;
   readonly #stored = new Set<bigint>();
 
   /** Whether nothing is known: hashing would be for nothing. */
   get isEmpty(): boolean {
     return this.#stored.size === 0 && (this.image === undefined || this.image.size === 0);
+  }
+
+  /** Whether the target has pages from earlier. */
+  get hasStored(): boolean {
+    return this.#stored.size > 0;
   }
 
   /** Takes an `inventory` message. */

@@ -1,14 +1,16 @@
 /**
- * Unpacks bulk messages: decompresses, resolves references, hands contents to store and machine.
- * Decompression runs in the process's thread pool, bounded by what the header promises.
+ * Unpacks bulk messages: resolves references, hands contents to machine and store. Pages are
+ * unpacked on a thread of their own, chunks in the process's thread pool.
  */
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 import { CodedError } from "@dejavm/base";
 import type { BulkMessage } from "@dejavm/protocol";
 import type { ChunkBatch, ChunkName, PageBatch } from "@dejavm/vm";
-import type { Unpacked } from "../target-types.ts";
-import type { TargetStore } from "./target-store.ts";
+import type { Unpacked } from "../../target-types.ts";
+import type { TargetStore } from "../target-store.ts";
+import type { MoveUnpacker } from "./move-unpacker.ts";
+import type { PageMessage } from "./unpacking.ts";
 
 const decompress = promisify(zstdDecompress);
 const PAGE_BYTES = 4096;
@@ -24,26 +26,40 @@ export interface Contents {
   readonly unknownChunks: readonly ChunkName[];
 }
 
-/** A block of 4 KiB of a disk's base; undefined: there is no such disk or block. */
-export type ReadBase = (disk: number, block: number) => Uint8Array | undefined;
-
-/** Unpacks and stores; throws E_PROTOCOL_MALFORMED for data that is not what was announced. */
+/**
+ * What a message holds; `supply` has it before it is stored. Throws E_PROTOCOL_MALFORMED for data
+ * that is not what was announced.
+ */
 export async function unpack(
   message: BulkMessage,
-  store: TargetStore,
-  readBase: ReadBase,
+  { store, unpacker, supply }: UnpackParts,
 ): Promise<Contents> {
-  const contents = await contentsOf(message, store, readBase);
+  const { checkpoint } = message;
+  if (message.kind === "page-group" || message.kind === "image-refs") {
+    const { pages, bytes, packs, unknown } = await unpacker.unpack(message);
+    const contents = { ...NOTHING, pages: { pages, bytes }, unknownPages: unknown };
+    // The machine takes the bytes; what the store takes is beside them.
+    const told = { ...contents, pages: { pages: pages.slice(), bytes } };
+    supply(contents);
+    for (const part of packs) store.putPackedPages(checkpoint, part.pages, part.pack);
+    return told;
+  }
+  const contents = await contentsOf(message, store);
   const { pages, zeroPages, chunks } = contents;
-  if (pages.pages.length > 0) {
-    store.putPages(message.checkpoint, [...pages.pages], pages.bytes);
-  }
-  if (zeroPages.length > 0) store.putZeroPages(message.checkpoint, zeroPages);
-  if (contents.zeroChunks.length > 0) {
-    store.putZeroChunks(message.checkpoint, contents.zeroChunks);
-  }
-  if (chunks.chunks.length > 0) store.putChunks(message.checkpoint, chunks);
-  return contents;
+  if (pages.pages.length > 0) store.putPages(checkpoint, [...pages.pages], pages.bytes);
+  if (zeroPages.length > 0) store.putZeroPages(checkpoint, zeroPages);
+  if (contents.zeroChunks.length > 0) store.putZeroChunks(checkpoint, contents.zeroChunks);
+  if (chunks.chunks.length > 0) store.putChunks(checkpoint, chunks);
+  const told = { ...contents, pages: { ...pages, pages: pages.pages.slice() } };
+  supply(contents);
+  return told;
+}
+
+/** Where contents come from and go to. */
+export interface UnpackParts {
+  readonly store: TargetStore;
+  readonly unpacker: MoveUnpacker;
+  readonly supply: (contents: Contents) => void;
 }
 
 /** What the session hears of it. */
@@ -69,21 +85,14 @@ const NOTHING: Contents = {
 };
 
 async function contentsOf(
-  message: BulkMessage,
+  message: Exclude<BulkMessage, PageMessage>,
   store: TargetStore,
-  readBase: ReadBase,
 ): Promise<Contents> {
   switch (message.kind) {
-    case "page-group": {
-      const bytes = await inflate(message.codec, message.data, message.pages.length * PAGE_BYTES);
-      return { ...NOTHING, pages: { pages: Uint32Array.from(message.pages), bytes } };
-    }
     case "zero-pages":
       return { ...NOTHING, zeroPages: message.pages };
     case "page-refs":
       return referred(message.refs, ({ sha256 }) => store.content(sha256));
-    case "image-refs":
-      return referred(message.refs, ({ disk, block }) => readBase(disk, block));
     case "chunk-group": {
       const { chunks, codec, data } = message;
       const bytes = await inflate(codec, data, chunks.length * CHUNK_BYTES);
