@@ -141,7 +141,7 @@ export class StoredReplay {
 
   /** Goes to a position, or to where the trace, or its agreement with the machine, ends. */
   runTo(until: bigint): void {
-    if (!this.#isLoaded) for (const _ of this.#load());
+    if (!this.#isLoaded) drain(this.#load());
     while (this.machine.position < until) {
       const left = until - this.machine.position;
       const step = this.#replayer.advance(left < STEP_POSITIONS ? left : STEP_POSITIONS);
@@ -262,6 +262,10 @@ export class StoredReplay {
     const { position, ticks: time } = this.#checkpoint;
     return { reached, digests, divergence, from: { position, ticks: time } };
   }
+}
+
+function drain(steps: Generator<unknown>): void {
+  while (steps.next().done !== true);
 }
 
 /** The checkpoint to begin with. */
