@@ -264,7 +264,7 @@ export class StoredReplay {
   }
 }
 
-function drain(steps: Generator<unknown>): void {
+function drain(steps: Generator): void {
   while (steps.next().done !== true);
 }
 
