@@ -99,6 +99,7 @@ const EVENTS: readonly SourceEvent[] = [
   { kind: "recorded", wish: { state: "moved", epoch: 2 } },
   { kind: "record-failed", wish: { state: "moved", epoch: 2 }, reason: REASON },
   vm(begun(1)),
+  vm({ kind: "digest", id: 2 ** 40 + 2, digest: DIGEST, position: 90n, ticks: 90n }),
   vm(FROZEN),
   vm({ kind: "late-input", event: { kind: "power-button" } }),
   vm({ kind: "checkpoint-abandoned", id: 0 }),
@@ -183,14 +184,17 @@ const ACCEPT = EVENTS.find((e) => e.kind === "message" && e.message.kind === "ac
 const RECORDED: SourceEvent = { kind: "recorded", wish: { state: "offering", epoch: 2 } };
 const TO_MOVING = [ACCEPT, vm(begun(0)), TICK, PREPARED];
 const TO_OFFERING = [...TO_MOVING, message(PROGRESS), TICK];
-const TO_COMMITTED = [...TO_OFFERING, RECORDED, vm(FROZEN)];
+/** The second digest that it asks for: the first was asked for while it moved. */
+const DIGESTED = vm({ kind: "digest", id: 2 ** 40 + 2, digest: DIGEST, position: 90n, ticks: 90n });
+const TO_FREEZING = [...TO_OFFERING, RECORDED, DIGESTED];
+const TO_COMMITTED = [...TO_FREEZING, vm(FROZEN)];
 
 /** How each state is reached. */
 const WAYS: Readonly<Record<Exclude<SourceState["kind"], "copying">, readonly SourceEvent[]>> = {
   negotiating: [],
   moving: TO_MOVING,
   offering: TO_OFFERING,
-  freezing: [...TO_OFFERING, RECORDED],
+  freezing: TO_FREEZING,
   committed: TO_COMMITTED,
   asking: [...TO_COMMITTED, { kind: "link-lost", reason: REASON }],
   "handing-over": [...TO_COMMITTED, message(LIVE)],
@@ -233,6 +237,8 @@ describe("ownership", () => {
     const driver = new Driver().tell(...TO_OFFERING);
     expect(driver.asked("freeze")).toBe(false);
     driver.tell(RECORDED);
+    expect(driver.asked("freeze")).toBe(false);
+    driver.tell(DIGESTED);
     expect(driver.asked("freeze")).toBe(true);
     expect(driver.sent("commit")).toBe(false);
     driver.tell(vm(FROZEN));

@@ -36,6 +36,8 @@ const DECIDE_MS = 20;
 /** Time between two digests that are asked for while none has been compared, and afterwards. */
 const DIGEST_MS = 400;
 const NEXT_DIGEST_MS = 2000;
+/** Frontier intervals while pages are under way, in those at the end. */
+const FAR_FRONTIERS = 8;
 /** A target that says nothing for so long, over a link that is up, is stuck or means harm. */
 const SILENCE_MS = 30_000;
 /** Reports of the machine's progress. */
@@ -66,6 +68,8 @@ export class SourceSession {
   #shownAt = Number.NEGATIVE_INFINITY;
   #shownPhase: SourcePhase | undefined;
   #why = "";
+  /** Whether frontiers are sent at the smaller interval. */
+  #isClose = false;
   #freezeAskedAt = 0;
   /** Numbers of requests: beyond those that the machine's handle uses itself. */
   #requests = 2 ** 40;
@@ -144,6 +148,8 @@ export class SourceSession {
         return;
       case "checkpoint-abandoned":
         return this.#giveUp(lostCheckpoint(), now);
+      case "digest":
+        return this.#digested(report.id, now);
       case "frozen":
         return this.#frozen(report, now);
       case "late-input":
@@ -262,7 +268,8 @@ export class SourceSession {
   #accepted(now: number): void {
     this.#enter({ kind: "moving" });
     this.#request({ kind: "report-progress", intervalMs: PROGRESS_MS });
-    this.#request({ kind: "set-frontier-interval", intervalMs: this.#options.frontierMs });
+    const intervalMs = this.#options.frontierMs * FAR_FRONTIERS;
+    this.#request({ kind: "set-frontier-interval", intervalMs });
     this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: true }));
     this.#heardAt = now;
   }
@@ -350,8 +357,20 @@ export class SourceSession {
     }
     this.#pump();
     this.#copied(now);
-    if (state.kind === "moving") this.#decide(now);
+    if (state.kind === "moving") {
+      this.#followClosely();
+      this.#decide(now);
+    }
     this.#show(now);
+  }
+
+  /** While pages are under way nobody needs to know so exactly where the machine is. */
+  #followClosely(): void {
+    const isSent = this.#checkpoints.newest !== undefined && this.#checkpoints.isSent;
+    if (this.#isClose || !isSent) return;
+    this.#isClose = true;
+    const { frontierMs: intervalMs } = this.#options;
+    this.#request({ kind: "set-frontier-interval", intervalMs });
   }
 
   /** Begins reads as the link has room. */
@@ -475,11 +494,7 @@ export class SourceSession {
     switch (state.kind) {
       case "offering":
         if (wish !== "offering") return;
-        this.#enter({ kind: "freezing", by: state.by, since: now });
-        this.#freezeAskedAt = now;
-        // A digest before leaves only the last milliseconds to be hashed while it stands.
-        this.#request({ kind: "digest", id: this.#nextRequest() });
-        return this.#request({ kind: "freeze", id: this.#nextRequest() });
+        return this.#digestFirst(state.by);
       case "handing-over":
         if (wish !== "moved") return;
         this.#send({ kind: "moved", epoch: this.#offeredEpoch });
@@ -492,6 +507,21 @@ export class SourceSession {
       default:
         return;
     }
+  }
+
+  /** A digest before leaves only the last milliseconds to be hashed while it stands. */
+  #digestFirst(by: EndingBy): void {
+    const digest = this.#nextRequest();
+    this.#state = { kind: "offering", by, digest };
+    this.#request({ kind: "digest", id: digest });
+  }
+
+  #digested(id: number, now: number): void {
+    const state = this.#state;
+    if (state.kind !== "offering" || state.digest !== id) return;
+    this.#enter({ kind: "freezing", by: state.by, since: now });
+    this.#freezeAskedAt = now;
+    this.#request({ kind: "freeze", id: this.#nextRequest() });
   }
 
   #recordFailed(reason: Reason, now: number): void {

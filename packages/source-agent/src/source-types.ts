@@ -28,7 +28,7 @@ export interface SourceOptions extends ControllerOptions {
   readonly peer: string;
   /** Longest time that each step of the negotiation may take, in milliseconds. */
   readonly negotiateMs: number;
-  /** Frontier interval while the target is close behind, milliseconds. */
+  /** Frontier interval once everything is sent, milliseconds; until then it is larger. */
   readonly frontierMs: number;
   /** Old pages that a checkpoint may keep in the machine's thread. */
   readonly maxSavedPages: number;
@@ -151,8 +151,8 @@ export type SourceState =
   | { readonly kind: "negotiating"; readonly since: number }
   /** Both machines run, or the first checkpoint is under way. */
   | { readonly kind: "moving" }
-  /** `offering` is being recorded; the machine still runs. */
-  | { readonly kind: "offering"; readonly by: EndingBy }
+  /** `offering` is being recorded, then `digest` is awaited; the machine still runs. */
+  | { readonly kind: "offering"; readonly by: EndingBy; readonly digest?: number }
   /** The machine is asked to stand still. */
   | { readonly kind: "freezing"; readonly by: EndingBy; readonly since: number }
   /** End by copy: it stands still and what changed is being sent. */

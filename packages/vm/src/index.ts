@@ -13,6 +13,7 @@ export {
   type StartSpec,
 } from "./driver/machine-maker.ts";
 export { inspectSnapshot } from "./driver/snapshot-file.ts";
+export { prepareThread } from "./driver/threads.ts";
 export {
   type DigestReport,
   type Origin,

@@ -16,7 +16,13 @@ import {
 } from "@dejavm/source-agent";
 import type { ReplayingMachine, TakenMachine, TargetHost, Verdict } from "@dejavm/target-agent";
 import { checkFingerprint, decodeTraceHeader, fingerprintOf } from "@dejavm/trace";
-import { inspectDiskFile, VirtualMachine, type VmReport, type VmRequest } from "@dejavm/vm";
+import {
+  inspectDiskFile,
+  prepareThread,
+  VirtualMachine,
+  type VmReport,
+  type VmRequest,
+} from "@dejavm/vm";
 import { agentError } from "../errors.ts";
 import { AgentVm, VmEvents, type VmHost } from "../vm/agent-vm.ts";
 import { configHere, networkNote } from "../vm/machine-config.ts";
@@ -130,6 +136,8 @@ async function judge(
   try {
     here.set(offer.lineage, await check(host, offer));
     const { bavail, bsize } = statfsSync(host.stateDir);
+    // It is ready when the first checkpoint is announced, a round trip from now.
+    prepareThread();
     return {
       kind: "accept",
       has: {

@@ -13,6 +13,8 @@ import { certificateOf, type PairRequest, pairAnswerSchema } from "./listener.ts
 
 /** How long making a connection may take, TLS included. */
 const DIAL_TIMEOUT_MS = 15_000;
+/** What a listener answers to an agent that it is not paired with. */
+const FORBIDDEN = 403;
 const MAX_ANSWER_BYTES = 65_536;
 
 /** Opens a link for `path` to a paired agent. Throws E_PEER_*; the link is open then. */
@@ -34,15 +36,20 @@ export async function dialPeer(
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
     handshakeTimeout: DIAL_TIMEOUT_MS,
+    // A mask is against caches on the way, which TLS keeps out; nothing is copied for one of zeros.
+    generateMask: (mask) => mask.fill(0),
   });
   try {
     await once(link, "open");
   } catch (cause) {
     const what = cause instanceof Error ? cause.message : String(cause);
+    const isForbidden = what.endsWith(String(FORBIDDEN));
     throw agentError(
-      "E_PEER_UNREACHABLE",
+      isForbidden ? "E_PEER_CERTIFICATE" : "E_PEER_UNREACHABLE",
       `${peer.name} at ${peer.address} refuses the connection: ${what}`,
-      "its log says why; pair again if it does not know this agent",
+      isForbidden
+        ? "it does not know this agent any more: pair again"
+        : "look at its log: it says why",
       cause,
     );
   }

@@ -154,15 +154,17 @@ export class AgentVm implements ControlledVm {
     dialTunnel: () => Promise<WebSocket>,
     start: () => Promise<SourceMigration>,
   ): Promise<MigrationReport> {
-    const { network } = this.parts;
+    const { network, recorded } = this.parts;
     this.running.setState("migrating", [`to ${peer}`]);
     const migration = await this.#begin(start);
+    recorded.isHeld = true;
     this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
     this.#migration = migration;
     const report = await migration.done;
+    recorded.isHeld = false;
     this.#migration = undefined;
     const json = JSON.stringify(report);
-    this.parts.recorded.writer.addReport({ kind: "migration", json });
+    recorded.writer.addReport({ kind: "migration", json });
     if (report.outcome.kind === "moved") await this.#leave(peer);
     else {
       this.#relay.close();

@@ -77,6 +77,8 @@ export class RecordedVm {
   #isFlushing = false;
   /** The checkpoint that is being made. */
   #copier: CheckpointCopier | undefined;
+  /** Whether no checkpoint begins: while the machine moves, its CPU and its pages go there. */
+  isHeld = false;
   #ids = FIRST_OWN_ID;
   readonly #ownIds = new Set<number>();
   /** In the worker and in the store: what the next checkpoint is relative to. */
@@ -252,6 +254,7 @@ export class RecordedVm {
 
   #isDue(): boolean {
     return (
+      !this.isHeld &&
       this.#copier === undefined &&
       this.#state === "recorded" &&
       this.#ownIds.size === 0 &&

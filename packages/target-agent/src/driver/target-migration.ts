@@ -30,6 +30,8 @@ import { MoveUnpacker } from "./unpacker/move-unpacker.ts";
 
 /** The session looks at the clock at least this often. */
 const TICK_MS = 10;
+/** Segments that wait for a tick to be stored together. */
+const MAX_UNSTORED_SEGMENTS = 64;
 /** The target's progress is told at most this often. */
 const PROGRESS_MS = 10;
 
@@ -85,6 +87,8 @@ export class TargetMigration {
   readonly #timer: NodeJS.Timeout;
   readonly #kept = new Map<number, Contents[]>();
   readonly #waitingRequests: VmRequest[] = [];
+  /** Of the trace, not stored yet. */
+  readonly #segments: Uint8Array[] = [];
   #offer: ControlMessageOf<"offer"> | undefined;
   #store: TargetStore | undefined;
   #unpacker: MoveUnpacker | undefined;
@@ -128,7 +132,7 @@ export class TargetMigration {
         onIdle: () => this.#handle({ kind: "tick" }),
       },
     );
-    this.#timer = setInterval(() => this.#handle({ kind: "tick" }), TICK_MS);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
   /** The lineage that comes; undefined: nothing was offered yet. */
@@ -181,6 +185,7 @@ export class TargetMigration {
       if (this.#session.state.kind === "waiting") return this.#answerByRecords(message);
     }
     this.#handle({ kind: "message", message });
+    if (message.kind === "commit") this.#tick();
   }
 
   /** A link that was made only to ask. */
@@ -247,6 +252,7 @@ export class TargetMigration {
       case "append":
         return this.#append(action.segment);
       case "store-checkpoint":
+        this.#storeTrace();
         this.#store?.commitCheckpoint(action.checkpoint);
         return this.#soon({ kind: "checkpoint-stored", checkpoint: action.checkpoint });
       case "record-live":
@@ -339,10 +345,30 @@ export class TargetMigration {
     });
   }
 
+  /** One commit for what comes within a tick. */
   #append(segment: Uint8Array): void {
-    this.#store?.append(segment);
-    const { sequence, unitCount } = readSegmentHeader(segment);
+    this.#segments.push(segment);
+    if (this.#segments.length >= MAX_UNSTORED_SEGMENTS) this.#storeTrace();
+  }
+
+  #storeTrace(): void {
+    const segments = this.#segments.splice(0);
+    const last = segments.at(-1);
+    if (last === undefined || this.#store === undefined) return;
+    this.#store.append(segments);
+    const { sequence, unitCount } = readSegmentHeader(last);
     this.#soon({ kind: "trace-stored", nextSequence: sequence + unitCount });
+  }
+
+  /** Nothing waits for the tick once the machine is to be taken over. */
+  #tick(): void {
+    if (this.#isOver) return;
+    try {
+      this.#storeTrace();
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#handle({ kind: "tick" });
   }
 
   #recordLive(epoch: number): void {
@@ -372,6 +398,7 @@ export class TargetMigration {
 
   #forget(): void {
     this.#kept.clear();
+    this.#segments.length = 0;
     void this.#machine?.terminate();
     this.#store?.forget();
     this.#store = undefined;

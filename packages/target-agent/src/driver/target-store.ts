@@ -9,7 +9,7 @@ import type {
 } from "@dejavm/log-store";
 import { position, ticks } from "@dejavm/machine";
 import { type ControlMessageOf, MAX_INVENTORY } from "@dejavm/protocol";
-import { readSegmentHeader } from "@dejavm/trace";
+import { readSegmentHeader, type Segment } from "@dejavm/trace";
 import type { ChunkBatch, ChunkName } from "@dejavm/vm";
 
 const CHUNK_BYTES = 65_536;
@@ -120,18 +120,9 @@ export class TargetStore {
     return this.#store.readContent(sha256);
   }
 
-  append(bytes: Uint8Array): void {
-    const header = readSegmentHeader(bytes);
-    const { from, to } = header;
-    const segment = {
-      header: {
-        ...header,
-        from: { position: position(from.position), ticks: ticks(from.ticks) },
-        to: { position: position(to.position), ticks: ticks(to.ticks) },
-      },
-      bytes,
-    };
-    this.#writer.append([segment], { afterGap: !this.#begun });
+  /** All of them in one commit. */
+  append(segments: readonly Uint8Array[]): void {
+    this.#writer.append(segments.map(storedSegment), { afterGap: !this.#begun });
     this.#begun = true;
   }
 
@@ -163,4 +154,17 @@ export class TargetStore {
     const detail = JSON.stringify({ migration: this.#offer.migration });
     this.#writer.recordOwnership({ epoch, state, peer: this.#peer, detail });
   }
+}
+
+function storedSegment(bytes: Uint8Array): Segment {
+  const header = readSegmentHeader(bytes);
+  const { from, to } = header;
+  return {
+    header: {
+      ...header,
+      from: { position: position(from.position), ticks: ticks(from.ticks) },
+      to: { position: position(to.position), ticks: ticks(to.ticks) },
+    },
+    bytes,
+  };
 }

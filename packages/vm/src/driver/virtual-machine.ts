@@ -2,7 +2,7 @@
  * A running machine as the rest of the process sees it: its worker thread's handle. Console bytes
  * and frames go in and out; the machine waits for readers that are slow.
  */
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { CodedError } from "@dejavm/base";
 import type { ConsolePort, Output } from "@dejavm/machine";
 import { fromReport } from "../host-errors.ts";
@@ -10,6 +10,7 @@ import type { EndReport, VmReport, Whereabouts } from "../reports.ts";
 import type { Keyboard, LiveRequest, VmRequest } from "../requests.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { StartSpec } from "./machine-maker.ts";
+import { machineThread } from "./threads.ts";
 import { requestTransfers } from "./transfer.ts";
 
 /** What a running machine tells its owner. */
@@ -86,7 +87,7 @@ export class VirtualMachine {
     // Whoever cares awaits it; a failure that nobody awaits is reported by `start` or `save`.
     this.ended.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
-    this.#worker = startWorker(spec);
+    this.#worker = machineThread(spec);
     this.#worker.on("message", (reports: readonly VmReport[]) => {
       for (const report of reports) this.#hear(report);
     });
@@ -195,9 +196,13 @@ export class VirtualMachine {
       case "saved":
         this.#answer(report.id)?.resolve(report);
         break;
-      case "digest":
-        this.#answer(report.id)?.resolve({ ...report, fileBytes: 0 });
+      case "digest": {
+        // Others ask by `request`.
+        const waiter = this.#answer(report.id);
+        if (waiter === undefined) this.#events.onReport?.(report);
+        else waiter.resolve({ ...report, fileBytes: 0 });
         break;
+      }
       case "refused":
         this.#answer(report.id)?.reject(fromReport(report.error));
         break;
@@ -238,16 +243,6 @@ export class VirtualMachine {
     this.#started.reject(error);
     this.#end.reject(error);
   }
-}
-
-/** In a checkout that runs its sources the worker is a source, too. */
-function startWorker(spec: StartSpec): Worker {
-  const fromSource = import.meta.url.endsWith(".ts");
-  const file = fromSource ? "./worker.ts" : "./worker.js";
-  return new Worker(new URL(file, import.meta.url), {
-    workerData: spec,
-    ...(fromSource ? { execArgv: ["--conditions=source"] } : {}),
-  });
 }
 
 function stopped(): CodedError {

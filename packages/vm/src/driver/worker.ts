@@ -30,8 +30,6 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 assert(parentPort !== null, "worker.ts runs as a worker");
 setEngineFlags();
 const port = parentPort;
-// What `VirtualMachine` put there, in the same process.
-const spec = workerData as StartSpec;
 
 let monitor: EngineMonitor | undefined;
 
@@ -125,7 +123,7 @@ interface LiveStart {
   readonly inputs: readonly InputEvent[];
 }
 
-function start(): void {
+function start(spec: StartSpec): void {
   const store = new FileBlockStore(spec.disks);
   const { machine, config, restored } = makeMachine(spec.source, store, machineOptions(spec));
   if (spec.monitor !== undefined) monitor = new EngineMonitor(machine, spec.monitor);
@@ -203,4 +201,14 @@ function start(): void {
   turner.turn(replay);
 }
 
-guarded(() => port.close(), start);
+function startGuarded(spec: StartSpec): void {
+  guarded(
+    () => port.close(),
+    () => start(spec),
+  );
+}
+
+// What `threads.ts` put there, in the same process: a machine, or null: it comes as a message.
+const given = workerData as StartSpec | null;
+if (given === null) port.once("message", startGuarded);
+else startGuarded(given);
