@@ -28,8 +28,17 @@ export const DEBIAN_PROGRAMS: readonly string[] = [
   "fp",
 ];
 
-/** What executes the guest. */
-export type Side = "machine" | "plain" | "icount";
+/** What executes the guest; `interpreter`: the machine without translation. */
+export type Side = "machine" | "interpreter" | "plain" | "icount";
+
+/** What one program took and gave. */
+interface ProgramRun {
+  readonly cpuSeconds: number;
+  /** CPU seconds when it was run once more, at once; undefined: it was not. */
+  readonly againCpuSeconds: number | undefined;
+  /** What it printed. */
+  readonly output: string;
+}
 
 /** One side's share of a round. */
 export interface DebianRound {
@@ -37,8 +46,7 @@ export interface DebianRound {
   readonly bootSeconds: number;
   /** CPU seconds of that. */
   readonly bootCpuSeconds: number;
-  /** Per program: CPU seconds, and what it printed. */
-  readonly programs: ReadonlyMap<string, { readonly cpuSeconds: number; readonly output: string }>;
+  readonly programs: ReadonlyMap<string, ProgramRun>;
 }
 
 const SCRIPTS = fileURLToPath(new URL("../debian/", import.meta.url));
@@ -62,34 +70,61 @@ export async function debianGuest(build: BuildOptions): Promise<GuestOptions> {
   };
 }
 
+/** How a side is measured. */
+interface Measured {
+  readonly side: Side;
+  /** The path of QEMU. */
+  readonly qemu: string;
+  readonly guest: GuestOptions;
+  /** Whether each program runs twice in a row. */
+  readonly again: boolean;
+}
+
+function startSide({ side, qemu, guest }: Measured): GuestConsole {
+  switch (side) {
+    case "machine":
+      return GuestConsole.startMachine(guest);
+    case "interpreter":
+      return GuestConsole.startMachine(guest, { DEJAVM_BENCH_ENGINE: "interpreter" });
+    default:
+      return GuestConsole.startQemu(qemu, guest, side === "icount" ? ICOUNT : []);
+  }
+}
+
 /** Boots and runs `names` in turn. */
 export async function measureDebian(
-  { side, qemu, guest }: { side: Side; qemu: string; guest: GuestOptions },
+  measured: Measured,
   names: readonly string[],
   progress: (line: string) => void,
 ): Promise<DebianRound> {
-  const console =
-    side === "machine"
-      ? GuestConsole.startMachine(guest)
-      : GuestConsole.startQemu(qemu, guest, side === "icount" ? ICOUNT : []);
+  const console = startSide(measured);
   try {
     progress("boot");
     await console.read(PROMPT);
     const { wallSeconds: bootSeconds, cpuSeconds: bootCpuSeconds } = console;
     console.type(`mkdir -p ${GUEST_FOLDER} && cd ${GUEST_FOLDER} && tar -xf /dev/vdb`);
-    const programs = new Map<string, { cpuSeconds: number; output: string }>();
+    const programs = new Map<string, ProgramRun>();
     for (const name of names) {
       progress(name);
-      console.type(`sh ./run.sh ${name}`);
-      await console.read(`<begin ${name}>`);
-      const before = console.cpuSeconds;
-      const output = await console.read(`<end ${name}>`);
-      programs.set(name, { cpuSeconds: console.cpuSeconds - before, output: output.trim() });
+      const first = await runOnce(console, name);
+      const second = measured.again ? await runOnce(console, name) : undefined;
+      programs.set(name, { ...first, againCpuSeconds: second?.cpuSeconds });
     }
     return { bootSeconds, bootCpuSeconds, programs };
   } finally {
     await console.end();
   }
+}
+
+async function runOnce(
+  console: GuestConsole,
+  name: string,
+): Promise<Pick<ProgramRun, "cpuSeconds" | "output">> {
+  console.type(`sh ./run.sh ${name}`);
+  await console.read(`<begin ${name}>`);
+  const before = console.cpuSeconds;
+  const output = await console.read(`<end ${name}>`);
+  return { cpuSeconds: console.cpuSeconds - before, output: output.trim() };
 }
 
 /** A raw disk that is a tar archive of the scripts and the compiled program. */

@@ -27,6 +27,10 @@ export interface EngineBenchOptions {
   readonly programs?: readonly string[];
   /** Whether QEMU is measured with exact counting, too; true if not given. */
   readonly icount?: boolean;
+  /** Whether boot and processes are measured on the interpreter alone, too; false if not given. */
+  readonly interpreter?: boolean;
+  /** Whether each process runs a second time, at once; false if not given. */
+  readonly again?: boolean;
 }
 
 interface Ratios {
@@ -51,6 +55,17 @@ interface DebianResult extends Ratios {
   readonly cpuSeconds: number;
   readonly qemuCpuSeconds: number;
   readonly qemuIcountCpuSeconds: number | null;
+  /** The machine without translation: what is cold must not be slower than that. */
+  readonly interpreterCpuSeconds: number | null;
+  /** The same program once more: what was hot in the first run is translated by now. */
+  readonly again: Again | null;
+}
+
+/** Medians of second runs: CPU seconds of the machine, and its speed over QEMU's. */
+interface Again {
+  readonly cpuSeconds: number;
+  readonly ratio: number;
+  readonly ratioIcount: number | null;
 }
 
 /** One program's medians. */
@@ -68,12 +83,14 @@ export interface EngineBenchResult {
   readonly qemuBootSeconds: number | null;
   readonly bootCpuSeconds: number | null;
   readonly qemuBootCpuSeconds: number | null;
+  readonly interpreterBootCpuSeconds: number | null;
   /** The machine's wall time over QEMU's: the median of each round's. */
   readonly bootTimeRatio: number | null;
 }
 
 const DEFAULT_ROUNDS = 5;
 const BOOT = "boot";
+const SIDES: readonly Side[] = ["machine", "interpreter", "plain", "icount"];
 const KINDS = { bare: BARE_PROGRAMS, debian: DEBIAN_PROGRAMS } as const;
 
 interface Selection {
@@ -103,10 +120,11 @@ type DebianSides = Partial<Record<Side, DebianRound>>;
  * they are missing. Throws E_TOOL_MISSING, E_USAGE, E_IMAGE_* and what a tool could not do.
  */
 export async function runEngineBench(
-  { rounds = DEFAULT_ROUNDS, programs: names = [], icount = true }: EngineBenchOptions,
+  options: EngineBenchOptions,
   progress: (line: string) => void,
 ): Promise<EngineBenchResult> {
-  const selection = select(names);
+  const { rounds = DEFAULT_ROUNDS, icount = true, again = false } = options;
+  const selection = select(options.programs ?? []);
   // Downloads and unpacking report every piece; a line for each would be too much.
   const show = (step: DebianProgress): void => {
     if ("message" in step) progress(step.message);
@@ -125,11 +143,9 @@ export async function runEngineBench(
     if (programs.length > 0) bare.push(await measureBare({ programs, qemu, icount }, say));
     if (guest === undefined) continue;
     const sides: DebianSides = {};
-    // Exact counting is not what a boot is compared with.
-    const exact = icount && selection.debian.length > 0;
-    for (const side of ["machine", "plain", ...(exact ? ["icount" as const] : [])] as const) {
+    for (const side of sidesOf(options, selection)) {
       const names = selection.debian;
-      sides[side] = await measureDebian({ side, qemu, guest }, names, (line) =>
+      sides[side] = await measureDebian({ side, qemu, guest, again }, names, (line) =>
         say(`${line} (${side})`),
       );
     }
@@ -150,6 +166,16 @@ export async function runEngineBench(
       : null,
     ...bootResult(selection.boot ? debian : []),
   };
+}
+
+function sidesOf(
+  { icount = true, interpreter }: EngineBenchOptions,
+  { debian }: Selection,
+): Side[] {
+  // Exact counting is not what a boot is compared with.
+  const exact = icount && debian.length > 0;
+  const wanted = { machine: true, interpreter: interpreter === true, plain: true, icount: exact };
+  return SIDES.filter((side) => wanted[side]);
 }
 
 /** Every side prints the same, or the figures compare nothing. */
@@ -187,26 +213,40 @@ function bareResults(
 
 function debianResults(names: readonly string[], rounds: readonly DebianSides[]): DebianResult[] {
   return names.map((name) => {
-    const seconds = (side: Side): number[] =>
-      rounds.map((round) => round[side]?.programs.get(name)?.cpuSeconds ?? Number.NaN);
-    const ours = seconds("machine");
-    const ratios = (side: Side): number =>
-      median(seconds(side).map((theirs, round) => theirs / (ours[round] ?? Number.NaN)));
+    const run = (side: Side, which: Which): number[] =>
+      rounds.map((round) => round[side]?.programs.get(name)?.[which] ?? Number.NaN);
+    const speeds = (which: Which): Again => {
+      const ours = run("machine", which);
+      const ratios = (side: Side): number =>
+        median(run(side, which).map((theirs, round) => theirs / (ours[round] ?? Number.NaN)));
+      const ratioIcount = known(ratios("icount"));
+      return { cpuSeconds: median(ours), ratio: ratios("plain"), ratioIcount };
+    };
+    const seconds = (side: Side): number => median(run(side, "cpuSeconds"));
+    const again = speeds("againCpuSeconds");
     return {
       name,
       kind: "debian",
-      cpuSeconds: median(ours),
-      qemuCpuSeconds: median(seconds("plain")),
-      qemuIcountCpuSeconds: known(median(seconds("icount"))),
-      ratio: ratios("plain"),
-      ratioIcount: known(ratios("icount")),
+      ...speeds("cpuSeconds"),
+      qemuCpuSeconds: seconds("plain"),
+      qemuIcountCpuSeconds: known(seconds("icount")),
+      interpreterCpuSeconds: known(seconds("interpreter")),
+      again: Number.isNaN(again.cpuSeconds) ? null : again,
     };
   });
 }
 
+/** Which run of a program. */
+type Which = "cpuSeconds" | "againCpuSeconds";
+
 type BootFigures = Pick<
   EngineBenchResult,
-  "bootSeconds" | "qemuBootSeconds" | "bootCpuSeconds" | "qemuBootCpuSeconds" | "bootTimeRatio"
+  | "bootSeconds"
+  | "qemuBootSeconds"
+  | "bootCpuSeconds"
+  | "qemuBootCpuSeconds"
+  | "interpreterBootCpuSeconds"
+  | "bootTimeRatio"
 >;
 
 /** All null where there were no rounds. */
@@ -220,6 +260,7 @@ function bootResult(rounds: readonly DebianSides[]): BootFigures {
     qemuBootSeconds: known(median(theirs)),
     bootCpuSeconds: known(median(of("machine", "bootCpuSeconds"))),
     qemuBootCpuSeconds: known(median(of("plain", "bootCpuSeconds"))),
+    interpreterBootCpuSeconds: known(median(of("interpreter", "bootCpuSeconds"))),
     bootTimeRatio: known(median(ours.map((own, round) => own / (theirs[round] ?? Number.NaN)))),
   };
 }

@@ -81,11 +81,14 @@ export class GuestConsole {
     return console;
   }
 
-  /** The machine, paced by the wall as people run it. */
-  static startMachine(guest: GuestOptions): GuestConsole {
+  /** The machine, paced by the wall as people run it; `environment`: see machine-child.ts. */
+  static startMachine(
+    guest: GuestOptions,
+    environment: Readonly<Record<string, string>> = {},
+  ): GuestConsole {
     const { kernel, initrd, memoryMib, commandLine, disks } = guest;
     const args = ["guest", kernel, initrd, String(memoryMib), commandLine, ...disks];
-    return new GuestConsole(startMachineChild(args, TIMEOUT_MS));
+    return new GuestConsole(startMachineChild(args, TIMEOUT_MS, environment));
   }
 
   /** Hears what is written to a file. */

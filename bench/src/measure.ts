@@ -85,9 +85,14 @@ async function cpuSecondsOfQemu(qemu: string, options: readonly string[]): Promi
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const CHILD = fileURLToPath(new URL(`./machine-child.${EXTENSION}`, import.meta.url));
 
-/** Starts this package's child process, which runs the machine. */
-export function startMachineChild(args: readonly string[], timeoutMs = TIMEOUT_MS): ChildProcess {
-  return spawn(process.execPath, [...process.execArgv, CHILD, ...args], { timeout: timeoutMs });
+/** Starts this package's child process, which runs the machine; `environment` is added. */
+export function startMachineChild(
+  args: readonly string[],
+  timeout = TIMEOUT_MS,
+  environment: Readonly<Record<string, string>> = {},
+): ChildProcess {
+  const env = { ...process.env, ...environment };
+  return spawn(process.execPath, [...process.execArgv, CHILD, ...args], { timeout, env });
 }
 
 /** Runs `elf` on the machine. */

@@ -37,6 +37,39 @@ function bootLine(result: EngineBenchResult): string {
   return `Debian boot: ${wall} (${figure(result.bootTimeRatio, 2)}x); ${cpu}`;
 }
 
+type Debian = Extract<ProgramResult, { readonly kind: "debian" }>;
+
+/** Second runs beside first ones: the difference is what warming up takes. */
+function againLines(programs: readonly Debian[]): readonly string[] {
+  const rows = programs.flatMap(({ name, cpuSeconds, again }) => {
+    if (again === null) return [];
+    const seconds = [figure(cpuSeconds, 2), figure(again.cpuSeconds, 2)];
+    return row([name, ...seconds, "", figure(again.ratio, 3), figure(again.ratioIcount, 3)]);
+  });
+  const headings = ["run again", "CPU s before", "CPU s", "", "ratio", "ratio icount"];
+  return rows.length === 0 ? [] : [row(headings), ...rows];
+}
+
+/** The machine beside its interpreter alone. */
+function interpreterLines(
+  result: EngineBenchResult,
+  programs: readonly Debian[],
+): readonly string[] {
+  const boot = {
+    name: "boot",
+    cpuSeconds: result.bootCpuSeconds ?? Number.NaN,
+    interpreterCpuSeconds: result.interpreterBootCpuSeconds,
+  };
+  const rows = [boot, ...programs].flatMap(({ name, cpuSeconds, interpreterCpuSeconds: alone }) =>
+    alone === null
+      ? []
+      : [row([name, ...[cpuSeconds, alone, cpuSeconds / alone].map((value) => figure(value, 2))])],
+  );
+  return rows.length === 0
+    ? []
+    : [row(["cold code", "CPU s", "interpreter", "time ratio"]), ...rows];
+}
+
 /** Lines without colours; ratios are the machine's speed over QEMU's. */
 export function engineTable(result: EngineBenchResult): string {
   const lines = [`${result.qemuVersion}; rounds: ${result.rounds}`];
@@ -49,6 +82,8 @@ export function engineTable(result: EngineBenchResult): string {
     const means = [figure(geomeanRatio, 3), figure(geomeanRatioIcount, 3)];
     lines.push(row(["geo. mean", "", "", "", ...means]));
   }
+  const processes = result.programs.filter((program) => program.kind === "debian");
+  lines.push(...againLines(processes), ...interpreterLines(result, processes));
   if (result.bootSeconds !== null) lines.push(bootLine(result));
   return `${lines.join("\n")}\n`;
 }

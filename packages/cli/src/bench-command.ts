@@ -10,17 +10,20 @@ export interface BenchEngineOptions {
   /** False: `--no-icount` was given. */
   readonly icount: boolean;
   readonly engine: "auto" | "interpreter";
+  readonly interpreter?: boolean;
+  readonly again?: boolean;
   readonly json?: boolean;
 }
 
 /** Gives the exit status. Throws E_TOOL_MISSING where QEMU or the cross compiler cannot be had. */
 export async function benchEngine(options: BenchEngineOptions): Promise<number> {
   const { engineTable, runEngineBench } = await import("@dejavm/bench");
-  const { rounds, icount, engine, json } = options;
+  const { rounds, icount, engine, interpreter = false, again = false, json } = options;
   process.env["DEJAVM_BENCH_ENGINE"] = engine;
   const programs = options.programs?.split(",").filter((name) => name !== "") ?? [];
   const counted = rounds === undefined ? {} : { rounds: Number(parseCount(rounds, "--rounds")) };
-  const report = await runEngineBench({ ...counted, programs, icount }, (line) => {
+  const wanted = { ...counted, programs, icount, interpreter, again };
+  const report = await runEngineBench(wanted, (line) => {
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : engineTable(report));

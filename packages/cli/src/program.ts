@@ -204,6 +204,8 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .option("--rounds <n>", "measure each program so many times; the median counts")
     .option("--programs <names>", "only these, separated by commas; boot, bare, debian go, too")
     .option("--no-icount", "leave out QEMU with exact counting")
+    .option("--interpreter", "measure boot and processes without translation, too")
+    .option("--again", "run each process a second time: what warming up takes")
     .addOption(
       new Option("--engine <how>", "what executes")
         .choices(["auto", "interpreter"])

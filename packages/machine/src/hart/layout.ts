@@ -2,10 +2,10 @@
  * Where everything lies in the machine's one linear memory. The interpreter, the translated code,
  * the snapshot and the digest all read these offsets; no offset is written down anywhere else.
  *
- *   +-------------+-------------+-----------+-----------+----------------+--------------+-----+
- *   | hart state  | hash scratch| TLBs      | fill list | page metadata  | record slots | RAM |
- *   | 8 KiB       | 64 KiB      |           |           | per RAM page   | predecoded   |     |
- *   +-------------+-------------+-----------+-----------+----------------+--------------+-----+
+ *   +------------+--------------+------------------------+---------------+--------------+-----+
+ *   | hart state | record slots | hash scratch, TLBs,     | page metadata | entry counts | RAM |
+ *   | 8 KiB      | predecoded   | jump caches, fill list | per RAM page  | per record   |     |
+ *   +------------+--------------+------------------------+---------------+--------------+-----+
  */
 import { assert } from "@dejavm/base";
 import { PAGE_BYTES } from "../device/device.ts";
@@ -282,7 +282,7 @@ export const EXIT = {
 
 // ---- TLBs ----------
 
-/** Direct-mapped data TLB: per set 4,096 entries of 32 bytes. */
+/** Direct-mapped data TLB: per set 16,384 entries of 32 bytes, 64 MiB of address space. */
 export const DTLB_ENTRIES = 16_384;
 export const DTLB_ENTRY = {
   bytes: 32,
@@ -294,7 +294,7 @@ export const DTLB_ENTRY = {
   /** i32: RAM page number. */
   page: 20,
 } as const;
-/** Fetch TLB: per set 1,024 entries of 16 bytes. */
+/** Fetch TLB: per set 4,096 entries of 16 bytes. */
 export const ITLB_ENTRIES = 4096;
 export const ITLB_ENTRY = { bytes: 16, shift: 4, tag: 0, slot: 8 } as const;
 

@@ -49,6 +49,9 @@ const COVERED_FACTOR = 8;
 /** Pauses of the hart after which a small batch is translated all the same. */
 const MAX_WAIT = 8;
 
+/** What waits and has got so many times the heat that it takes is not to wait for others. */
+const URGENT_FACTOR = 1.5;
+
 /** The default of JitPolicy.maxCodeBytes. */
 const MAX_CODE_BYTES = 48 * 1024 * 1024;
 
@@ -117,6 +120,8 @@ export class Jit {
   readonly #code: CodeMemory;
   /** Pauses that a batch too small has waited for. */
   #waited = 0;
+  /** One of those that wait is run so much that it should not. */
+  #isUrgent = false;
   readonly #statistics = {
     regions: 0,
     modules: 0,
@@ -157,11 +162,13 @@ export class Jit {
     if (page === undefined) this.#heat.set(slot, (page = new Map<number, number>()));
     const heat = (page.get(index) ?? 0) + 1;
     page.set(index, heat);
-    const { threshold } = this.#policy;
+    const { threshold, batch } = this.#policy;
     const covered = this.#covered.get(slot)?.has(index) === true;
-    if (heat !== (covered ? threshold * COVERED_FACTOR : threshold)) return;
-    this.#queue.push({ slot, index, covered });
-    if (this.#queue.length >= this.#policy.batch) host.requestPause();
+    const limit = covered ? threshold * COVERED_FACTOR : threshold;
+    if (heat === limit) this.#queue.push({ slot, index, covered });
+    else if (heat >= limit * URGENT_FACTOR) this.#isUrgent = true;
+    else return;
+    if (this.#isUrgent || this.#queue.length >= batch) host.requestPause();
   }
 
   /** The code of this slot is gone. */
@@ -202,6 +209,7 @@ export class Jit {
     const start = now?.() ?? 0;
     const queue = this.#queue;
     this.#queue = [];
+    this.#isUrgent = false;
     const found = this.#choose(host, queue);
     if (found.length > 0) this.#translate(host, found);
     this.#statistics.compileMs += (now?.() ?? 0) - start;
@@ -245,6 +253,9 @@ export class Jit {
         isExcluded: (offset) => host.hasBreakpoint(offset),
       });
       if (blocks !== undefined) found.push({ candidate, blocks });
+      // Heat begins anew, in case that it lies in another's region; never, if it cannot have one.
+      const heat = blocks === undefined ? Number.NEGATIVE_INFINITY : 0;
+      this.#heat.get(slot)?.set(index, heat);
     }
     return found
       .sort((a, b) => b.blocks.size - a.blocks.size)
@@ -261,7 +272,8 @@ export class Jit {
   #isDue(): boolean {
     if (this.#prng !== undefined) return this.#prng.oneIn(4);
     this.#waited++;
-    if (this.#queue.length < this.#policy.batch && this.#waited < MAX_WAIT) return false;
+    const isSmall = this.#queue.length < this.#policy.batch;
+    if (isSmall && this.#waited < MAX_WAIT && !this.#isUrgent) return false;
     this.#waited = 0;
     return true;
   }
