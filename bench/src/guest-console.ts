@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { cpuSecondsOf } from "./cpu-time.ts";
 import { startMachineChild } from "./measure.ts";
 import { QEMU_CPU } from "./qemu-cpu.ts";
@@ -21,6 +22,8 @@ export interface GuestOptions {
 
 /** A busy host may take its time: this ends only what hangs. */
 const TIMEOUT_MS = 1_800_000;
+/** How often a console's file is looked at. */
+const FOLLOW_MS = 20;
 /** Console output that an error shows. */
 const TAIL_CHARACTERS = 1500;
 
@@ -50,11 +53,21 @@ export class GuestConsole {
     child.stdin?.on("error", () => undefined);
   }
 
-  /** QEMU's `virt` board with its own firmware and further `options`. */
-  static startQemu(qemu: string, guest: GuestOptions, options: readonly string[]): GuestConsole {
+  /**
+   * QEMU's `virt` board with its own firmware and further `options`. With `file` the console goes
+   * there, and nobody types.
+   */
+  static startQemu(
+    qemu: string,
+    guest: GuestOptions,
+    options: readonly string[],
+    file?: string,
+  ): GuestConsole {
+    const serial = file === undefined ? "stdio" : `file:${file}`;
+    if (file !== undefined) writeFileSync(file, "");
     const board = [
       ["-machine", "virt", "-cpu", QEMU_CPU, "-m", `${guest.memoryMib}M`, "-nodefaults"],
-      ["-display", "none", "-serial", "stdio", "-kernel", guest.kernel],
+      ["-display", "none", "-serial", serial, "-kernel", guest.kernel],
       ["-initrd", guest.initrd, "-append", guest.commandLine],
       ["-global", "virtio-mmio.force-legacy=false"],
     ];
@@ -63,7 +76,9 @@ export class GuestConsole {
       ["-device", `virtio-blk-device,drive=disk${index}`],
     ]);
     const args = [...board.flat(), ...disks.flat(2), ...options];
-    return new GuestConsole(spawn(qemu, args, { timeout: TIMEOUT_MS }));
+    const console = new GuestConsole(spawn(qemu, args, { timeout: TIMEOUT_MS }));
+    if (file !== undefined) console.#follow(file);
+    return console;
   }
 
   /** The machine, paced by the wall as people run it; `environment`: see machine-child.ts. */
@@ -74,6 +89,23 @@ export class GuestConsole {
     const { kernel, initrd, memoryMib, commandLine, disks } = guest;
     const args = ["guest", kernel, initrd, String(memoryMib), commandLine, ...disks];
     return new GuestConsole(startMachineChild(args, TIMEOUT_MS, environment));
+  }
+
+  /** Hears what is written to a file. */
+  #follow(path: string): void {
+    const file = openSync(path, "r");
+    const bytes = Buffer.alloc(64 * 1024);
+    const timer = setInterval(() => {
+      for (let count = 1; count > 0; ) {
+        count = readSync(file, bytes);
+        this.#text += bytes.toString("latin1", 0, count);
+      }
+      this.#wake();
+    }, FOLLOW_MS);
+    this.#child.once("close", () => {
+      clearInterval(timer);
+      closeSync(file);
+    });
   }
 
   /** CPU seconds of the whole process so far. */
@@ -104,6 +136,15 @@ export class GuestConsole {
         const shown = `${this.#text.slice(-TAIL_CHARACTERS)}${this.#errors}`;
         throw new Error(`the guest ended before it showed "${mark}": ${shown}`);
       }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Waits until the guest has switched itself off. */
+  async off(): Promise<void> {
+    while (!this.#ended) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });

@@ -125,13 +125,11 @@ export class SimVm {
       case "throttle":
         this.#share = request.share;
         return;
-      case "digest":
-        this.#record({
-          kind: "digest",
-          position: this.state.position,
-          digest: digestOf(this.state),
-        });
-        return;
+      case "digest": {
+        const digest = digestOf(this.state);
+        this.#record({ kind: "digest", position: this.state.position, digest });
+        return this.#report({ kind: "digest", id: request.id, digest, ...this.#where });
+      }
       case "checkpoint":
         return this.#checkpoint(request);
       case "close-checkpoint":

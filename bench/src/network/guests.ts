@@ -58,7 +58,9 @@ const SET_UP = [
   "python3 /tmp/bulk.py &",
   "until ip addr show eth0 | grep -q 10.0.2.15; do sleep 0.2; done",
   "until redis-cli ping >/dev/null 2>&1; do sleep 0.2; done",
-  "until wget -q -O /dev/null http://127.0.0.1/; do sleep 0.2; done; sleep 1",
+  "until wget -q -O /dev/null http://127.0.0.1/; do sleep 0.2; done",
+  // A line of the kernel's table with the port, and the state of one who listens.
+  `until grep -q ':${hexPort(GUEST_PORTS.bulk)} .* 0A ' /proc/net/tcp; do sleep 0.2; done`,
   `echo SERVERS""-UP`,
 ];
 
@@ -181,6 +183,11 @@ async function setUp(child: ChildProcess): Promise<void> {
   child.on("error", (error) => fail(error.message));
   await ready.promise;
   clearTimeout(timer);
+}
+
+/** As in /proc/net/tcp. */
+function hexPort(port: number): string {
+  return port.toString(16).toUpperCase().padStart(4, "0");
 }
 
 async function freePort(): Promise<number> {

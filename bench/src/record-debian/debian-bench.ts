@@ -8,10 +8,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildImage, imageSpec } from "@dejavm/image";
+import { requireHostTool } from "@dejavm/debian";
+import { buildImage, imageSpec, type ResolvedImage } from "@dejavm/image";
 import { runLogStoreBench } from "../log-store.ts";
 import { median } from "../stats.ts";
 import { bootToSnapshot, type GuestSnapshot } from "./guest.ts";
+import { measureQemuRecord, type QemuRecorded } from "./qemu-record.ts";
 import { type RunFigures, WORKLOADS, type WorkloadName } from "./workloads.ts";
 
 /** What is measured, and how often. */
@@ -20,10 +22,12 @@ export interface DebianRecordOptions {
   readonly pairs: number;
   /** Empty: all. */
   readonly workloads: readonly string[];
+  /** Beside QEMU's record/replay. */
+  readonly withQemu: boolean;
 }
 
 /** Medians over the pairs of one workload. */
-export interface RecordedWorkload {
+export interface RecordedWorkload extends Partial<QemuRecorded> {
   readonly name: string;
   /** CPU time recorded / not recorded, for the same work. */
   readonly overheadRatio: number;
@@ -48,6 +52,8 @@ export interface DebianRecordResult {
   /** Pages taken in by the store, and looked at by `verify`: MB (10^6) per second. */
   readonly appendMBps: number;
   readonly verifyMBps: number;
+  /** Input events that the store takes in per second, 50 to a commit. */
+  readonly eventsPerSecond: number;
 }
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
@@ -78,17 +84,28 @@ export async function runDebianRecordBench(
       workloads.push(summary(name, pairs));
       pauses.push(...pairs.flatMap(({ recorded }) => recorded.recording?.checkpointPauseMs ?? []));
     }
+    const qemu = options.withQemu ? await measureQemu(image, folder, onProgress) : undefined;
     onProgress("log store");
     const store = await runLogStoreBench({ guestMib: 128, dirtyMib: 16, events: 100_000 });
     return {
-      workloads,
+      workloads: workloads.map((row, i) => ({ ...row, ...qemu?.get(names[i] ?? "idle") })),
       checkpointPauseMs: { median: median(pauses), max: Math.max(...pauses) },
       appendMBps: store.appendMBps,
       verifyMBps: store.verifyMBps,
+      eventsPerSecond: store.eventsPerSecond,
     };
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+async function measureQemu(
+  image: ResolvedImage,
+  folder: string,
+  onProgress: (line: string) => void,
+): Promise<ReadonlyMap<WorkloadName, QemuRecorded>> {
+  const qemu = await requireHostTool("qemu-system-riscv64", () => undefined);
+  return measureQemuRecord({ qemu, image, folder }, onProgress);
 }
 
 interface Pair {
@@ -179,6 +196,21 @@ export function debianRecordTable(result: DebianRecordResult): string {
         : `  ${row.traceBytesPerReceivedByte.toFixed(3)} bytes of trace per byte received`,
     ].join(""),
   );
+  const beside = result.workloads.flatMap((row) => {
+    const {
+      qemuOverheadRatio: ratio,
+      qemuTraceBytesPerSecond: bytes,
+      qemuReplaySpeed: speed,
+    } = row;
+    if (ratio === undefined || bytes === undefined || speed === undefined) return [];
+    return [
+      `QEMU ${row.name}`.padEnd(12) +
+        number((ratio - 1) * 100, 2) +
+        number(bytes, 0) +
+        number(Number.NaN, 0).replace("NaN", "  -") +
+        number(speed, 2),
+    ];
+  });
   const { median: usual, max } = result.checkpointPauseMs;
   return [
     `${head[0]?.padEnd(12)}${head
@@ -186,9 +218,11 @@ export function debianRecordTable(result: DebianRecordResult): string {
       .map((name) => name.padStart(12))
       .join("")}`,
     ...rows,
+    ...beside,
     `checkpoint pause ${usual.toFixed(2)} ms, at most ${max.toFixed(2)} ms`,
     `log store: ${result.appendMBps.toFixed(0)} MB/s in, ` +
-      `${result.verifyMBps.toFixed(0)} MB/s verified`,
+      `${result.verifyMBps.toFixed(0)} MB/s verified, ` +
+      `${(result.eventsPerSecond / 1000).toFixed(0)} thousand events/s`,
     "",
   ].join("\n");
 }

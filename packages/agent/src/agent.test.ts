@@ -128,7 +128,7 @@ describe("links", () => {
     };
     await expect(
       dialPeer(stranger, peer, { path: "/v1/none", maxMessageBytes: 1000 }),
-    ).rejects.toMatchObject({ code: "E_PEER_UNREACHABLE" });
+    ).rejects.toMatchObject({ code: "E_PEER_CERTIFICATE" });
     expect(await a.client.text("/metrics")).toContain(
       'dejavm_peer_connections_total{result="refused"} 1',
     );

@@ -84,16 +84,20 @@ export interface RecordBenchCommand {
   readonly workload: readonly string[];
   readonly json?: boolean;
   readonly debian?: boolean;
+  readonly bare?: boolean;
+  readonly vs?: string;
 }
 
-/** Gives the exit status. Throws E_USAGE; with `debian` E_IMAGE_* and what building one throws. */
+/** Gives the exit status. Throws E_USAGE; but for `bare` E_IMAGE_* and what building one throws. */
 export async function benchRecord(options: RecordBenchCommand): Promise<number> {
   const bench = await import("@dejavm/bench");
-  const { pairs, workload: workloads, json, debian } = options;
+  const { pairs, workload: workloads, json, bare, vs } = options;
+  if (vs !== undefined && vs !== "qemu") throw usageError(`cannot measure ${vs}`, "want --vs qemu");
   const counted = pairs === undefined ? {} : { pairs: Number(parseCount(pairs, "--pairs")) };
   const tell = (line: string): void => void process.stderr.write(`${line}\n`);
-  if (debian === true) {
-    const result = await bench.runDebianRecordBench({ pairs: 11, ...counted, workloads }, tell);
+  if (bare !== true) {
+    const wanted = { pairs: 11, ...counted, workloads, withQemu: vs === "qemu" };
+    const result = await bench.runDebianRecordBench(wanted, tell);
     const text = json === true ? `${JSON.stringify(result)}\n` : bench.debianRecordTable(result);
     process.stdout.write(text);
     return exitStatus.ok;

@@ -253,14 +253,16 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
     .command("record")
     .description("What recording costs: pairs of runs, recorded and not, and their replays")
     .option("--pairs <n>", "pairs of runs of each workload; the median counts (default: 11)")
-    .addOption(repeatable("--workload <name>", "only compute, memory or answers, repeatable"))
-    .option("--debian", "a Debian instead: idle, cpu or network; checkpoints and store, too")
+    .addOption(repeatable("--workload <name>", "only idle, cpu or network, repeatable"))
+    .option("--debian", "a Debian, the store beside it (the default)")
+    .option("--bare", "guests of a few instructions instead: compute, memory or answers")
+    .option("--vs <other>", "qemu: beside the record/replay of QEMU")
     .option("--json", "report on stdout")
     .action(async (options: RecordBenchCommand) => {
       const { benchRecord } = await import("./bench-command.ts");
       setStatus(await benchRecord(options));
     })
-    .addHelpText("after", "\nExample:\n  dejavm bench record --pairs 3 --json");
+    .addHelpText("after", "\nExample:\n  dejavm bench record --pairs 3 --vs qemu --json");
   configure(record);
 }
 

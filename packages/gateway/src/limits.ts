@@ -2,7 +2,7 @@
 
 /** Plain data that belongs to the VM and moves with it. */
 export interface GatewayLimits {
-  /** TCP connections [connection-limit]. Each takes up to 1 MiB of buffers and a socket. */
+  /** TCP connections [connection-limit]. Each takes up to 1.5 MiB of buffers and a socket. */
   readonly tcpConnections: number;
   /** TCP connections that are being opened [half-open-limit]: what a flood of SYNs can take. */
   readonly tcpHalfOpen: number;

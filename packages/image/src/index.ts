@@ -1,10 +1,12 @@
 /** The public face of `@dejavm/image`: guest images, and the protocol of the agent in them. */
+
 export {
   type BuildResult,
   buildImage,
   type ImageProgress,
   type OnImageProgress,
 } from "./build-image.ts";
+export { makeCpio } from "./cpio.ts";
 export { ExecClient, type ExecEvent, type ExecRequest } from "./exec-client.ts";
 export {
   EXEC_PORT_NAME,

@@ -265,6 +265,8 @@ export interface LogStore {
   createLineage(lineage: NewLineage): LineageInfo;
   /** Throws E_STORE_BUSY if somebody writes to it, E_STORE_UNKNOWN. */
   removeLineage(lineage: LineageId): void;
+  /** Whether somebody writes to it now, as far as the host says; for people to read. */
+  isInUse(lineage: LineageId): boolean;
   /** Throws E_STORE_BUSY while another writer, of this process or another, has it. */
   openLineage(lineage: LineageId): LineageWriter;
 

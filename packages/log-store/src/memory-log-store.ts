@@ -91,6 +91,10 @@ export class MemoryLogStore implements LogStore {
     this.#storage.lineages.delete(lineage);
   }
 
+  isInUse(lineage: LineageId): boolean {
+    return this.#storage.leases.has(lineage);
+  }
+
   openLineage(id: LineageId): LineageWriter {
     const lineage = this.#lineage(id);
     if (this.#storage.leases.has(id)) throw busyError(id);

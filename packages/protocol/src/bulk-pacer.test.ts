@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { BulkPacer } from "./bulk-pacer.ts";
 import { PacedPath, type PacedPathOptions } from "./test-support/paced-path.ts";
 
 const MBIT = 125;
@@ -73,6 +74,24 @@ describe("bulk pacer", () => {
     path.offeredBytesPerMs = 500;
     path.run(10_000);
     expect(path.pacer.bytesPerMs).toBeGreaterThan(0.9 * path.bytesPerMs);
+  });
+
+  it("[PR7] small messages now and then do not hold up what comes after them", () => {
+    const pacer = new BulkPacer(0);
+    for (let now = 0; now < 2000; now += 50) {
+      expect(pacer.sendAt(300) ?? Number.POSITIVE_INFINITY).toBeLessThanOrEqual(now);
+      const sent = pacer.sent(300, now);
+      pacer.appLimited();
+      pacer.acknowledged(sent, now + 10);
+    }
+    let bytes = 0;
+    for (let now = 2000; now < 2100; now++) {
+      for (let at = pacer.sendAt(4096); at !== undefined && at <= now; at = pacer.sendAt(4096)) {
+        pacer.sent(4096, now);
+        bytes += 4096;
+      }
+    }
+    expect(bytes).toBeGreaterThan(100_000);
   });
 
   it("[PR7] follows a path that carries less, more, or has become longer", () => {

@@ -254,7 +254,10 @@ export class BulkPacer {
   #pace(): number {
     const rate = this.bytesPerMs;
     if (rate === 0) return this.#maxBytesPerMs;
-    return Math.min(rate * this.#gain(), this.#maxBytesPerMs);
+    const phase = this.#phase;
+    // As long as little was sent, little was delivered: that says nothing about the path.
+    const least = phase.kind === "double" ? phase.creditBytes / this.#roundMs : 0;
+    return Math.min(Math.max(rate * this.#gain(), least), this.#maxBytesPerMs);
   }
 
   #gain(): number {

@@ -49,6 +49,21 @@ describe("controller", () => {
     expect(huge.kind).toBe("wait");
   });
 
+  test("[CT3] slows down a guest that rewrites its memory, instead of copying it again", () => {
+    // 64 MiB take 20 s on the link, and 14 s of lag would be left; at half the speed 27 s do it.
+    const rewriting = situation({
+      sourceSpeed: 48_000,
+      lagPositions: 100_000 * 20_700,
+      targetLagPositions: 100_000 * 20_000,
+      bytesPerMs: 2300,
+      incrementBytes: 64 * 2 ** 20,
+    });
+    expect(new Controller(OPTIONS).decide(rewriting).kind).toBe("wait");
+    // A target that is slower even then has nothing but increments.
+    const slow = { ...rewriting, sourceSpeed: 250_000, incrementBytes: 2 ** 20 };
+    expect(new Controller(OPTIONS).decide(slow).kind).toBe("increment");
+  });
+
   test("[CT4] throttles in small steps to the floor, and no further before patience ends", () => {
     const controller = new Controller(OPTIONS);
     let share = 1;

@@ -124,14 +124,17 @@ export class Controller {
   #bringCloser(s: Situation): Decision {
     const lag = lagMs(s, s.lagPositions);
     const ratio = s.sourceSpeed / s.replaySpeed;
-    const replayMs = ratio < 1 ? (lag * ratio) / (1 - ratio) + lag : Number.POSITIVE_INFINITY;
     const incrementMs = copyMsOf(s);
     // While the increment travels, the source goes on: that is the lag afterwards.
     const lagAfterMs = incrementMs * ratio;
     const figures =
       `lag ${ms(lag)}, replay at ${(1 / Math.max(ratio, 0.01)).toFixed(2)} x the source ` +
-      `catches up in ${ms(replayMs)}, an increment takes ${ms(incrementMs)}`;
-    if (lag > CHASE_BELOW_MS && incrementMs < replayMs && lagAfterMs < lag * WORTHWHILE) {
+      `catches up in ${ms(catchUpMs(lag, ratio))}, an increment takes ${ms(incrementMs)}`;
+    // A chase may slow the source down to the floor; so may the one after an increment.
+    const atFloor = ratio * Math.min(1, this.#options.minShare / s.share);
+    const isSooner =
+      atFloor >= 1 || incrementMs + catchUpMs(lagAfterMs, atFloor) < catchUpMs(lag, atFloor);
+    if (lag > CHASE_BELOW_MS && isSooner && lagAfterMs < lag * WORTHWHILE) {
       this.#trend = undefined;
       return { kind: "increment", why: figures };
     }
@@ -203,6 +206,11 @@ export class Controller {
 function lagMs(s: Situation, positions: number): number {
   if (positions <= 0) return 0;
   return s.replaySpeed === 0 ? Number.POSITIVE_INFINITY : positions / s.replaySpeed;
+}
+
+/** Time until a lag is gone while the source goes on at `ratio` of the target's speed. */
+function catchUpMs(lag: number, ratio: number): number {
+  return ratio < 1 ? lag / (1 - ratio) : Number.POSITIVE_INFINITY;
 }
 
 /** Time that the pages of an increment need on the link, and the target's answer. */

@@ -32,6 +32,7 @@ export {
   type RecordingState,
   type RecoveredFrom,
 } from "./driver/recorded-vm.ts";
+export { findReplayParting, type PartingProgress } from "./driver/replay-parting.ts";
 export {
   type SourceMigration,
   type SourceMigrationOptions,

@@ -121,17 +121,31 @@ export interface Parting {
   readonly differences: readonly Difference[];
 }
 
+/** What a search for a parting works with; see `findParting`. */
+export interface PartingSearch {
+  readonly low: Position;
+  readonly high: Position;
+  readonly expected: () => Subject;
+  readonly actual: () => Subject;
+}
+
 /**
  * Finds the step in which two executions of the same trace come apart, by halving: they are equal
  * at `low` and differ at `high`. `expected` and `actual` make each from its start, at or before
  * `low`. Takes about log2(high - low) runs of each.
  */
-export function findParting(options: {
-  readonly low: Position;
-  readonly high: Position;
-  readonly expected: () => Subject;
-  readonly actual: () => Subject;
-}): Parting {
+export function findParting(search: PartingSearch): Parting {
+  const steps = partingSteps(search);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** The same, one halving at a time; yields the interval that is left. */
+export function* partingSteps(
+  options: PartingSearch,
+): Generator<{ readonly low: Position; readonly high: Position }, Parting> {
   let { low, high } = options;
   assert(low < high, `an interval from ${low} to ${high}`);
   let pair: readonly Subject[] = [];
@@ -142,6 +156,7 @@ export function findParting(options: {
     return pair;
   };
   while (high - low > 1n) {
+    yield { low, high };
     const middle = position((low + high) / 2n);
     const [one, other] = goTo(middle).map(({ machine }) => machine.digest());
     if (one === other) low = middle;

@@ -1,7 +1,7 @@
 /** Divergences, differences and records in words. */
 import { unreachable } from "@dejavm/base";
 import type { Place } from "@dejavm/machine";
-import type { Difference } from "./difference.ts";
+import type { Difference, Parting } from "./difference.ts";
 import type { Divergence, DivergenceReason } from "./divergence.ts";
 import type { TraceRecord } from "./record.ts";
 
@@ -33,6 +33,13 @@ function reasonText(reason: DivergenceReason): string {
     default:
       return unreachable(reason);
   }
+}
+
+/** Several lines: the step in which two executions came apart, and what differs after it. */
+export function partingText({ low, high, differences }: Parting): string {
+  const step = high - low === 1n ? `in the step from ${low}` : `between ${low} and ${high}`;
+  const found = differences.map((difference) => `    ${differenceText(difference)}`);
+  return [`  they come apart ${step} to ${high}:`, ...found].join("\n");
 }
 
 /** One line for one difference. */

@@ -9,10 +9,12 @@ export {
   inspect,
   MAX_DIFFERENCES,
   type Parting,
+  type PartingSearch,
+  partingSteps,
   type Subject,
 } from "./difference.ts";
 export type { Divergence, DivergenceReason } from "./divergence.ts";
-export { differenceText, divergenceText, recordText } from "./divergence-text.ts";
+export { differenceText, divergenceText, partingText, recordText } from "./divergence-text.ts";
 export type { TraceErrorCode } from "./errors.ts";
 export {
   type BootFingerprint,

@@ -46,7 +46,9 @@ describe("dejavm log", () => {
   it("lists and shows, for people and as JSON", () => {
     expect(log("ls", ...here())).toMatchObject({ status: 0, stderr: "" });
     const listed: unknown = JSON.parse(log("ls", "--json", ...here()).stdout);
-    expect(listed).toMatchObject([{ name: "web", state: "live", epoch: 4, checkpoints: 1 }]);
+    expect(listed).toMatchObject([
+      { name: "web", state: "live", running: false, epoch: 4, checkpoints: 1 },
+    ]);
     const shown = log("show", "web", ...here()).stdout;
     expect(shown).toContain("checkpoints\n  1  whole  at 2.0 s  position 5");
     expect(JSON.parse(log("show", "web", "--json", ...here()).stdout)).toMatchObject({

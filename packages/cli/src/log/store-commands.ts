@@ -56,7 +56,7 @@ export function list(options: LogOptions): void {
   }
   const lines = rows.map((row) => [
     row.name,
-    row.state,
+    row.state === "live" && !row.running ? "stopped" : row.state,
     `${row.checkpoints} checkpoints`,
     `to ${seconds(row.ticks)}`,
     mebibytes(row.bytes),
@@ -233,6 +233,7 @@ function summary(store: LogStore, info: LineageInfo) {
     name: info.name,
     id: info.id,
     state: info.ownership?.state ?? "new",
+    running: store.isInUse(info.id),
     epoch: info.ownership?.epoch ?? 0,
     peer: info.ownership?.peer ?? "",
     createdAtMs: info.createdAtMs,

@@ -17,6 +17,7 @@ export function addReplayCommands(program: Command, setStatus: (status: number) 
     .option("--until <moment>", "stop there (default: end)")
     .option("--console", "show what the guest said, from the oldest checkpoint on")
     .option("--verify", "compare every digest that was recorded, from the oldest checkpoint on")
+    .option("--against <name>", "where it goes another way: find the step by this recording")
     .addOption(engineOption())
     .description("Do again what a machine has recorded, and compare")
     .action(async (name: string, options: ReplayCommandOptions) => {

@@ -4,6 +4,7 @@ import { CodedError } from "@dejavm/base";
 import { type LineageInfo, type LogStore, openLogStore } from "@dejavm/log-store";
 import { type PositionedOutput, TIMEBASE_HZ } from "@dejavm/machine";
 import {
+  findReplayParting,
   forkVm,
   type ReplayGoal,
   StoredReplay,
@@ -11,7 +12,7 @@ import {
   type StoredReplayProgress,
   type StoredReplayResult,
 } from "@dejavm/source-agent";
-import { divergenceText } from "@dejavm/trace";
+import { divergenceText, partingText } from "@dejavm/trace";
 import type { EngineName } from "@dejavm/vm";
 import { exitStatus } from "../exit-status.ts";
 import { findIn, type LogOptions } from "../log/store-commands.ts";
@@ -24,6 +25,7 @@ export interface ReplayCommandOptions extends LogOptions {
   readonly until?: string;
   readonly console?: boolean;
   readonly verify?: boolean;
+  readonly against?: string;
   readonly engine?: EngineName;
 }
 
@@ -51,8 +53,11 @@ export async function replay(name: string, options: ReplayCommandOptions): Promi
     });
     if (done === BROKEN_OFF) return exitStatus.interrupted;
     const { result, replayed, seconds } = done;
-    replayed.close();
-    refuseDivergence(result);
+    try {
+      refuseDivergence(result, await partingOf(store, done, options));
+    } finally {
+      replayed.close();
+    }
     const report = reportOf(result, replayed, seconds);
     if (json) process.stdout.write(`${JSON.stringify(report)}\n`);
     else tell(describe(report));
@@ -144,11 +149,46 @@ export function goalOf(
 }
 
 /** Throws E_REPLAY_DIVERGED with all that is known about it. */
-export function refuseDivergence({ divergence }: StoredReplayResult): void {
+export function refuseDivergence({ divergence }: StoredReplayResult, more?: string): void {
   if (divergence === undefined) return;
-  throw new CodedError("E_REPLAY_DIVERGED", divergenceText(divergence), {
+  const text = divergenceText(divergence);
+  throw new CodedError("E_REPLAY_DIVERGED", more === undefined ? text : `${text}\n${more}`, {
     hint: "'dejavm log verify' tells damage from a defect of ours; report the latter",
   });
+}
+
+/** Where it parts from another execution, in words; undefined: it does not diverge. */
+async function partingOf(
+  store: LogStore,
+  { result, replayed }: ReplayDone,
+  { against }: ReplayCommandOptions,
+): Promise<string | undefined> {
+  const { divergence, from } = result;
+  if (divergence === undefined) return undefined;
+  const reference = against === undefined ? undefined : await openAt(store, against, from.position);
+  const than = against === undefined ? "the interpreter" : `the recording of ${against}`;
+  try {
+    const search = findReplayParting({
+      replay: replayed,
+      divergence,
+      from: from.position,
+      expected: () => reference?.again() ?? replayed.again("interpreter"),
+    });
+    const parting = await longWork(search);
+    if (parting === BROKEN_OFF) return undefined;
+    if (parting !== undefined) return `  compared with ${than}:\n${partingText(parting)}`;
+    return against === undefined
+      ? "  the interpreter comes to the same state: what was recorded went another way"
+      : `  ${than} comes to the same state`;
+  } finally {
+    reference?.close();
+  }
+}
+
+function openAt(store: LogStore, name: string, position: bigint): Promise<StoredReplay> {
+  const lineage = findIn(store, name);
+  const goal = { kind: "position", position } as const;
+  return StoredReplay.open({ store, lineage, goal, whole: false });
 }
 
 function consoleTo(stream: NodeJS.WriteStream): (output: PositionedOutput) => void {

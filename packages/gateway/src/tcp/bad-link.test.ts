@@ -7,10 +7,13 @@ import { runBadLink } from "../test-support/bad-link.ts";
 const SEEDS = Number(process.env.DEJAVM_SOAK_SEEDS ?? 200);
 const FIRST_SEED = Number(process.env.DEJAVM_SEED ?? randomInt(2 ** 31));
 
+/** A seed takes a hundredth of that on a quiet host. */
+const TIMEOUT_MS = 60_000 + SEEDS * 1000;
+
 /** Seeds that once failed. */
 const KNOWN_SEEDS: readonly number[] = [];
 
-describe("bad link", () => {
+describe("bad link", { timeout: TIMEOUT_MS }, () => {
   test(`[NE1] every byte stream arrives intact: ${SEEDS} seeds from ${FIRST_SEED}`, () => {
     let retransmits = 0;
     const failures: string[] = [];

@@ -19,9 +19,13 @@ import { seqAdd, seqDiff } from "./sequence.ts";
 import { nextState, receives, synchronised, type TcpState, type TcpStep } from "./state.ts";
 import { FLAG, MAX_WINDOW } from "./wire.ts";
 
-/** Bytes for the guest above which the host's socket is not read, and below which it is again. */
-export const SEND_BUFFER_BYTES = 448 * 1024;
-const SEND_RESUME_BYTES = 256 * 1024;
+/**
+ * Bytes for the guest above which the host's socket is not read, and below which it is again. With
+ * what one turn may read on top they fill a mebibyte: what a host that is busy, and lets each hop
+ * wait some milliseconds, needs for 50 MB/s.
+ */
+export const SEND_BUFFER_BYTES = 704 * 1024;
+const SEND_RESUME_BYTES = 448 * 1024;
 /** Bytes that a connection may always have for the guest, however full all buffers are. */
 const SCARCE_SEND_BYTES = 16 * 1024;
 /** An idle guest is asked whether it is still there after 2 hours (RFC 1122), then so often. */

@@ -26,7 +26,7 @@ import { checkpointInfo, checkpointRows, removeCheckpoint } from "./checkpoint-t
 import { ContentTable } from "./content-table.ts";
 import { OldFormError, type OpenMode, StoreDatabase } from "./database.ts";
 import { failPoint } from "./fail-point.ts";
-import { type FileLock, leaseHeldError, tryFileLock } from "./file-lock.ts";
+import { type FileLock, leaseHeldError, lockHolder, tryFileLock } from "./file-lock.ts";
 import { collectGarbage } from "./gc.ts";
 import {
   findLineageRow,
@@ -144,6 +144,10 @@ export class SqliteLogStore implements LogStore {
     } finally {
       lease.release();
     }
+  }
+
+  isInUse(lineage: LineageId): boolean {
+    return lockHolder(this.#leasePath(lineage)) !== "";
   }
 
   openLineage(lineage: LineageId): LineageWriter {

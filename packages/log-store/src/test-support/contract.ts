@@ -121,7 +121,9 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       expect(codeOf(() => other.openLineage(id))).toBe("E_STORE_BUSY");
       expect(codeOf(() => store.openLineage(id))).toBe("E_STORE_BUSY");
       expect(codeOf(() => other.removeLineage(id))).toBe("E_STORE_BUSY");
+      expect(other.isInUse(id)).toBe(true);
       writer.release();
+      expect(other.isInUse(id)).toBe(false);
       other.openLineage(id);
       expect(codeOf(() => writer.append([segment(0)]))).toBe("E_STORE_CLOSED");
       other.close();

@@ -232,6 +232,9 @@ test("[RV6] other boot files, another owner, another process: refused by name", 
   await first.type("a", "a1");
   await expect(first.resume()).rejects.toThrow(/in use/);
   await first.die();
+  rmSync(join(directory, "firmware"));
+  const gone = new Process(storage).resume();
+  await expect(gone).rejects.toThrow(/put web together: .*firmware is gone/);
   writeFileSync(join(directory, "firmware"), new Uint8Array(8));
   await expect(new Process(storage).resume()).rejects.toThrow(/boot.firmware/);
   echoConfig(directory);

@@ -12,7 +12,13 @@ import type { SourceAgentErrorCode } from "../errors.ts";
 import { decodeVmConfig, encodeVmConfig, restoreConfigOf, type VmConfig } from "../vm-config.ts";
 import { RecordedVm } from "./recorded-vm.ts";
 import { recoverVm } from "./recover.ts";
-import { checkSameMachine, HASHER, inspectVm, type VmFiles } from "./vm-files.ts";
+import {
+  checkSameMachine,
+  HASHER,
+  inspectRecordedVm,
+  inspectVm,
+  type VmFiles,
+} from "./vm-files.ts";
 
 const NS_PER_MS = 1_000_000n;
 const NS_PER_TICK = 100n;
@@ -95,7 +101,7 @@ export async function resumeNamedVm(options: NamedVmOptions): Promise<NamedVm> {
   if (found === undefined) throw notHere(name, "there is no machine of that name");
   const { lineage, config } = found;
   checkOwnership(lineage);
-  const made = await inspectVm(config);
+  const made = await inspectRecordedVm(name, config);
   const header = lineage.fingerprint;
   checkSameMachine(header, config, made);
   const writer = store.openLineage(lineage.id);

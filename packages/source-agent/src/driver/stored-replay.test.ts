@@ -2,11 +2,20 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type LogStore, MemoryLogStore } from "@dejavm/log-store";
+import {
+  exportLineage,
+  HOST_CODECS,
+  importLineage,
+  type LogStore,
+  MemoryLogStore,
+  MemoryStorage,
+} from "@dejavm/log-store";
+import { divergenceText, partingText, type Segment, TraceReader, TraceWriter } from "@dejavm/trace";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { echoConfig } from "../test-support/counting-echo.ts";
 import { forkVm } from "./fork.ts";
 import { createNamedVm, resumeNamedVm } from "./named-vm.ts";
+import { findReplayParting } from "./replay-parting.ts";
 import { type ReplayGoal, StoredReplay, type StoredReplayOptions } from "./stored-replay.ts";
 
 const store: LogStore = new MemoryLogStore();
@@ -99,6 +108,67 @@ test("[SR1] a replay to a position or a time ends there, from any checkpoint", a
     expect(timed.machine.ticks).toBeGreaterThanOrEqual(ticks);
   }
 });
+
+test("[SR3] where a replay goes another way, the step is found and what differs", async () => {
+  const storage = new MemoryStorage();
+  const copies = new MemoryLogStore({ storage });
+  const pieces: Uint8Array[] = [];
+  finish(exportLineage(store, "web", (piece) => pieces.push(piece.slice())));
+  const file = Buffer.concat(pieces);
+  let at = 0;
+  finish(importLineage(copies, (count) => file.subarray(at, (at += count)), "copy"));
+  const copy = storage.lineages.get(lineage("web").id);
+  if (copy === undefined) throw new Error("it was imported");
+  const { segments, typedAt } = withOtherKey(copy.segments);
+  copy.segments.splice(0, copy.segments.length, ...segments);
+  const broken = await open({ kind: "end" }, { store: copies, lineage: copy.info });
+  const { divergence, from } = finish(broken.run());
+  if (divergence === undefined) throw new Error("it is broken");
+  expect(divergenceText(divergence)).toMatch(/digest .*\n {2}(equal at|no digest)/);
+  const whole = await open({ kind: "position", position: from.position }, { whole: false });
+  const parting = finish(
+    findReplayParting({
+      replay: broken,
+      divergence,
+      from: from.position,
+      expected: () => whole.again(),
+    }),
+  );
+  if (parting === undefined) throw new Error("they differ");
+  expect([parting.low, parting.high]).toEqual([typedAt, typedAt + 1n]);
+  expect(partingText(parting)).toMatch(/uart.*want/);
+  const engines = { replay: broken, divergence, from: from.position };
+  const other = findReplayParting({ ...engines, expected: () => broken.again("interpreter") });
+  expect(finish(other)).toBeUndefined();
+});
+
+/** The trace with one key changed, as if it had been recorded so. */
+function withOtherKey(segments: readonly Segment[]): { segments: Segment[]; typedAt: bigint } {
+  const [first] = store.checkpoints(lineage("web").id);
+  if (first === undefined) throw new Error("there is a checkpoint");
+  const reader = new TraceReader({ codecs: HOST_CODECS, at: first.trace });
+  const writer = new TraceWriter({ hasher: HOST_CODECS, at: first.trace });
+  let typedAt: bigint | undefined;
+  const rest = segments.filter(({ header }) => header.sequence >= first.trace.sequence);
+  const changed = rest.flatMap(({ bytes }) =>
+    reader.read(bytes).flatMap(({ records }) => {
+      for (const record of records) {
+        const typed = record.kind === "input" && record.event.kind === "console";
+        if (!typed || typedAt !== undefined) writer.append(record);
+        else {
+          typedAt = record.position;
+          writer.append({
+            ...record,
+            event: { kind: "console", port: "uart", bytes: Uint8Array.of(122) },
+          });
+        }
+      }
+      return writer.seal() ?? [];
+    }),
+  );
+  if (typedAt === undefined) throw new Error("somebody typed");
+  return { segments: changed, typedAt };
+}
 
 test("[SR2] a fork goes on from its moment, and the recording stays as it was", async () => {
   const [, middle] = seen;

@@ -21,7 +21,7 @@ import {
 import { type EngineName, FileBlockStore, machineOptions } from "@dejavm/vm";
 import type { SourceAgentErrorCode } from "../errors.ts";
 import { decodeVmConfig, restoreConfigOf, type VmConfig } from "../vm-config.ts";
-import { checkSameMachine, inspectVm, type VmFiles } from "./vm-files.ts";
+import { checkSameMachine, inspectRecordedVm, type VmFiles } from "./vm-files.ts";
 
 /** A moment of a recorded execution. */
 export type ReplayGoal =
@@ -81,11 +81,14 @@ export class StoredReplay {
   readonly #replayer: Replayer;
   readonly #reader: TraceReader;
   readonly #segments: Iterator<Segment>;
+  readonly #files: VmFiles;
+  #isLoaded = false;
 
   private constructor(options: StoredReplayOptions, config: VmConfig, files: VmFiles) {
     const { store, lineage, engine, onOutput, onRecord } = options;
     this.#options = options;
     this.config = config;
+    this.#files = files;
     this.#checkpoint = startOf(options);
     const restart = config.restarts && files.boot !== undefined ? { restart: files.boot } : {};
     const reader = store.openCheckpoint(this.#checkpoint.id);
@@ -112,7 +115,7 @@ export class StoredReplay {
    */
   static async open(options: StoredReplayOptions): Promise<StoredReplay> {
     const config = decodeVmConfig(options.lineage.config);
-    const files = await inspectVm(config);
+    const files = await inspectRecordedVm(options.lineage.name, config);
     checkSameMachine(options.lineage.fingerprint, config, files);
     return new StoredReplay(options, config, files);
   }
@@ -134,6 +137,24 @@ export class StoredReplay {
         return this.#result(reached, digests, divergence);
       }
     }
+  }
+
+  /** Goes to a position, or to where the trace, or its agreement with the machine, ends. */
+  runTo(until: bigint): void {
+    if (!this.#isLoaded) drain(this.#load());
+    while (this.machine.position < until) {
+      const left = until - this.machine.position;
+      const step = this.#replayer.advance(left < STEP_POSITIONS ? left : STEP_POSITIONS);
+      if (this.#handle(step) !== undefined) return;
+    }
+  }
+
+  /** The same from its start once more; with another engine, if one is named. */
+  again(engine: EngineName | undefined = this.#options.engine): StoredReplay {
+    const { onOutput: _, onRecord: __, ...options } = this.#options;
+    const goal = { kind: "position", position: this.#checkpoint.position } as const;
+    const quiet = { ...options, goal, ...(engine === undefined ? {} : { engine }) };
+    return new StoredReplay({ ...quiet, whole: false }, this.config, this.#files);
   }
 
   /** Gives the machine what it lacks. */
@@ -158,6 +179,7 @@ export class StoredReplay {
 
   *#load(): Generator<StoredReplayProgress, void> {
     const { machine } = this;
+    this.#isLoaded = true;
     const reader = this.#options.store.openCheckpoint(this.#checkpoint.id);
     const { pages, chunks } = reader;
     for (const { disk, chunk } of chunks) {
@@ -240,6 +262,10 @@ export class StoredReplay {
     const { position, ticks: time } = this.#checkpoint;
     return { reached, digests, divergence, from: { position, ticks: time } };
   }
+}
+
+function drain(steps: Generator): void {
+  while (steps.next().done !== true);
 }
 
 /** The checkpoint to begin with. */

@@ -1,5 +1,7 @@
 /** The files that a machine is made of, as they are on this host. */
 import { hash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { CodedError } from "@dejavm/base";
 import type { BootConfig } from "@dejavm/machine";
 import {
   checkFingerprint,
@@ -8,6 +10,7 @@ import {
   type TraceHasher,
 } from "@dejavm/trace";
 import { type DiskFile, fingerprint, inspectDiskFile } from "@dejavm/vm";
+import type { SourceAgentErrorCode } from "../errors.ts";
 import { restoreConfigOf, type VmConfig } from "../vm-config.ts";
 import { loadBoot } from "./boot-files.ts";
 
@@ -21,6 +24,29 @@ export interface VmFiles {
   readonly disks: readonly DiskFile[];
   readonly sha256: readonly Uint8Array[];
   readonly boot: BootConfig | undefined;
+}
+
+/**
+ * The same for a machine that was recorded: says of a file that is gone what it must be and how to
+ * get it again. Throws E_VM_FILE_GONE, and what `inspectVm` throws.
+ */
+export async function inspectRecordedVm(name: string, config: VmConfig): Promise<VmFiles> {
+  const { boot, disks, image } = config;
+  const files = [
+    ...disks.map(({ path, sha256 }) => ({ path, sha256: Buffer.from(sha256).toString("hex") })),
+    ...[boot?.firmware, boot?.kernel, boot?.initrd].map((path) => ({ path, sha256: undefined })),
+  ];
+  for (const { path, sha256 } of files) {
+    if (path === undefined || path === "" || existsSync(path)) continue;
+    const which = sha256 === undefined ? "" : `, the file with sha256 ${sha256}`;
+    const build = image === "" ? "" : `, or build the image ${image} again: 'dejavm image build'`;
+    throw new CodedError<SourceAgentErrorCode>(
+      "E_VM_FILE_GONE",
+      `cannot put ${name} together: ${path} is gone`,
+      { hint: `put it back${which}${build}` },
+    );
+  }
+  return inspectVm(config);
 }
 
 /** Throws E_FILE_*, E_DISK_*, E_KERNEL_INVALID. */
