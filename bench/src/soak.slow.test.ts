@@ -4,7 +4,7 @@ import { DEFAULT_POLICY } from "@dejavm/machine";
 import { expect, test } from "vitest";
 import { type SoakSample, soak } from "./soak.ts";
 
-const MAX_CODE_BYTES = 2 ** 20;
+const MAX_CODE_BYTES = 2 ** 19;
 /** The module that is translated when the bound has not been reached yet may go beyond it. */
 const LARGEST_MODULE_BYTES = 2 ** 18;
 const TURNS = 2;

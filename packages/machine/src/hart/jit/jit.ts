@@ -30,7 +30,7 @@ export interface JitPolicy {
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 16, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 32, batch: 16 };
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
   heatUnit: 0,
@@ -44,7 +44,7 @@ export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, batch: 1 };
  * A block inside some region is run by that region, and seldom worth one of its own: it takes so
  * many times the threshold.
  */
-const COVERED_FACTOR = 8;
+const COVERED_FACTOR = 4;
 
 /** Pauses of the hart after which a small batch is translated all the same. */
 const MAX_WAIT = 8;
