@@ -25,7 +25,7 @@ import { readTail } from "./trace-tail.ts";
 
 /** More of everything: DEJAVM_SOAK=20. */
 const SOAK = Number(process.env["DEJAVM_SOAK"] ?? 1);
-const FLIPS = 16 * SOAK;
+const FLIPS = 24 * SOAK;
 const CUTS = 8 * SOAK;
 
 let root: string;
@@ -147,7 +147,8 @@ describe("[LS11] damage", () => {
         store?.close();
       }
     }
-    expect(found).toBeGreaterThan(FLIPS / 2);
+    // Three of four have a meaning; a quarter is beyond any chance.
+    expect(found, `seed ${seed}`).toBeGreaterThan(FLIPS / 4);
   });
 
   it("a torn tail is cut back to the last whole segment, at every byte, and said so", () => {
