@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createConnection, createServer } from "node:net";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,6 +12,7 @@ import { CodedError, Prng } from "@dejavm/base";
 import { runProcess } from "@dejavm/debian";
 import { buildImage, imageSpec } from "@dejavm/image";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { freePort } from "../support/free-port.ts";
 import { GuestShell } from "../support/guest-shell.ts";
 
 const MAIN = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
@@ -34,15 +35,6 @@ beforeAll(async () => {
   }
 });
 afterAll(() => rmSync(directory, { recursive: true }));
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 async function dejavm(...args: string[]): Promise<string> {
   const { exitCode, stdout, stderr } = await runProcess(

@@ -2,15 +2,14 @@
  * Two agents as their users start them, each behind a WAN rig, and one Debian with redis that lives
  * on one of them. Either can be killed and started again at the same address.
  */
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runCommand, type VmSummary, vmSummarySchema } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import { AgentProcess, RigProcess } from "@dejavm/bench";
+import { freePort } from "../../support/free-port.ts";
 
 const MAIN = fileURLToPath(new URL("../../../packages/cli/src/main.ts", import.meta.url));
 const MEMORY_BYTES = 128 * 2 ** 20;
@@ -113,14 +112,4 @@ export class AgentPair {
 /** The port of redis on that machine's host. */
 export function redisPort({ forwards }: VmSummary): number {
   return Number(forwards[0]?.split(":")[1]);
-}
-
-/** Nobody else takes it soon: the kernel hands out others first. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

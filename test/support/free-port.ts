@@ -1,0 +1,13 @@
+/** A TCP port of this host that nobody listens at. */
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+
+/** Nobody else takes it soon: the kernel hands out others first. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
