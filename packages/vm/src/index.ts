@@ -1,5 +1,6 @@
 /** The public face of `@dejavm/vm`: machines that run live on this host. */
 export type { DescribedDisk, Description } from "./description.ts";
+export { AskedThread } from "./driver/asked-thread.ts";
 export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-file.ts";
 export { setEngineFlags } from "./driver/engine-flags.ts";
 export type { MonitorSpec } from "./driver/engine-monitor.ts";

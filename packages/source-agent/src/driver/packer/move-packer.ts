@@ -3,7 +3,7 @@
  * keeps what it knows of the files that machines begin with. The thread is started by the first
  * use, and a process that waits for nothing else may end.
  */
-import { Worker } from "node:worker_threads";
+import { AskedThread } from "@dejavm/vm";
 import type { ChunksToPack, Packed, PagesToPack } from "./packing.ts";
 
 /** To the thread; carried out in order. Those with an `id` are answered. */
@@ -26,58 +26,15 @@ export interface MovePackAnswer {
   readonly packed: Packed;
 }
 
-interface Waiter {
-  readonly resolve: (packed: Packed) => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** In a checkout that runs its sources the thread does, too. */
-const FROM_SOURCE = import.meta.url.endsWith(".ts");
-const WORKER = new URL(FROM_SOURCE ? "./pack-worker.ts" : "./pack-worker.js", import.meta.url);
-
-/** The thread. */
-class PackThread {
-  readonly #waiters = new Map<number, Waiter>();
-  #worker: Worker | undefined;
-  #ids = 0;
-
-  post(request: MovePackRequest): void {
-    this.#started.postMessage(request, []);
-  }
-
-  ask(make: (id: number) => MovePackRequest, transfer: readonly ArrayBuffer[]): Promise<Packed> {
-    const id = ++this.#ids;
-    return new Promise((resolve, reject) => {
-      this.#waiters.set(id, { resolve, reject });
-      const worker = this.#started;
-      worker.ref();
-      worker.postMessage(make(id), [...transfer]);
-    });
-  }
-
-  get #started(): Worker {
-    if (this.#worker !== undefined) return this.#worker;
-    const worker = new Worker(WORKER, FROM_SOURCE ? { execArgv: ["--conditions=source"] } : {});
-    worker.unref();
-    worker.on("message", ({ id, packed }: MovePackAnswer) => {
-      const waiter = this.#waiters.get(id);
-      this.#waiters.delete(id);
-      if (this.#waiters.size === 0) worker.unref();
-      waiter?.resolve(packed);
-    });
-    worker.on("error", (error: Error) => {
-      this.#worker = undefined;
-      const waiters = [...this.#waiters.values()];
-      this.#waiters.clear();
-      for (const { reject } of waiters) reject(error);
-    });
-    this.#worker = worker;
-    return worker;
-  }
-}
-
-const thread = new PackThread();
+const thread = new AskedThread<MovePackRequest, MovePackAnswer>(import.meta.url, "./pack-worker");
 let moves = 0;
+
+async function packed(
+  make: (id: number) => MovePackRequest,
+  transfer: readonly ArrayBuffer[] = [],
+): Promise<Packed> {
+  return (await thread.ask(make, transfer)).packed;
+}
 
 /** Reads the files of a machine now, so that its migration finds them read. */
 export function prepareBases(bases: readonly string[]): void {
@@ -101,18 +58,18 @@ export class MovePacker {
   /** `bytes` are given away. */
   pages(wanted: PagesToPack): Promise<Packed> {
     const request = (id: number) => ({ kind: "pages" as const, move: this.#move, id, ...wanted });
-    return thread.ask(request, transfers(wanted.bytes));
+    return packed(request, transfers(wanted.bytes));
   }
 
   /** `bytes` are given away. */
   chunks(wanted: ChunksToPack): Promise<Packed> {
     const request = (id: number) => ({ kind: "chunks" as const, move: this.#move, id, ...wanted });
-    return thread.ask(request, transfers(wanted.bytes));
+    return packed(request, transfers(wanted.bytes));
   }
 
   /** Pages that were referred to, whole. */
   again(wanted: Omit<PagesToPack, "bytes">): Promise<Packed> {
-    return thread.ask((id) => ({ kind: "again", move: this.#move, id, ...wanted }), []);
+    return packed((id) => ({ kind: "again", move: this.#move, id, ...wanted }), []);
   }
 
   forget(checkpoint: number): void {
