@@ -20,8 +20,8 @@ export interface JitPolicy {
   /** Units of heat after which a block is translated; Infinity: never. */
   readonly threshold: number;
   /**
-   * Units of heat that a block needs to be part of a region that another one makes hot, and which
-   * then ends at blocks that have regions; 0: all that was run is taken in.
+   * Units of heat that a block needs to be part of a region that another one makes hot; 0: all
+   * that was run is taken in.
    */
   readonly warm: number;
   /** Regions that wait before the hart is asked to pause for their translation. */
@@ -91,11 +91,6 @@ interface Candidate {
 interface Found {
   readonly candidate: Candidate;
   readonly blocks: ReadonlyMap<number, Block>;
-}
-
-/** Whether a region begins at this record. */
-function hasRegion({ memory }: JitHost, record: number): boolean {
-  return new Uint16Array(memory.buffer)[(record + AUX.region) >>> 1] !== 0;
 }
 
 /** What the translator needs of the hart. */
@@ -279,13 +274,13 @@ export class Jit {
   }
 
   /** Whether a block is worth being part of a region that begins at another one. */
-  #belongs(host: JitHost, slot: number, index: number): boolean {
-    const u16 = new Uint16Array(host.memory.buffer);
+  #belongs({ memory }: JitHost, slot: number, index: number): boolean {
+    const u16 = new Uint16Array(memory.buffer);
     const record = slot + index * RECORD.bytes;
     if (u16[(record + RECORD.op) >>> 1] === OP.undecoded) return false;
     const { warm } = this.#policy;
     if (warm === 0) return true;
-    if (hasRegion(host, record)) return false;
+    if (u16[(record + AUX.region) >>> 1] !== 0) return true;
     if (this.#covered.get(slot)?.has(index) === true) return true;
     return (this.#heat.get(slot)?.get(index) ?? 0) >= warm;
   }
@@ -311,11 +306,10 @@ export class Jit {
     found: readonly Found[],
     indices: readonly number[],
   ): readonly number[] | undefined {
-    const regions = found.map(({ candidate: { slot, index }, blocks }, i) => ({
+    const regions = found.map(({ candidate: { index }, blocks }, i) => ({
       place: indices[i],
       entry: index * 2,
       blocks,
-      hasRegion: (offset: number) => hasRegion(host, slot + (offset / 2) * RECORD.bytes),
     }));
     const { bytes, needs } = regionModule(host, regions);
     try {

@@ -46,7 +46,7 @@ async function lower(text: string): Promise<string> {
   const limits = { belongs: () => true, isExcluded: () => false };
   const blocks = findRegion(code, 0, limits);
   if (blocks === undefined) return "(; not translated ;)\n";
-  const { bytes } = regionModule(HART, [{ place: 1, entry: 0, blocks, hasRegion: () => false }]);
+  const { bytes } = regionModule(HART, [{ place: 1, entry: 0, blocks }]);
   const wabt = await wabtModule();
   const module = wabt.readWasm(bytes, { ...FEATURES, readDebugNames: false });
   const wat = module.toText({ foldExprs: true, inlineExport: false });

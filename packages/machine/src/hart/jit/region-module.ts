@@ -16,8 +16,6 @@ export interface PlacedRegion {
   /** Offset in the page of its first instruction. */
   readonly entry: number;
   readonly blocks: ReadonlyMap<number, Block>;
-  /** Whether another region begins at an offset of the page. */
-  readonly hasRegion: (offset: number) => boolean;
 }
 
 /** The binary module, and for each region the budget that it wants at its entry. */

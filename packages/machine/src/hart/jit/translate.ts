@@ -44,7 +44,6 @@ export function translateRegion(
   region: {
     readonly blocks: ReadonlyMap<number, Block>;
     readonly entry: number;
-    readonly hasRegion: (offset: number) => boolean;
     readonly functions: TranslationFunctions;
   },
 ): number {
@@ -60,7 +59,6 @@ interface Labels {
 class Translator {
   readonly #f: Fn;
   readonly #functions: TranslationFunctions;
-  readonly #hasRegion: (offset: number) => boolean;
   readonly #graph: Graph;
   readonly #live: readonly RegisterSets[];
   /** For each node, instructions to the next look at the budget at most. */
@@ -74,10 +72,9 @@ class Translator {
   constructor(
     f: Fn,
     [pc, budget, depth]: readonly [Local<"i64">, Local<"i32">, Local<"i32">],
-    { blocks, entry, hasRegion, functions }: Parameters<typeof translateRegion>[2],
+    { blocks, entry, functions }: Parameters<typeof translateRegion>[2],
   ) {
     this.#f = f;
-    this.#hasRegion = hasRegion;
     this.#functions = functions;
     this.#graph = buildGraph(blocks, entry);
     this.#live = liveAtEntry(this.#graph);
@@ -143,8 +140,8 @@ class Translator {
     const to = this.#graph.target(node, offset);
     if (to === undefined) {
       const target = add(this.#frame.base, i64(offset));
-      // What else lies in the page has hardly been run if it is no region of its own.
-      if (isInPage(offset) && !this.#hasRegion(offset)) this.#chainSeldom(target);
+      // What lies in the page and is not part of the region has hardly been run.
+      if (isInPage(offset)) this.#chainSeldom(target);
       else this.#chain(target);
       return;
     }
