@@ -27,8 +27,8 @@ export interface BadLinkResult {
 /** Long enough for any retransmission timer. */
 const LIMIT_MS = 1_800_000;
 /**
- * The link is good from here on. A SYN is given up after its sixth loss in a row, as it has to be, and
- * one seed in some thousands has that; its last repetition comes later than this.
+ * The link is good from here on. A SYN is given up after its sixth loss in a row, as it has to be,
+ * and one seed in some thousands has that; its last repetition comes later than this.
  */
 const GOOD_FROM_MS = 25_000;
 /** After the last FIN: TIME-WAIT, and what the guest still repeats. */
