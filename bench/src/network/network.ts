@@ -23,9 +23,9 @@ export interface NetworkBenchOptions {
 
 const DEFAULT_ROUNDS = 3;
 const QUICK_SHARE = 0.25;
-/** A guest is warm once a value is no better than the best before by so much of it, ... */
+/** A guest is warm once a value is no better than the one before by so much of it, ... */
 const STILL_WARMING = 0.1;
-/** ... or after so many values: a guest's code is translated once it has run some thousand times. */
+/** ... or after so many values: code is translated once it has run some thousand times. */
 const MAX_WARM_UP_ROUNDS = 6;
 /** A value that takes longer is none. */
 const ROW_TIMEOUT_MS = 45_000;
@@ -34,8 +34,8 @@ const KINDS: readonly GuestKind[] = ["value", "qemuSeam", "qemu"];
 /**
  * Starts all three guests, then measures each row on one after the other, round by round, each
  * round with another of them first. Before the first round each guest does the row's work until it
- * becomes no faster: our machine translates code that is new to it. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE; a row
- * that fails is told and the run goes on.
+ * becomes no faster: our machine translates code that is new to it. Throws E_TOOL_MISSING,
+ * E_IMAGE_*, E_USAGE; a row that fails is told and the run goes on.
  */
 export async function runNetworkBench(
   options: NetworkBenchOptions,
@@ -92,12 +92,12 @@ export async function runNetworkBench(
 }
 
 async function warmUp(row: NetworkRow, value: () => Promise<number>): Promise<void> {
-  let best: number | undefined;
+  let before = 0;
   for (let round = 1; round <= MAX_WARM_UP_ROUNDS; round++) {
     const found = await value();
     const speed = row.higherIsBetter ? found : 1 / found;
-    if (best !== undefined && speed < best * (1 + STILL_WARMING)) return;
-    best = speed;
+    if (speed < before * (1 + STILL_WARMING)) return;
+    before = speed;
   }
 }
 
