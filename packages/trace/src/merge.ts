@@ -28,7 +28,7 @@ function follows(before: SegmentHeader, after: SegmentHeader): boolean {
  */
 export function mergeSegments(
   segments: readonly Uint8Array[],
-  codecs: Pick<TraceCodecs, "compress" | "decompress">,
+  codecs: Pick<TraceCodecs, "compress" | "decompress" | "crc32">,
 ): Segment {
   const open = segments.map((bytes) => openSegment(bytes, codecs));
   const headers = open.map(({ header }) => header);
@@ -46,5 +46,5 @@ export function mergeSegments(
     throw traceGap(`${units.length} units of ${plainBytes} bytes are too many for one segment`);
   }
   const from = { sequence: first.sequence, ...first.from };
-  return encodeSegment(from, { ...last.to, chain: last.chain }, units, codecs.compress);
+  return encodeSegment(from, { ...last.to, chain: last.chain }, units, codecs);
 }
