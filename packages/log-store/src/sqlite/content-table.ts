@@ -66,7 +66,7 @@ export class ContentTable {
   readonly #unpacked = new Map<number, UnpackedPack>();
 
   constructor(sqlite: Database.Database) {
-    const prefixes = new Array(MAX_PACK_ITEMS).fill("?").join(", ");
+    const prefixes = Array.from({ length: MAX_PACK_ITEMS }, () => "?").join(", ");
     this.#byPrefixes = sqlite.prepare(
       `SELECT prefix, content FROM content_index WHERE prefix IN (${prefixes})`,
     );

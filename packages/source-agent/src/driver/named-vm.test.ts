@@ -237,12 +237,10 @@ function moveIntoImage(path: string): string {
   vi.stubEnv("XDG_CACHE_HOME", join(directory, "cache"));
   const folder = join(directory, "cache", "dejavm", "images", "moved");
   mkdirSync(folder, { recursive: true });
-  const parts = { kernel: readFileSync(path), initrd: "initrd", disk: "disk" };
-  const described = Object.entries(parts).map(([file, content]) => {
+  const part = (file: string, content: Buffer) => {
     writeFileSync(join(folder, file), content);
-    const sizeBytes = Buffer.from(content).length;
-    return [file, { file, sizeBytes, sha256: hash("sha256", content, "hex") }];
-  });
+    return { file, sizeBytes: content.length, sha256: hash("sha256", content, "hex") };
+  };
   const manifest = {
     format: 1,
     name: "moved",
@@ -252,7 +250,9 @@ function moveIntoImage(path: string): string {
     kernelRelease: "",
     commandLine: "",
     contents: [],
-    ...Object.fromEntries(described),
+    kernel: part("kernel", readFileSync(path)),
+    initrd: part("initrd", Buffer.from("initrd")),
+    disk: part("disk", Buffer.from("disk")),
   };
   writeFileSync(join(folder, "manifest.json"), JSON.stringify(manifest));
   rmSync(path);
