@@ -75,6 +75,7 @@ class Driver {
     }),
     entropySeed: CHAIN,
     progressMs: 10,
+    maxHeldBytes: 1000,
   });
 
   tell(...events: TargetEvent[]): this {
