@@ -354,7 +354,8 @@ export class SourceSession {
   #owner(message: ControlMessageOf<"owner">, now: number): void {
     const state = this.#state;
     if (state.kind !== "committed" && state.kind !== "asking") return;
-    if (message.lineage !== this.#options.offer.lineage) return this.#outOfPlace(message, now);
+    const isAsked = message.lineage === this.#options.offer.lineage;
+    if (!isAsked || message.epoch !== this.#offeredEpoch) return this.#outOfPlace(message, now);
     if (message.state !== "not-here") return this.#handOver(state.frozen, undefined);
     this.#retract(
       true,

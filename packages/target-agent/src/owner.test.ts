@@ -20,5 +20,13 @@ test("[TA8] what lives here, or was here later, does not come", () => {
   }
   expect(offerRefusal([{ state: "moved", epoch: 2 }], 1)).toBe("outdated");
   expect(offerRefusal([{ state: "moved", epoch: 2 }], 2)).toBeUndefined();
-  expect(offerRefusal([{ state: "live", epoch: 1 }, { state: "moved", epoch: 2 }], 2)).toBeUndefined();
+  expect(
+    offerRefusal(
+      [
+        { state: "live", epoch: 1 },
+        { state: "moved", epoch: 2 },
+      ],
+      2,
+    ),
+  ).toBeUndefined();
 });

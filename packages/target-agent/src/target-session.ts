@@ -259,8 +259,9 @@ export class TargetSession {
   }
 
   #bulk(message: BulkMessage): void {
-    const { kind } = this.#state;
-    if (kind !== "receiving" && kind !== "reaching") return this.#outOfPlace(message);
+    const state = this.#state;
+    if (state.kind !== "receiving" && state.kind !== "reaching") return this.#outOfPlace(message);
+    checkPlaces(message, state.offer);
     const { newest } = this.#arrivals;
     if (message.checkpoint > (newest ?? -1)) {
       // Its announcement comes over another connection, and may come later.
@@ -694,6 +695,18 @@ function silent(phase: TargetPhase): Reason {
 
 function inputBytes(input: ControlMessageOf<"late-input">["input"]): number {
   return "bytes" in input ? input.bytes.length : 1;
+}
+
+/** Throws E_PROTOCOL_MALFORMED for pages and chunks that the machine does not have. */
+function checkPlaces(message: BulkMessage, offer: ControlMessageOf<"offer">): void {
+  const items: readonly (number | { readonly page: number } | { readonly disk: number })[] =
+    "refs" in message ? message.refs : "pages" in message ? message.pages : message.chunks;
+  const isThere = (item: (typeof items)[number]): boolean => {
+    if (typeof item === "number") return item < offer.pageCount;
+    return "page" in item ? item.page < offer.pageCount : item.disk < offer.disks.length;
+  };
+  if (items.every(isThere)) return;
+  throw new CodedError("E_PROTOCOL_MALFORMED", `${message.kind} names what the machine has not`);
 }
 
 /** How many pages or chunks a message brings. */
