@@ -21,15 +21,16 @@ const first = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
 let failed = 0;
 const tally = new Map<string, number>();
 for (let seed = first; seed < first + Number(values.count); seed++) {
+  const simulation = new Simulation(seed, mischief === undefined ? {} : { mischief });
   try {
-    const result = new Simulation(seed, mischief === undefined ? {} : { mischief }).run();
+    const result = simulation.run();
     for (const outcome of result.outcomes) tally.set(outcome, (tally.get(outcome) ?? 0) + 1);
     if (values.count === "1") console.log(JSON.stringify(result, null, 2));
   } catch (error) {
     failed++;
     const message =
       error instanceof Error ? (values.count === "1" ? error.stack : error.message) : String(error);
-    console.log(`seed ${seed}: ${message}`);
+    console.log(`seed ${seed}: ${message}\n  ${simulation.story}`);
   }
 }
 console.log(`${values.count} simulations from seed ${first}, ${failed} failed`);

@@ -95,7 +95,7 @@ export class Simulation {
       this.#step();
       if (this.#now > this.#troubleMs && this.#now % 50 === 0 && this.#isHealed()) break;
     }
-    this.#invariants.end(this.#hosts, this.#faults.join("; "));
+    this.#invariants.end(this.#hosts, this.story);
     return {
       seed: this.#seed,
       outcomes: this.#outcomes,
@@ -103,6 +103,11 @@ export class Simulation {
       faults: this.#faults,
       virtualMs: this.#now,
     };
+  }
+
+  /** The faults so far, for who looks at a failure. */
+  get story(): string {
+    return this.#faults.join("; ");
   }
 
   #world(defect: Defect | undefined): SimWorld {

@@ -192,6 +192,11 @@ export class Agent {
       },
       {
         method: "POST",
+        path: "/v1/vms/:name/start",
+        handle: async ({ name = "" }) => (await this.#vms.start(name)).summary(),
+      },
+      {
+        method: "POST",
         path: "/v1/vms/:name/settle",
         handle: ({ name = "" }, body) => {
           const { live, peerIsStopped } = parseBody(settleSchema, body);

@@ -24,6 +24,7 @@ import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
 import type { ExecSinks, RunningCommand } from "./guest-exec.ts";
 import { configFor, powerFor } from "./machine-config.ts";
+import { doubtNotes } from "./resting-vm.ts";
 import { RunningVm } from "./running-vm.ts";
 import { VmNetwork } from "./vm-network.ts";
 
@@ -188,6 +189,9 @@ export class AgentVm implements ControlledVm {
 
   summary(): VmSummary {
     const summary = this.running.summary();
+    if (this.#migration?.isInDoubt === true) {
+      return { ...summary, state: "in-doubt", notes: doubtNotes(this.name, summary.notes) };
+    }
     const { state } = this.parts.recorded;
     const flows = (this.#relay?.flowCount ?? 0) + this.parts.network.tunnelledFlows;
     if (flows > 0) summary.notes.push(`${flows} connections relayed`);

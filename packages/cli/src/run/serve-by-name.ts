@@ -6,6 +6,7 @@ import {
   RunningVm,
   runSocket,
   stateDirectory,
+  type StreamRoute,
   type VmFacts,
   vmRoutes,
   vmStreams,
@@ -36,10 +37,23 @@ export async function serveByName(
   const server = await ControlServer.listen({
     socketPath: runSocket(stateDir, name),
     routes: vmRoutes(directory),
-    streams: vmStreams(directory),
+    streams: [...vmStreams(directory), refusedMigration(name)],
     onDefect: (error) => process.stderr.write(`dejavm: ${String(error)}\n`),
   });
   return { vm, close: () => server.close() };
+}
+
+/** Whoever moves it has to know how a machine gets to the agent. */
+function refusedMigration(name: string): StreamRoute {
+  return {
+    method: "GET",
+    path: "/v1/vms/:name/migrate",
+    open: () => {
+      throw new CodedError("E_VM_STATE", `cannot move ${name}: it is of a \`dejavm run\``, {
+        hint: `only an agent moves machines: end that run (Ctrl-A x keeps it), then: dejavm start ${name}`,
+      });
+    },
+  };
 }
 
 function endsByItself(name: string): CodedError {
