@@ -225,8 +225,11 @@ export class Simulation {
     const { mischief } = this.#hostile;
     const prng = this.#prng;
     const start = 50 + prng.below(TROUBLE_MS);
+    let owned = -1;
     const begin = (): void =>
       this.#fault(`${host.name} turns hostile: ${mischief.kind}`, () => {
+        const { state, epoch } = host.store.ownership.at(-1) ?? { state: "moved", epoch: -1 };
+        if (state === "live") owned = epoch;
         mischief.isOn = true;
         this.#network.onBroken = () => this.#leave(host);
       });
@@ -238,7 +241,10 @@ export class Simulation {
     const gone = this.#troubleMs;
     faults.push({ at: gone, action: () => this.#fault("it is gone", () => this.#leave(host)) });
     const settle = (): void => {
-      for (const honest of this.#hosts) if (honest !== host) honest.settle("here");
+      // What it got while it was honest it has; nothing that it did since counts.
+      const honest = this.#hosts.find((other) => other !== host);
+      const offered = honest?.store.ownership.at(-1)?.epoch;
+      honest?.settle(offered === owned ? "there" : "here");
     };
     for (let ms = gone + SETTLE_MS; ms < HEALED_MS; ms += SETTLE_MS) {
       faults.push({ at: ms, action: settle });

@@ -1,6 +1,7 @@
 /** Machines that stand in `ps` and run nowhere here: nothing can be asked of them but to end that. */
-import { decodeVmConfig } from "@dejavm/source-agent";
+
 import type { LineageInfo } from "@dejavm/log-store";
+import { decodeVmConfig } from "@dejavm/source-agent";
 import type { VmSummary } from "../control/api.ts";
 import { agentError } from "../errors.ts";
 import type { ControlledVm } from "./controlled-vm.ts";
