@@ -75,7 +75,11 @@ export class Agent {
     this.#store = openLogStore(join(config.stateDir, "store"));
     this.#vms = new VmRegistry({
       stateDir: config.stateDir,
-      host: { store: this.#store, log },
+      host: {
+        store: this.#store,
+        log,
+        onRelayed: ({ lineage, parts }) => this.#tunnels.close(lineage, parts.network),
+      },
       ask: (lineage, onSettled) =>
         new DoubtfulVm({
           host: this.#vms.host,
@@ -231,7 +235,6 @@ export class Agent {
         this.#metrics.migrations.inc({ role: "source", result });
         if (result !== "moved") return;
         this.#vms.departed(vm.name);
-        this.#tunnels.close(vm.lineage);
       },
     });
   }

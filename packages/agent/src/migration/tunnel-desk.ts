@@ -41,8 +41,8 @@ export class TunnelDesk {
     link.resume();
   }
 
-  /** The machine is not here any more. */
-  close(lineage: string): void {
-    this.#networks.delete(lineage);
+  /** That network has no connections any more; the machine may be back with another one. */
+  close(lineage: string, network: VmNetwork): void {
+    if (this.#networks.get(lineage) === network) this.#networks.delete(lineage);
   }
 }

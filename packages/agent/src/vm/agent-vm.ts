@@ -34,6 +34,8 @@ export interface VmHost {
   readonly log: Log;
   /** A machine has ended by itself or because it was told to: it is not to be brought back. */
   readonly onStopped: (name: string) => void;
+  /** A machine that has moved needs nothing of this host any more. */
+  readonly onRelayed: (vm: AgentVm) => void;
 }
 
 /** A machine that runs, and what it runs on. */
@@ -159,7 +161,7 @@ export class AgentVm implements ControlledVm {
     this.running.setState("migrating", [`to ${peer}`]);
     const migration = await this.#begin(start);
     recorded.isHeld = true;
-    this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
+    this.#relay = new FlowRelay(network.edge, dialTunnel, () => this.#relayed());
     this.#migration = migration;
     const report = await migration.done;
     recorded.isHeld = false;
@@ -193,7 +195,7 @@ export class AgentVm implements ControlledVm {
       return { ...summary, state: "in-doubt", notes: doubtNotes(this.name, summary.notes) };
     }
     const { state } = this.parts.recorded;
-    const flows = (this.#relay?.flowCount ?? 0) + this.parts.network.tunnelledFlows;
+    const flows = this.#relay?.flowCount || this.parts.network.tunnelledFlows;
     if (flows > 0) summary.notes.push(`${flows} connections relayed`);
     if (state === "recorded" || summary.state !== "running") return summary;
     const note = state === "paused" ? "stands still: the store takes no more" : "not recorded";
@@ -239,6 +241,12 @@ export class AgentVm implements ControlledVm {
     this.parts.recorded.close();
     await this.parts.vm.terminate();
     await this.parts.network.close();
+  }
+
+  /** The last connection that was kept here for the machine is over. */
+  #relayed(): void {
+    this.#host.onRelayed(this);
+    void this.parts.network.close();
   }
 
   async #leave(peer: string): Promise<void> {
