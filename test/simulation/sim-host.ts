@@ -668,7 +668,11 @@ export class SimHost {
         return this.#after(this.conditions.writeMs, () => {
           if (session.state.kind === "ended") return;
           if (this.#isFull) return tell({ kind: "unable", reason: FULL });
-          incoming.base = storedCheckpoint(incoming, action.checkpoint);
+          try {
+            incoming.base = storedCheckpoint(incoming, action.checkpoint);
+          } catch (error) {
+            return tell({ kind: "unable", reason: reasonOf(error) });
+          }
           tell({ kind: "checkpoint-stored", checkpoint: action.checkpoint });
         });
       case "record-live":
@@ -760,10 +764,7 @@ export class SimHost {
         Array.from({ length: MODEL_PAGES }, () => 0),
       );
     } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      const { code, message } = error;
-      const reason = { code, message, hint: undefined };
-      session.handle({ kind: "unable", reason }, this.#now, 0n);
+      session.handle({ kind: "unable", reason: reasonOf(error) }, this.#now, 0n);
       return undefined;
     }
   }
@@ -853,6 +854,13 @@ export class SimHost {
       if (this.isUp) tell({ kind: "recorded" });
     });
   }
+}
+
+/** Bytes of a peer's that are nothing. */
+function reasonOf(error: unknown): typeof FULL {
+  if (!(error instanceof CodedError)) throw error;
+  const { code, message } = error;
+  return { code: String(code), message, hint: undefined };
 }
 
 interface Incoming {

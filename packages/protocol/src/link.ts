@@ -13,6 +13,7 @@ import {
   CLOSE_CODE,
   type CloseCode,
   closeCodeOf,
+  errorOfClose,
   isProtocolError,
   type ProtocolError,
   protocolError,
@@ -246,15 +247,8 @@ export class Link {
     const lane = this.#laneOf(connection);
     if (lane === undefined) return;
     lane.disconnected(connection, now);
-    if (code === CLOSE_CODE.linkUnknown) {
-      this.#fail(
-        protocolError(
-          "E_LINK_UNKNOWN",
-          "cannot resume: the other agent was restarted and does not know this link",
-        ),
-        now,
-      );
-    }
+    const error = code === undefined ? undefined : errorOfClose(code);
+    if (error !== undefined) this.#fail(error, now);
   }
 
   /** Everything that is due. */

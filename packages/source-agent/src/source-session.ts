@@ -52,6 +52,9 @@ const PROGRESS_MS = 20;
 /** Progress for people. */
 const SHOW_MS = 200;
 
+/** What people can do where nothing better is known. */
+const USUAL_HINT = "the machine runs on here; look at both agents' logs";
+
 /** See the head of this file. */
 export class SourceSession {
   readonly #options: SourceOptions;
@@ -751,7 +754,10 @@ function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }
 
-function stayed(phase: SourcePhase, { code, message, hint }: Reason): MigrationOutcome {
+function stayed(
+  phase: SourcePhase,
+  { code, message, hint = USUAL_HINT }: Reason,
+): MigrationOutcome {
   return { kind: "stayed", phase, code, message, hint };
 }
 

@@ -40,6 +40,9 @@ const SILENCE_MS = 30_000;
 /** Half of what the machine's thread may hold: the other half is on its way. */
 const FEED_BYTES = MAX_FED_BYTES / 2;
 
+/** What people can do where nothing better is known. */
+const USUAL_HINT = "the machine runs on at the source; look at both agents' logs";
+
 /** See the head of this file. */
 export class TargetSession {
   readonly #options: TargetOptions;
@@ -602,14 +605,12 @@ export class TargetSession {
   }
 
   /** This host cannot or may not go on: everything here is forgotten, the source told. */
-  #unable(reason: Reason, tell: boolean, how: { readonly certain?: boolean } = {}): void {
+  #unable(why: Reason, tell: boolean, how: { readonly certain?: boolean } = {}): void {
     if (this.mayOwn && how.certain !== true) return;
     const { phase } = this;
-    if (tell) {
-      const { code, message, hint } = reason;
-      const said = hint === undefined ? { code, message } : { code, message, hint };
-      this.#send({ kind: "refused", phase, reason: said });
-    }
+    const { code, message, hint = USUAL_HINT } = why;
+    const reason = { code, message, hint };
+    if (tell) this.#send({ kind: "refused", phase, reason });
     this.#actions.push({ kind: "forget" });
     this.#end({ kind: "gone", phase, reason });
   }
