@@ -8,7 +8,7 @@ import { digestOf, type ModelOutput, type ModelState } from "./model.ts";
 import { MAX_HELD_BYTES, type SimHost } from "./sim-host.ts";
 
 /** Something that must never happen did. */
-export class Violation extends Error {
+class Violation extends Error {
   override readonly name = "Violation";
 }
 

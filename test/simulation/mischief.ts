@@ -145,7 +145,7 @@ export class Mischief {
     if (value instanceof Uint8Array) return this.#garbage(value);
     if (Array.isArray(value)) return this.#changedList(value);
     if (typeof value !== "object" || value === null) return value;
-    const entries = Object.entries(value);
+    const entries: [string, unknown][] = Object.entries(value);
     if (entries.length === 0) return value;
     const [name, field] = prng.pick(entries);
     return { ...value, [name]: this.#changed(field) };

@@ -859,8 +859,7 @@ export class SimHost {
 /** Bytes of a peer's that are nothing. */
 function reasonOf(error: unknown): typeof FULL {
   if (!(error instanceof CodedError)) throw error;
-  const { code, message } = error;
-  return { code: String(code), message, hint: undefined };
+  return { code: String(error.code), message: error.message, hint: undefined };
 }
 
 interface Incoming {

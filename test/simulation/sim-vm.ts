@@ -303,8 +303,8 @@ export class SimVm {
       this.#takeForReplay(request);
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
-      const { code, message } = error;
-      this.#report({ kind: "failed", error: { code, message, hint: undefined } });
+      const code = String(error.code);
+      this.#report({ kind: "failed", error: { code, message: error.message, hint: undefined } });
     }
   }
 

@@ -53,7 +53,8 @@ const FROZEN: VmReport = {
   ticks: 100n,
 };
 
-const PROGRESS: Message = {
+type Progress = Extract<Message, { kind: "target-progress" }>;
+const PROGRESS: Progress = {
   kind: "target-progress",
   position: 100n,
   ticks: 100n,
@@ -313,14 +314,14 @@ describe("a target that means harm", () => {
       ? session.state.outcome.code
       : undefined;
   const moving = (): Driver => new Driver().tell(...TO_MOVING);
-  const progress = (changes: Partial<typeof PROGRESS>): SourceEvent =>
-    message({ ...PROGRESS, digestsMatched: 0, ...changes } as Message);
+  const progress = (changes: Partial<Progress>): SourceEvent =>
+    message({ ...PROGRESS, digestsMatched: 0, ...changes });
 
   test.each([
-    ["a position ahead of the source", progress({ position: 101n } as object)],
-    ["a frontier that was never sent", progress({ frontier: 101n } as object)],
-    ["a complete checkpoint that was never begun", progress({ completeCheckpoint: 1 } as object)],
-    ["a durable one", progress({ durableCheckpoint: 1 } as object)],
+    ["a position ahead of the source", progress({ position: 101n })],
+    ["a frontier that was never sent", progress({ frontier: 101n })],
+    ["a complete checkpoint that was never begun", progress({ completeCheckpoint: 1 })],
+    ["a durable one", progress({ durableCheckpoint: 1 })],
     ["a leap to it", message({ kind: "leapfrog", checkpoint: 1, taken: true, position: 1n })],
   ])("[SO7] cannot have %s", (_, lie) => {
     expect(ending(moving().tell(progress({}), TICK))).toBeUndefined();
@@ -342,10 +343,10 @@ describe("a target that means harm", () => {
     const driver = moving();
     while (driver.now < 29_000) driver.tell(progress({}), TICK);
     expect(ending(driver)).toBeUndefined();
-    driver.tell(progress({ durableSequence: 4 } as object));
-    while (driver.now < 58_000) driver.tell(progress({ durableSequence: 4 } as object), TICK);
+    driver.tell(progress({ durableSequence: 4 }));
+    while (driver.now < 58_000) driver.tell(progress({ durableSequence: 4 }), TICK);
     expect(ending(driver)).toBeUndefined();
-    while (driver.now < 60_000) driver.tell(progress({ durableSequence: 4 } as object), TICK);
+    while (driver.now < 60_000) driver.tell(progress({ durableSequence: 4 }), TICK);
     expect(ending(driver)).toBe("E_PEER_SILENT");
   });
 

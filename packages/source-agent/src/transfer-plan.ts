@@ -28,7 +28,7 @@ interface Layer {
   readonly items: Map<number, ItemState>;
   /** Items in plain order that nobody has looked at yet. */
   readonly cold: Iterator<number>;
-  /** Items of this checkpoint that are among the urgent ones: each once, however often asked for. */
+  /** Items of it that are among the urgent ones: each once, however often asked for. */
   readonly asked: Set<number>;
   hot: number[];
   pending: number;

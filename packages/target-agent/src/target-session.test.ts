@@ -16,7 +16,7 @@ const MAX_HELD_BYTES = 1000;
 const DIGEST = "0".repeat(32);
 const REASON = { code: "E_TEST", message: "a test", hint: undefined };
 
-const OFFER: Message = {
+const OFFER: Extract<Message, { kind: "offer" }> = {
   kind: "offer",
   migration: "m",
   lineage: "lineage",
@@ -44,14 +44,14 @@ function checkpoint(number: number, pages: readonly number[]): Message {
   };
 }
 
-const GROUP: Message = {
+const GROUP: Extract<Message, { kind: "page-group" }> = {
   kind: "page-group",
   checkpoint: 0,
   codec: "zstd",
   pages: [1, 2],
   data: Uint8Array.of(1),
 };
-const COMMIT: Message = {
+const COMMIT: Extract<Message, { kind: "commit" }> = {
   kind: "commit",
   epoch: 2,
   position: 200n,
@@ -292,7 +292,7 @@ describe("a source that means harm", () => {
 
   test("[TA9] contents ahead of their announcement and inputs after F count as well", () => {
     const early = new Driver().tell(message(OFFER), JUDGED);
-    const group: Message = { ...GROUP, kind: "page-group", data: new Uint8Array(900) } as Message;
+    const group: Message = { ...GROUP, data: new Uint8Array(900) };
     expect(early.tell(message(group)).ending).toBeUndefined();
     expect(early.tell(message(group)).ending).toBe("E_NOT_CONVERGING");
     const reaching = WAYS.reaching().tell(message(late), message(late));
@@ -316,14 +316,14 @@ describe("a source that means harm", () => {
     expect(driver.tell(message(zeros(pages))).ending).toBe("E_PROTOCOL_STATE");
   });
 
-  test("[TA9] pages that the machine does not have are refused; chunks of zeros are contents", () => {
+  test("[TA9] pages that the machine has not are refused; chunks of zeros are contents", () => {
     expect(WAYS.receiving().tell(message(zeros([63]))).ending).toBeUndefined();
     expect(WAYS.receiving().tell(message(zeros([64]))).ending).toBe("E_PROTOCOL_MALFORMED");
     const chunks = (disk: number): Message => {
       return { kind: "zero-chunks", checkpoint: 0, chunks: [{ disk, chunk: 7 }] };
     };
     const disks = [{ sizeBytes: 65_536 * 8, sha256: CHAIN }];
-    const begin = [message({ ...OFFER, disks } as Message), JUDGED, message(checkpoint(0, [1]))];
+    const begin = [message({ ...OFFER, disks }), JUDGED, message(checkpoint(0, [1]))];
     const driver = new Driver().tell(...begin, message(chunks(0)));
     expect(driver.did("unpack")).toBe(true);
     expect(driver.tell(message(chunks(1))).ending).toBe("E_PROTOCOL_MALFORMED");
@@ -331,7 +331,7 @@ describe("a source that means harm", () => {
 
   test("[TA9] a commitment to another place than the trace's end is refused", () => {
     const driver = WAYS.receiving().tell({ kind: "made" }, message(SEGMENT));
-    driver.tell(message({ ...COMMIT, position: 201n } as Message));
+    driver.tell(message({ ...COMMIT, position: 201n }));
     expect(driver.ending).toBe("E_PROTOCOL_STATE");
   });
 

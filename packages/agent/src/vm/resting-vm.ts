@@ -1,4 +1,4 @@
-/** Machines that stand in `ps` and run nowhere here: nothing can be asked of them but to end that. */
+/** Machines that stand in `ps` and run nowhere here: whatever is asked of them is refused. */
 
 import type { LineageInfo } from "@dejavm/log-store";
 import { decodeVmConfig } from "@dejavm/source-agent";
@@ -64,7 +64,7 @@ export function restingSummary(
   return { name, state, image, memoryBytes, startedAtMs, forwards: [], consoles: 0, notes };
 }
 
-/** A machine of this agent that was stopped before the agent started, or could not be brought back. */
+/** A machine of this agent that was stopped before it started, or could not be brought back. */
 export class StoppedVm extends RestingVm {
   readonly #failure: string | undefined;
 

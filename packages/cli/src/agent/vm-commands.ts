@@ -77,7 +77,7 @@ export async function settle(name: string, options: SettleOptions): Promise<void
   say(options, { name, live }, `${name} lives ${live}`);
 }
 
-/** The agent brings a machine of the store back, and has it from then on. Throws E_VM_*, E_STORE_*. */
+/** The agent brings back a machine of the store, its own from then on. Throws E_VM_*, E_STORE_*. */
 export async function start(name: string, options: VmOptions): Promise<void> {
   const client = new ControlClient(agentSocket(stateDirectory(options.stateDir)));
   const path = `/v1/vms/${encodeURIComponent(name)}/start`;

@@ -49,8 +49,9 @@ function refusedMigration(name: string): StreamRoute {
     method: "GET",
     path: "/v1/vms/:name/migrate",
     open: () => {
+      const way = `end that run (Ctrl-A x keeps it), then: dejavm start ${name}`;
       throw new CodedError("E_VM_STATE", `cannot move ${name}: it is of a \`dejavm run\``, {
-        hint: `only an agent moves machines: end that run (Ctrl-A x keeps it), then: dejavm start ${name}`,
+        hint: `only an agent moves machines: ${way}`,
       });
     },
   };

@@ -176,7 +176,7 @@ export class SwitchedNetwork implements FlowEdge {
     return [...this.#local.openFlows(), ...this.#switch.flows()];
   }
 
-  /** The VM has another gateway now; `onFlowEnded` hears of the end of each flow, whoever has it. */
+  /** The VM has another gateway now; `onFlowEnded` hears of each flow's end, whoever has it. */
   retire(onFlowEnded: (flow: Flow) => void): void {
     this.#onFlowEnded = onFlowEnded;
     this.#local.retire(onFlowEnded);
