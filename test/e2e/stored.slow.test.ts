@@ -63,7 +63,7 @@ test("[AG10] a machine of `run --name` becomes the agent's by `start`, and stays
   expect(await countOnce(client, NAME, 1)).toBe(2);
 });
 
-test("[AG10] one that was stopped before the agent started is shown, started, removed", async () => {
+test("[AG10] one that was stopped before the agent is shown, started, removed", async () => {
   await start();
   await countOnce(client, NAME, 0);
   await stop();
