@@ -45,6 +45,7 @@ export interface IncomingHost extends VmHost {
   readonly onArrived: (vm: AgentVm) => void;
 }
 
+const PAGE_BYTES = 4096;
 /** Beside the guest's RAM a machine takes about this. */
 const MACHINE_OVERHEAD_BYTES = 96 * 2 ** 20;
 /** Numbers below are a migration's in the machine's thread: what is not known there is complete. */
@@ -136,8 +137,8 @@ async function judge(
   try {
     here.set(offer.lineage, await check(host, offer));
     const { bavail, bsize } = statfsSync(host.stateDir);
-    // It is ready when the first checkpoint is announced, a round trip from now.
-    prepareThread();
+    // Where none is ready, or for another size, it is when the first checkpoint is announced.
+    prepareThread(offer.pageCount * PAGE_BYTES);
     return {
       kind: "accept",
       has: {

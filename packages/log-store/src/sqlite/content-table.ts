@@ -17,6 +17,7 @@ const CACHED_PACKS = 16;
 const PREFIX_BYTES = 6;
 
 const CODECS = ["raw", "zstd"] as const;
+const NONE: readonly number[] = [];
 
 /** A row of `packs`, as it is. */
 export interface PackRow {
@@ -63,6 +64,8 @@ export class ContentTable {
   #recentCount = 0;
   /** Packs up to this one are in `#recent` or in the index. */
   #seenPack = 0;
+  /** Whether the index had anything when it was looked at. */
+  #isIndexed = false;
   readonly #unpacked = new Map<number, UnpackedPack>();
 
   constructor(sqlite: Database.Database) {
@@ -86,7 +89,9 @@ export class ContentTable {
 
   /** Takes notice of what others have added. Call it at the begin of a transaction that looks. */
   refresh(): void {
-    if (this.#seenPack === 0) this.#seenPack = this.#indexed.get()?.pack ?? 0;
+    const indexed = this.#isIndexed && this.#seenPack > 0 ? 0 : (this.#indexed.get()?.pack ?? 0);
+    if (indexed > 0) this.#isIndexed = true;
+    if (this.#seenPack === 0) this.#seenPack = indexed;
     for (const { id, hashes } of this.#newHashes.iterate(this.#seenPack)) {
       this.#remember(id, hashes);
     }
@@ -95,7 +100,7 @@ export class ContentTable {
   /** The content with that hash and size, if there is one. `refresh` comes before. */
   find(hash: Uint8Array, itemBytes: number | undefined): number | undefined {
     const prefix = hashPrefix(hash);
-    const recent = this.#recent.get(prefix) ?? [];
+    const recent = this.#recent.get(prefix) ?? NONE;
     const isIt = (content: number): boolean => {
       const row = this.#hashOf.get(
         (content % MAX_PACK_ITEMS) * HASH_BYTES + 1,
@@ -104,9 +109,10 @@ export class ContentTable {
       if (row === undefined || Buffer.compare(row.hash, hash) !== 0) return false;
       return itemBytes === undefined || row.item_bytes === itemBytes;
     };
-    return (
-      recent.find(isIt) ?? this.#byPrefix.all(prefix).find(({ content }) => isIt(content))?.content
-    );
+    const found = recent.find(isIt);
+    // In a new store nothing is in the index yet: not even worth a look.
+    if (found !== undefined || !this.#isIndexed) return found;
+    return this.#byPrefix.all(prefix).find(({ content }) => isIt(content))?.content;
   }
 
   /** Adds a pack; answers the number of its first item, and the bytes that it takes. */

@@ -47,6 +47,7 @@ export class CheckpointCopier {
   #chunk = 0;
   #underWay = 0;
   #isAbandoned = false;
+  #isPaused = false;
 
   constructor(options: CopierOptions) {
     this.#options = options;
@@ -66,6 +67,12 @@ export class CheckpointCopier {
   /** Begins to read; the machine answers with what `put` takes. */
   start(): void {
     this.#goOn();
+  }
+
+  /** Asks for nothing more until it is to go on: others need the time. */
+  set isPaused(isPaused: boolean) {
+    this.#isPaused = isPaused;
+    if (!isPaused && !this.#isAbandoned) this.#goOn();
   }
 
   put(read: Read): void {
@@ -93,6 +100,7 @@ export class CheckpointCopier {
   }
 
   #goOn(): void {
+    if (this.#isPaused) return;
     while (this.#underWay < READS_UNDER_WAY && this.#askNext()) this.#underWay++;
     if (this.#underWay === 0) this.#options.onCopied();
   }
