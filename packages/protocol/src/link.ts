@@ -66,6 +66,7 @@ export class Link {
   readonly #rtts: number[] = [];
   readonly #sentAt = new Map<number, number>();
   #peer: Peer | undefined;
+  readonly #greetedChannels = new Set<number>();
   #up = false;
   #downSince: number;
   #giveUpAfterMs: number;
@@ -217,13 +218,9 @@ export class Link {
   #laneWakeAt(lane: Lane): number | undefined {
     const { state } = lane;
     if (state.kind !== "apart") return lane.wakeAt();
-    return this.#dials(lane) ? state.since + redialDelayMs(lane.failures) : undefined;
+    return this.#options.role === "dialer" ? state.since + redialDelayMs(lane.failures) : undefined;
   }
 
-  /** Bulk is dialled once the peer is known. */
-  #dials(lane: Lane): boolean {
-    return this.#options.role === "dialer" && (lane === this.#control || this.#peer !== undefined);
-  }
 
   #lane(channel: number): Lane {
     const lane = this.#lanes[channel];
@@ -265,7 +262,7 @@ export class Link {
       lane.tend(now);
       const { state } = lane;
       const due = state.kind === "apart" && now >= state.since + redialDelayMs(lane.failures);
-      if (due && this.#dials(lane)) {
+      if (due && this.#options.role === "dialer") {
         lane.dial(now);
         this.#actions.push({ kind: "dial", channel: lane.index });
       }
@@ -408,9 +405,9 @@ export class Link {
       version,
       capabilities: capabilities.filter((name) => hello.capabilities.includes(name)),
     };
-    const again = this.#peer !== undefined;
     this.#peer ??= peer;
-    if (again) this.#resumes++;
+    if (this.#greetedChannels.has(hello.channel)) this.#resumes++;
+    this.#greetedChannels.add(hello.channel);
     if (hello.channel !== 0) return this.#forgetUnderWay(hello.channel);
     this.#up = true;
     this.#actions.push({ kind: "up", peer });
