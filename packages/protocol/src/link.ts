@@ -36,8 +36,10 @@ import { commonVersion } from "./versions.ts";
 const BULK_QUEUE_MESSAGES = 4;
 const BULK_QUEUE_MS = 60;
 /** How long one bulk message should take on the path, and its bounds in bytes. */
-const MESSAGE_MS = 4;
+const MESSAGE_MS = 6;
 const MIN_MESSAGE_BYTES = 4096;
+/** As long as the path is being found out: each message costs both hosts time. */
+const EARLY_MESSAGE_BYTES = 32 * 1024;
 const MAX_MESSAGE_BYTES = 128 * 1024;
 /** Round trips remembered for the median. */
 const RTT_SAMPLES = 15;
@@ -114,7 +116,8 @@ export class Link {
   /** Bytes that one bulk message had better not exceed: trace cannot overtake what is leaving. */
   get bulkMessageBytes(): number {
     const bytes = this.#pacer.bytesPerMs * MESSAGE_MS;
-    return Math.min(Math.max(bytes, MIN_MESSAGE_BYTES), MAX_MESSAGE_BYTES);
+    const least = this.#pacer.isFindingOut ? EARLY_MESSAGE_BYTES : MIN_MESSAGE_BYTES;
+    return Math.min(Math.max(bytes, least), MAX_MESSAGE_BYTES);
   }
 
   /** Whether nothing waits for an acknowledgement. */
@@ -220,7 +223,6 @@ export class Link {
     if (state.kind !== "apart") return lane.wakeAt();
     return this.#options.role === "dialer" ? state.since + redialDelayMs(lane.failures) : undefined;
   }
-
 
   #lane(channel: number): Lane {
     const lane = this.#lanes[channel];

@@ -64,8 +64,6 @@ export class FilesOnDemand implements SourceMigration {
 
 function lacksFiles({ outcome }: MigrationReport): boolean {
   return (
-    outcome.kind === "stayed" &&
-    outcome.phase === "negotiate" &&
-    LACKS_FILES.includes(outcome.code)
+    outcome.kind === "stayed" && outcome.phase === "negotiate" && LACKS_FILES.includes(outcome.code)
   );
 }

@@ -143,11 +143,7 @@ class IncomingMachine implements ReplayingMachine {
   }
 }
 
-async function judge(
-  host: IncomingHost,
-  offer: Offer,
-  here: Map<string, Here>,
-): Promise<Verdict> {
+async function judge(host: IncomingHost, offer: Offer, here: Map<string, Here>): Promise<Verdict> {
   try {
     here.set(offer.lineage, await check(host, offer));
     const { bavail, bsize } = statfsSync(host.stateDir);

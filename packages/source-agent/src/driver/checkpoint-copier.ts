@@ -8,14 +8,15 @@ import {
   type CheckpointId,
   type CheckpointWriter,
   type LineageWriter,
+  MAX_PACK_ITEMS,
   PackedPuts,
   type Packer,
 } from "@dejavm/log-store";
 import { PAGE_BYTES, position, ticks } from "@dejavm/machine";
-import { type CheckpointReport, MAX_PAGES_PER_READ, type VmRequest } from "@dejavm/vm";
+import type { CheckpointReport, VmRequest } from "@dejavm/vm";
 
 /** Contents of one read: one pack of the store. */
-const PAGES_PER_READ = MAX_PAGES_PER_READ;
+const PAGES_PER_READ = MAX_PACK_ITEMS;
 const CHUNKS_PER_READ = 4;
 /** Reads that are under way: the machine's thread reads while another one hashes and compresses. */
 const READS_UNDER_WAY = 4;

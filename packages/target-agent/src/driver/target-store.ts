@@ -37,8 +37,11 @@ export class TargetStore {
   readonly #writer: LineageWriter;
   readonly #checkpoints = new Map<number, CheckpointWriter>();
   /** Packs that wait to be put together with others. */
-  #packs: { readonly checkpoint: number; readonly pages: Uint32Array; readonly pack: ContentPack }[] =
-    [];
+  #packs: {
+    readonly checkpoint: number;
+    readonly pages: Uint32Array;
+    readonly pack: ContentPack;
+  }[] = [];
   #begun = false;
 
   /** Throws what the store says: the name is taken, another process writes to it. */
