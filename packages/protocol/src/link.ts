@@ -36,7 +36,7 @@ import { commonVersion } from "./versions.ts";
 const BULK_QUEUE_MESSAGES = 4;
 const BULK_QUEUE_MS = 60;
 /** How long one bulk message should take on the path, and its bounds in bytes. */
-const MESSAGE_MS = 6;
+const MESSAGE_MS = 4;
 const MIN_MESSAGE_BYTES = 4096;
 /** As long as the path is being found out: each message costs both hosts time. */
 const EARLY_MESSAGE_BYTES = 32 * 1024;
