@@ -2,12 +2,18 @@
 import { randomBytes } from "node:crypto";
 import { CodedError } from "@dejavm/base";
 import { SEMANTICS } from "@dejavm/machine";
-import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
+import {
+  type FrameSocket,
+  type FrameSocketEvents,
+  frameSocketOf,
+  MAX_FRAME_BYTES,
+} from "@dejavm/protocol";
 import {
   basesOf,
   encodeVmConfig,
   type MigrationReport,
   notBegunReport,
+  type Reason,
   type SourceMigration,
   type SourceProgress,
   startSourceMigration,
@@ -36,6 +42,8 @@ const FRONTIER_MS = 5;
 /** Old pages that wait for the link in the machine's thread: 64 MiB. */
 const MAX_SAVED_PAGES = 16_384;
 const BYTES_PER_MS_OF_MBIT = 125;
+/** How long a peer is tried that has not been reached yet. */
+const REACH_MS = 10_000;
 /** A rehearsal ends here at the latest: by then the link and the guest are known. */
 const REHEARSE_MS = 15_000;
 
@@ -104,7 +112,8 @@ function begin(
   const { maxDowntimeMs, minSpeed, ifNotConverging, dryRun } = request;
   const stored = host.store.findLineage(vm.lineage);
   const epoch = stored?.ownership?.epoch ?? 1;
-  return startSourceMigration({
+  const peerDial = new PeerDial(identity, peer, (reason) => started.cancel(reason));
+  const started = startSourceMigration({
     session: {
       maxDowntimeMs,
       minShare: minSpeed,
@@ -135,17 +144,49 @@ function begin(
       recorded.writer.recordOwnership(record);
       host.log.info({ vm: vm.name, ...record }, "ownership recorded");
     },
-    dial: async (_channel, events) => {
-      const link = await dialPeer(identity, peer, {
-        path: MIGRATION_PATH,
-        maxMessageBytes: MAX_FRAME_BYTES,
-      });
-      return frameSocketOf(link, events);
-    },
+    dial: (_channel, events) => peerDial.dial(events),
     agent: agentName,
     linkName: () => randomBytes(16).toString("hex"),
     bases: basesOf(config),
     maxBytesPerMs: bandwidth,
     onProgress,
   });
+  return started;
+}
+
+/** Dials a peer; one that cannot be reached to begin with, or wants no more of us, is given up. */
+class PeerDial {
+  readonly #identity: Identity;
+  readonly #peer: Peer;
+  readonly #giveUp: (reason: Reason) => void;
+  readonly #startedAt = performance.now();
+  #isOver = false;
+
+  constructor(identity: Identity, peer: Peer, giveUp: (reason: Reason) => void) {
+    this.#identity = identity;
+    this.#peer = peer;
+    this.#giveUp = giveUp;
+  }
+
+  async dial(events: FrameSocketEvents): Promise<FrameSocket> {
+    try {
+      const link = await dialPeer(this.#identity, this.#peer, {
+        path: MIGRATION_PATH,
+        maxMessageBytes: MAX_FRAME_BYTES,
+      });
+      this.#isOver = true;
+      return frameSocketOf(link, events);
+    } catch (error) {
+      if (error instanceof CodedError) this.#failed(error);
+      throw error;
+    }
+  }
+
+  /** A link that was there is dialled again for as long as the session wants it. */
+  #failed(error: CodedError): void {
+    const mayCome = error.code === "E_PEER_UNREACHABLE" && this.#peer.address !== undefined;
+    if (this.#isOver || (mayCome && performance.now() - this.#startedAt < REACH_MS)) return;
+    this.#isOver = true;
+    this.#giveUp({ code: String(error.code), message: error.message, hint: error.hint });
+  }
 }

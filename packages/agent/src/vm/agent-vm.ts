@@ -27,6 +27,9 @@ import { configFor, powerFor } from "./machine-config.ts";
 import { RunningVm } from "./running-vm.ts";
 import { VmNetwork } from "./vm-network.ts";
 
+/** After a machine has begun. */
+const PREPARE_BASES_MS = 1000;
+
 /** What all machines of an agent share. */
 export interface VmHost {
   readonly store: LogStore;
@@ -82,8 +85,8 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
-    // Begins to read the images now, so that a migration finds them read.
-    prepareBases(basesOf(config));
+    // So that a migration finds the images read; not while the machine begins, or goes live here.
+    setTimeout(() => prepareBases(basesOf(config)), PREPARE_BASES_MS).unref();
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
