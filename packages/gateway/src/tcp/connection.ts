@@ -225,10 +225,7 @@ export class TcpConnection implements Timed {
 
   /** Does what is due; `flush` follows. */
   handleDeadline(now: number): void {
-    if (this.#receiver.ackAt <= now) {
-      this.#receiver.ackAt = NEVER;
-      this.#receiver.ackDue = true;
-    }
+    this.#receiver.handleDeadline(now);
     if (this.#endAt <= now) {
       this.#endAt = NEVER;
       this.#close();
@@ -262,7 +259,7 @@ export class TcpConnection implements Timed {
       case "closing":
       case "last-ack":
       case "time-wait":
-        if (this.#sender.flush(this.#fin(), now)) this.#step("fin-sent");
+        this.#flushData(now);
         if (this.#receiver.ackDue) this.#send(this.#sender.next, FLAG.Ack, 0);
         this.#keepAliveAt = this.#idleDeadline(now);
         return;
@@ -391,6 +388,12 @@ export class TcpConnection implements Timed {
     this.#synDue = false;
     const flags = this.#state === "syn-sent" ? FLAG.Syn : FLAG.Syn | FLAG.Ack;
     this.#sender.sendSyn(flags, now);
+  }
+
+  #flushData(now: number): void {
+    const { end } = this.#sender;
+    if (this.#sender.flush(this.#fin(), now)) this.#step("fin-sent");
+    if (this.#sender.end !== end) this.#receiver.answered();
   }
 
   #fin(): FinState {

@@ -6,6 +6,7 @@
  *     irs | ............ next ............. edge
  *          handed on, in order   window, with gaps in `Reassembly`
  */
+import { AckDelay } from "./ack-delay.ts";
 import { Reassembly } from "./reassembly.ts";
 import { type Segment, segmentLength } from "./segment.ts";
 import { seqAdd, seqDiff } from "./sequence.ts";
@@ -17,8 +18,6 @@ export const RECEIVE_BUFFER_BYTES = 512 * 1024;
 const WINDOW_SCALE = 4;
 /** Window where the buffers of all connections together are full: a slow trickle. */
 const SCARCE_WINDOW_BYTES = 4096;
-/** Long enough for an answer to take the acknowledgement along, too short to be waited for. */
-const ACK_DELAY_MS = 5;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** What a receiver needs of its connection. */
@@ -43,6 +42,7 @@ export class Receiver {
   ackAt = NEVER;
   readonly #options: ReceiverOptions;
   readonly #reassembly = new Reassembly();
+  readonly #delay = new AckDelay();
   #next = 0;
   /** The right edge of the window that the guest was told. */
   #edge = 0;
@@ -111,6 +111,19 @@ export class Receiver {
     return false;
   }
 
+  /** Does what is due. */
+  handleDeadline(now: number): void {
+    if (this.ackAt > now) return;
+    this.ackAt = NEVER;
+    this.ackDue = true;
+    this.#delay.lapsed(now);
+  }
+
+  /** Data of the host goes to the guest. */
+  answered(): void {
+    this.#delay.answered();
+  }
+
   /** The host has taken so many bytes; the guest is told once that makes a difference. */
   hostTook(bytes: number): void {
     this.#unsent -= bytes;
@@ -153,7 +166,7 @@ export class Receiver {
     if (before === 0) {
       this.#unacknowledged += bytes.length;
       if (this.#unacknowledged >= 2 * this.#largest) this.ackDue = true;
-      else this.ackAt = Math.min(this.ackAt, now + ACK_DELAY_MS);
+      else this.ackAt = Math.min(this.ackAt, this.#delay.heard(now));
       return;
     }
     this.ackDue = true;

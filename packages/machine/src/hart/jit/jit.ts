@@ -19,6 +19,11 @@ export interface JitPolicy {
   readonly heatUnit: number;
   /** Units of heat after which a block is translated; Infinity: never. */
   readonly threshold: number;
+  /**
+   * Units of heat that a block needs to be part of a region that another one makes hot; 0: all
+   * that was run is taken in.
+   */
+  readonly warm: number;
   /** Regions that wait before the hart is asked to pause for their translation. */
   readonly batch: number;
   /** For tests: translates what waits at random, from this seed. */
@@ -30,15 +35,16 @@ export interface JitPolicy {
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 32, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 32, warm: 4, batch: 16 };
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
   heatUnit: 0,
   threshold: Number.POSITIVE_INFINITY,
+  warm: 0,
   batch: 1,
 };
 /** Everything that runs is translated at once. */
-export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, batch: 1 };
+export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, warm: 0, batch: 1 };
 
 /**
  * A block inside some region is run by that region, and seldom worth one of its own: it takes so
@@ -242,22 +248,21 @@ export class Jit {
    * time; those that lie within a larger region chosen here are left out.
    */
   #choose(host: JitHost, queue: readonly Candidate[]): Found[] {
-    const u16 = new Uint16Array(host.memory.buffer);
-    const found: Found[] = [];
-    for (const candidate of queue) {
+    const all = queue.map((candidate) => {
       const { slot, index } = candidate;
-      const wasRun = (offset: number): boolean =>
-        u16[(slot + offset * (RECORD.bytes / 2) + RECORD.op) >>> 1] !== OP.undecoded;
       const blocks = findRegion(this.#codeOf(host, slot), index * 2, {
-        wasRun,
+        belongs: (offset) => this.#belongs(host, slot, offset / 2),
         isExcluded: (offset) => host.hasBreakpoint(offset),
       });
-      if (blocks !== undefined) found.push({ candidate, blocks });
+      return { candidate, blocks };
+    });
+    for (const { candidate, blocks } of all) {
       // Heat begins anew, in case that it lies in another's region; never, if it cannot have one.
       const heat = blocks === undefined ? Number.NEGATIVE_INFINITY : 0;
-      this.#heat.get(slot)?.set(index, heat);
+      this.#heat.get(candidate.slot)?.set(candidate.index, heat);
     }
-    return found
+    return all
+      .flatMap(({ candidate, blocks }) => (blocks === undefined ? [] : [{ candidate, blocks }]))
       .sort((a, b) => b.blocks.size - a.blocks.size)
       .filter(({ candidate: { slot, index, covered }, blocks }) => {
         const indices = this.#covered.get(slot) ?? new Set();
@@ -266,6 +271,18 @@ export class Jit {
         for (const offset of blocks.keys()) indices.add(offset / 2);
         return true;
       });
+  }
+
+  /** Whether a block is worth being part of a region that begins at another one. */
+  #belongs({ memory }: JitHost, slot: number, index: number): boolean {
+    const u16 = new Uint16Array(memory.buffer);
+    const record = slot + index * RECORD.bytes;
+    if (u16[(record + RECORD.op) >>> 1] === OP.undecoded) return false;
+    const { warm } = this.#policy;
+    if (warm === 0) return true;
+    if (u16[(record + AUX.region) >>> 1] !== 0) return true;
+    if (this.#covered.get(slot)?.has(index) === true) return true;
+    return (this.#heat.get(slot)?.get(index) ?? 0) >= warm;
   }
 
   /** Whether to translate now rather than to collect more. */

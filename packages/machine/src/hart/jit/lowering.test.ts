@@ -43,7 +43,7 @@ const STATE = new Map<number, string>([
 /** The region's function as folded text, its calls by the names of what they call. */
 async function lower(text: string): Promise<string> {
   const code = parse(text);
-  const limits = { wasRun: () => true, isExcluded: () => false };
+  const limits = { belongs: () => true, isExcluded: () => false };
   const blocks = findRegion(code, 0, limits);
   if (blocks === undefined) return "(; not translated ;)\n";
   const { bytes } = regionModule(HART, [{ place: 1, entry: 0, blocks }]);

@@ -53,8 +53,8 @@ const isLink = (register: number): boolean => register === 1 || register === 5;
 
 /** What is known of a page besides its code, by byte offset. */
 export interface RegionLimits {
-  /** Whether the interpreter has decoded the instruction there. */
-  readonly wasRun: (offset: number) => boolean;
+  /** Whether the block that begins there is worth translating along with the entry's. */
+  readonly belongs: (offset: number) => boolean;
   /** Whether the instruction there must stay the interpreter's. */
   readonly isExcluded: (offset: number) => boolean;
 }
@@ -118,7 +118,7 @@ export function isInPage(offset: number): boolean {
 
 /**
  * The blocks reachable from `entry`, by offset; undefined where not even the first instruction can
- * be translated. Blocks that the interpreter has never run, and those beyond the size limit, are
+ * be translated. Blocks that do not belong, and those beyond the size limit, are
  * left out: edges to them leave the region.
  */
 export function findRegion(
@@ -148,7 +148,7 @@ function findLeaders(code: Uint16Array, entry: number, limits: RegionLimits): Se
       if (end !== undefined) {
         if (instructions > MAX_REGION_INSTRUCTIONS) break;
         for (const next of successors(end))
-          if (isInPage(next) && limits.wasRun(next)) leaders.add(next);
+          if (isInPage(next) && limits.belongs(next)) leaders.add(next);
         break;
       }
       if (leaders.has(offset)) break;
