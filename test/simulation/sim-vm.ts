@@ -199,11 +199,8 @@ export class SimVm {
     this.#point = { sequence: segment.sequence + 1, chain: segment.chain };
     this.#report({
       kind: "segment",
-      sequence: segment.sequence,
-      firstPosition: 0n,
       lastPosition: BigInt(segment.lastPosition),
       bytes: segmentBytes(segment),
-      chain: chainBytes(segment.chain),
       header: {
         sequence: segment.sequence,
         unitCount: 1,

@@ -187,7 +187,7 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     assert(places.length <= MAX_PACK_ITEMS, "a pack within its limits");
     const { contents } = this.#parts;
     this.#put(() => {
-      const known = places.map((_, i) => contents.find(hashAt(hashes, i), itemBytes));
+      const known = contents.findAll(hashes, itemBytes);
       const isNew = known.includes(undefined);
       const added = isNew ? contents.add(pack) : { content: 0, storedBytes: 0 };
       this.#addStored(added.storedBytes);
@@ -205,7 +205,7 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     const { contents } = this.#parts;
     let known: readonly (number | undefined)[] = [];
     this.#put(() => {
-      known = places.map((_, i) => contents.find(hashAt(hashes, i), itemBytes));
+      known = contents.findAll(hashes, itemBytes);
       return places.flatMap((place, i) => {
         const content = known[i];
         return content === undefined ? [] : [[place, content] as const];
@@ -361,10 +361,6 @@ function placeOfChunk({ disk, chunk }: ChunkName): number {
 
 function keyOf(hash: Uint8Array): string {
   return Buffer.from(hash.buffer, hash.byteOffset, HASH_BYTES).toString("latin1");
-}
-
-function hashAt(hashes: Uint8Array, index: number): Uint8Array {
-  return hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
 }
 
 /** What an open parent and its open ancestors have put becomes part of its children. */

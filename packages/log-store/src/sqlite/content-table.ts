@@ -17,7 +17,6 @@ const CACHED_PACKS = 16;
 const PREFIX_BYTES = 6;
 
 const CODECS = ["raw", "zstd"] as const;
-const NONE: readonly number[] = [];
 
 /** A row of `packs`, as it is. */
 export interface PackRow {
@@ -51,7 +50,7 @@ export function hashPrefix(hash: Uint8Array): number {
 
 /** Everything about contents, on one connection. */
 export class ContentTable {
-  readonly #byPrefix: Database.Statement<[number], { content: number }>;
+  readonly #byPrefixes: Database.Statement<number[], { prefix: number; content: number }>;
   readonly #hashOf: Database.Statement<[number, number], { hash: Buffer; item_bytes: number }>;
   readonly #newHashes: Database.Statement<[number], { id: number; hashes: Buffer }>;
   readonly #pack: Database.Statement<[number], PackRow>;
@@ -64,12 +63,13 @@ export class ContentTable {
   #recentCount = 0;
   /** Packs up to this one are in `#recent` or in the index. */
   #seenPack = 0;
-  /** Whether the index had anything when it was looked at. */
-  #isIndexed = false;
   readonly #unpacked = new Map<number, UnpackedPack>();
 
   constructor(sqlite: Database.Database) {
-    this.#byPrefix = sqlite.prepare("SELECT content FROM content_index WHERE prefix = ?");
+    const prefixes = Array.from({ length: MAX_PACK_ITEMS }, () => "?").join(", ");
+    this.#byPrefixes = sqlite.prepare(
+      `SELECT prefix, content FROM content_index WHERE prefix IN (${prefixes})`,
+    );
     this.#hashOf = sqlite.prepare(
       "SELECT substr(hashes, ?, 32) AS hash, item_bytes FROM packs WHERE id = ?",
     );
@@ -89,9 +89,7 @@ export class ContentTable {
 
   /** Takes notice of what others have added. Call it at the begin of a transaction that looks. */
   refresh(): void {
-    const indexed = this.#isIndexed && this.#seenPack > 0 ? 0 : (this.#indexed.get()?.pack ?? 0);
-    if (indexed > 0) this.#isIndexed = true;
-    if (this.#seenPack === 0) this.#seenPack = indexed;
+    if (this.#seenPack === 0) this.#seenPack = this.#indexed.get()?.pack ?? 0;
     for (const { id, hashes } of this.#newHashes.iterate(this.#seenPack)) {
       this.#remember(id, hashes);
     }
@@ -99,20 +97,45 @@ export class ContentTable {
 
   /** The content with that hash and size, if there is one. `refresh` comes before. */
   find(hash: Uint8Array, itemBytes: number | undefined): number | undefined {
-    const prefix = hashPrefix(hash);
-    const recent = this.#recent.get(prefix) ?? NONE;
-    const isIt = (content: number): boolean => {
-      const row = this.#hashOf.get(
-        (content % MAX_PACK_ITEMS) * HASH_BYTES + 1,
-        Math.floor(content / MAX_PACK_ITEMS),
+    return this.findAll(hash.subarray(0, HASH_BYTES), itemBytes)[0];
+  }
+
+  /** The same for hashes that stand one after the other: one query for many. */
+  findAll(hashes: Uint8Array, itemBytes: number | undefined): (number | undefined)[] {
+    const found: (number | undefined)[] = [];
+    for (let at = 0; at < hashes.length; at += MAX_PACK_ITEMS * HASH_BYTES) {
+      found.push(
+        ...this.#findSome(hashes.subarray(at, at + MAX_PACK_ITEMS * HASH_BYTES), itemBytes),
       );
-      if (row === undefined || Buffer.compare(row.hash, hash) !== 0) return false;
-      return itemBytes === undefined || row.item_bytes === itemBytes;
-    };
-    const found = recent.find(isIt);
-    // In a new store nothing is in the index yet: not even worth a look.
-    if (found !== undefined || !this.#isIndexed) return found;
-    return this.#byPrefix.all(prefix).find(({ content }) => isIt(content))?.content;
+    }
+    return found;
+  }
+
+  #findSome(hashes: Uint8Array, itemBytes: number | undefined): (number | undefined)[] {
+    const each = Array.from({ length: hashes.length / HASH_BYTES }, (_, i) =>
+      hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES),
+    );
+    const prefixes = each.map(hashPrefix);
+    const indexed = new Map<number, number[]>();
+    // The statement has a fixed number of places; one prefix asked for twice is found once.
+    const asked = Array.from({ length: MAX_PACK_ITEMS }, (_, i) => prefixes[i] ?? prefixes[0] ?? 0);
+    for (const { prefix, content } of this.#byPrefixes.all(...asked)) {
+      indexed.set(prefix, [...(indexed.get(prefix) ?? []), content]);
+    }
+    return each.map((hash, i) => {
+      const prefix = prefixes[i] ?? 0;
+      const known = [...(this.#recent.get(prefix) ?? []), ...(indexed.get(prefix) ?? [])];
+      return known.find((content) => this.#isContent(content, hash, itemBytes));
+    });
+  }
+
+  #isContent(content: number, hash: Uint8Array, itemBytes: number | undefined): boolean {
+    const row = this.#hashOf.get(
+      (content % MAX_PACK_ITEMS) * HASH_BYTES + 1,
+      Math.floor(content / MAX_PACK_ITEMS),
+    );
+    if (row === undefined || Buffer.compare(row.hash, hash) !== 0) return false;
+    return itemBytes === undefined || row.item_bytes === itemBytes;
   }
 
   /** Adds a pack; answers the number of its first item, and the bytes that it takes. */
