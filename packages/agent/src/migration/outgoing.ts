@@ -177,16 +177,19 @@ class PeerDial {
       this.#isOver = true;
       return frameSocketOf(link, events);
     } catch (error) {
-      if (error instanceof CodedError) this.#failed(error);
+      if (error instanceof CodedError) {
+        const { message, hint } = error;
+        this.#failed({ code: String(error.code), message, hint });
+      }
       throw error;
     }
   }
 
   /** A link that was there is dialled again for as long as the session wants it. */
-  #failed(error: CodedError): void {
-    const mayCome = error.code === "E_PEER_UNREACHABLE" && this.#peer.address !== undefined;
+  #failed(reason: Reason): void {
+    const mayCome = reason.code === "E_PEER_UNREACHABLE" && this.#peer.address !== undefined;
     if (this.#isOver || (mayCome && performance.now() - this.#startedAt < REACH_MS)) return;
     this.#isOver = true;
-    this.#giveUp({ code: String(error.code), message: error.message, hint: error.hint });
+    this.#giveUp(reason);
   }
 }

@@ -149,8 +149,8 @@ export class AgentVm implements ControlledVm {
   }
 
   /**
-   * `start` begins a migration of this machine; only one at a time is the caller's to see to. Throws
-   * what `start` throws and its `done` rejects with: the machine runs on here.
+   * `start` begins a migration of this machine; only one at a time is the caller's to see to.
+   * Throws what `start` throws and its `done` rejects with: the machine runs on here.
    */
   async migrate(
     peer: string,
