@@ -563,7 +563,7 @@ export class SimHost {
   #accept(connection: number, hello: Hello) {
     const known = this.#links.get(hello.link);
     if (known !== undefined) return known.attach(connection, hello);
-    if (hello.known || hello.channel !== 0) return undefined;
+    if (hello.known) return undefined;
     const session = new TargetSession({
       readSegment: (bytes) => {
         const { sequence, lastPosition } = segmentOf(bytes);

@@ -26,12 +26,14 @@ import { agentError } from "./errors.ts";
 import { FileShelf } from "./files/file-shelf.ts";
 import { FILES_PATH, type FileName } from "./files/file-wire.ts";
 import { receiveFiles } from "./files/receive-files.ts";
+import { setHeapFlags } from "./heap-flags.ts";
 import { type Fingerprint, type Identity, loadIdentity } from "./identity/identity.ts";
 import type { Log } from "./log.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { migrationStream, storedMigrations } from "./migration/control.ts";
 import { DoubtfulVm } from "./migration/doubt.ts";
 import { MIGRATION_PATH } from "./migration/outgoing.ts";
+import { Readiness } from "./migration/readiness.ts";
 import { targetHost } from "./migration/target-host.ts";
 import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
 import { Invitations } from "./pairing/invitations.ts";
@@ -61,6 +63,7 @@ export class Agent {
   /** Files of machines that are to come: paths by role, by lineage. */
   readonly #delivered = new Map<string, ReadonlyMap<string, string>>();
   readonly #metrics: AgentMetrics;
+  readonly #readiness: Readiness;
   #control: ControlServer | undefined;
   #listener: PeerListener | undefined;
   #metricsServer: Server | undefined;
@@ -73,6 +76,7 @@ export class Agent {
     this.#peers = new PeerBook(config.stateDir);
     this.#shelf = new FileShelf(config.stateDir);
     this.#store = openLogStore(join(config.stateDir, "store"));
+    this.#readiness = new Readiness(this.#store);
     this.#vms = new VmRegistry({
       stateDir: config.stateDir,
       host: {
@@ -80,6 +84,7 @@ export class Agent {
         log,
         onRelayed: ({ lineage, parts }) => this.#tunnels.close(lineage, parts.network),
       },
+      onStarted: ({ parts }) => this.#readiness.machineStarted(parts.config.memoryBytes),
       ask: (lineage, onSettled) =>
         new DoubtfulVm({
           host: this.#vms.host,
@@ -109,6 +114,7 @@ export class Agent {
 
   /** Throws E_AGENT_RUNNING, E_AGENT_LISTEN, E_STATE_DIR and E_FILE_*. */
   static async start(config: AgentConfig, log: Log): Promise<Agent> {
+    setHeapFlags();
     const agent = new Agent(config, log);
     try {
       await agent.#listen();
@@ -134,6 +140,7 @@ export class Agent {
 
   /** Stops the machines' processes and closes everything. */
   async close(): Promise<void> {
+    this.#readiness.close();
     await this.#vms.close();
     this.#store.close();
     await this.#listener?.close();

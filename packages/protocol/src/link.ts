@@ -39,6 +39,8 @@ const BULK_QUEUE_MS = 60;
 /** How long one bulk message should take on the path, and its bounds in bytes. */
 const MESSAGE_MS = 4;
 const MIN_MESSAGE_BYTES = 4096;
+/** As long as the path is being found out: each message costs both hosts time. */
+const EARLY_MESSAGE_BYTES = 32 * 1024;
 const MAX_MESSAGE_BYTES = 128 * 1024;
 /** Round trips remembered for the median. */
 const RTT_SAMPLES = 15;
@@ -67,6 +69,7 @@ export class Link {
   readonly #rtts: number[] = [];
   readonly #sentAt = new Map<number, number>();
   #peer: Peer | undefined;
+  readonly #greetedChannels = new Set<number>();
   #up = false;
   #downSince: number;
   #giveUpAfterMs: number;
@@ -114,7 +117,8 @@ export class Link {
   /** Bytes that one bulk message had better not exceed: trace cannot overtake what is leaving. */
   get bulkMessageBytes(): number {
     const bytes = this.#pacer.bytesPerMs * MESSAGE_MS;
-    return Math.min(Math.max(bytes, MIN_MESSAGE_BYTES), MAX_MESSAGE_BYTES);
+    const least = this.#pacer.isFindingOut ? EARLY_MESSAGE_BYTES : MIN_MESSAGE_BYTES;
+    return Math.min(Math.max(bytes, least), MAX_MESSAGE_BYTES);
   }
 
   /** Whether nothing waits for an acknowledgement. */
@@ -218,12 +222,7 @@ export class Link {
   #laneWakeAt(lane: Lane): number | undefined {
     const { state } = lane;
     if (state.kind !== "apart") return lane.wakeAt();
-    return this.#dials(lane) ? state.since + redialDelayMs(lane.failures) : undefined;
-  }
-
-  /** Bulk is dialled once the peer is known. */
-  #dials(lane: Lane): boolean {
-    return this.#options.role === "dialer" && (lane === this.#control || this.#peer !== undefined);
+    return this.#options.role === "dialer" ? state.since + redialDelayMs(lane.failures) : undefined;
   }
 
   #lane(channel: number): Lane {
@@ -259,7 +258,7 @@ export class Link {
       lane.tend(now);
       const { state } = lane;
       const due = state.kind === "apart" && now >= state.since + redialDelayMs(lane.failures);
-      if (due && this.#dials(lane)) {
+      if (due && this.#options.role === "dialer") {
         lane.dial(now);
         this.#actions.push({ kind: "dial", channel: lane.index });
       }
@@ -402,9 +401,9 @@ export class Link {
       version,
       capabilities: capabilities.filter((name) => hello.capabilities.includes(name)),
     };
-    const again = this.#peer !== undefined;
     this.#peer ??= peer;
-    if (again) this.#resumes++;
+    if (this.#greetedChannels.has(hello.channel)) this.#resumes++;
+    this.#greetedChannels.add(hello.channel);
     if (hello.channel !== 0) return this.#forgetUnderWay(hello.channel);
     this.#up = true;
     this.#actions.push({ kind: "up", peer });

@@ -77,6 +77,8 @@ export class SourceSession {
   #lateBytes = 0;
   #decidedAt = Number.NEGATIVE_INFINITY;
   #digestAt: number | undefined;
+  /** Whether pages were on their way when the last digest was asked for. */
+  #digestWasEarly = false;
   #shownAt = Number.NEGATIVE_INFINITY;
   #shownPhase: SourcePhase | undefined;
   #why = "";
@@ -516,11 +518,20 @@ export class SourceSession {
     };
   }
 
+  /**
+   * The first one follows the last page closely; where it is passed before that page has come, the
+   * target skips it, and one more is asked for as soon as all are there.
+   */
   #askForDigest(situation: Situation, now: number): void {
-    if (!situation.isComplete) return;
-    const interval = situation.digestsMatched === 0 ? DIGEST_MS : NEXT_DIGEST_MS;
+    if (!this.#checkpoints.isSent || this.#checkpoints.isAsked) return;
+    const { isComplete, digestsMatched } = situation;
+    const wasEarly = isComplete && this.#digestWasEarly && digestsMatched === 0;
+    const waitMs = digestsMatched === 0 ? DIGEST_MS : NEXT_DIGEST_MS;
+    const rttMs = situation.rttMs ?? 0;
+    const interval = wasEarly ? rttMs : waitMs;
     if (this.#digestAt !== undefined && now - this.#digestAt < interval) return;
     this.#digestAt = now;
+    this.#digestWasEarly = !isComplete;
     this.#request({ kind: "digest", id: this.#nextRequest() });
   }
 

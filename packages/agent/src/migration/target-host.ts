@@ -1,12 +1,13 @@
 /** What this agent says to machines that other agents offer, and what becomes of those it takes. */
-import { hash } from "node:crypto";
 import { statfsSync } from "node:fs";
 import { freemem } from "node:os";
-import { CodedError } from "@dejavm/base";
+import { assert, CodedError } from "@dejavm/base";
 import { parseForward } from "@dejavm/gateway";
+import type { BootConfig } from "@dejavm/machine";
 import type { ControlMessageOf } from "@dejavm/protocol";
 import {
   basesOf,
+  bootHasher,
   decodeVmConfig,
   encodeVmConfig,
   loadBoot,
@@ -51,27 +52,37 @@ export interface IncomingHost extends VmHost {
   readonly onArrived: (vm: AgentVm) => void;
 }
 
+const PAGE_BYTES = 4096;
 /** Beside the guest's RAM a machine takes about this. */
 const MACHINE_OVERHEAD_BYTES = 96 * 2 ** 20;
 /** Numbers below are a migration's in the machine's thread: what is not known there is complete. */
 const UNKNOWN_CHECKPOINT = 2 ** 31;
 /** How long frames of a machine that has come wait for the connections that it has. */
 const FLOWS_LIMIT_MS = 3000;
-const hasher = { sha256: (bytes: Uint8Array) => hash("sha256", bytes, "buffer") };
+const NO_HASHER = { sha256: () => new Uint8Array(0) };
+
+/** An offered machine with this host's files, and what it boots. */
+interface Here {
+  readonly config: VmConfig;
+  readonly boot: BootConfig | undefined;
+}
 
 /** See the head of this file. */
 export function targetHost(host: IncomingHost): TargetHost {
   /** Offered machines with this host's files, by lineage. */
-  const here = new Map<string, VmConfig>();
+  const here = new Map<string, Here>();
   return {
     store: host.store,
     agent: host.agentName,
     judge: (offer) => judge(host, offer, here),
-    makeMachine: (offer, checkpoint, onReport) =>
-      IncomingMachine.make(host, offer, checkpoint, onReport),
+    makeMachine: (offer, checkpoint, onReport) => {
+      const known = here.get(offer.lineage);
+      assert(known !== undefined, "a machine is judged before it is made");
+      return IncomingMachine.make(host, known, { offer, checkpoint, onReport });
+    },
     bases: ({ lineage }) => {
-      const config = here.get(lineage);
-      return config === undefined ? [] : basesOf(config);
+      const known = here.get(lineage);
+      return known === undefined ? [] : basesOf(known.config);
     },
     tookOver: (taken) => void takeOver(host, taken),
   };
@@ -97,15 +108,19 @@ class IncomingMachine implements ReplayingMachine {
   }
 
   static async make(
-    { tunnels, delivered }: IncomingHost,
-    { description, lineage }: Offer,
-    { checkpoint: id, state, trace }: Checkpoint,
-    onReport: (report: VmReport) => void,
+    { tunnels }: IncomingHost,
+    { config, boot }: Here,
+    coming: {
+      readonly offer: Offer;
+      readonly checkpoint: Checkpoint;
+      readonly onReport: (report: VmReport) => void;
+    },
   ): Promise<IncomingMachine> {
-    const config = await configHere(decodeVmConfig(description), delivered.get(lineage));
-    const { boot, pace, restarts } = config;
+    const { lineage } = coming.offer;
+    const { checkpoint: id, state, trace } = coming.checkpoint;
+    const { pace, restarts } = config;
     const passing = new VmEvents();
-    passing.onReport = onReport;
+    passing.onReport = coming.onReport;
     const network = await VmNetwork.start(config, "later");
     passing.network = network;
     tunnels.open(lineage, network);
@@ -117,7 +132,7 @@ class IncomingMachine implements ReplayingMachine {
         engine: "auto",
         limit: undefined,
         digestAtEnd: false,
-        ...(restarts && boot !== undefined ? { restart: loadBoot(boot) } : {}),
+        ...(restarts && boot !== undefined ? { restart: boot } : {}),
       },
       passing.events,
     );
@@ -134,16 +149,12 @@ class IncomingMachine implements ReplayingMachine {
   }
 }
 
-async function judge(
-  host: IncomingHost,
-  offer: Offer,
-  here: Map<string, VmConfig>,
-): Promise<Verdict> {
+async function judge(host: IncomingHost, offer: Offer, here: Map<string, Here>): Promise<Verdict> {
   try {
     here.set(offer.lineage, await check(host, offer));
     const { bavail, bsize } = statfsSync(host.stateDir);
-    // It is ready when the first checkpoint is announced, a round trip from now.
-    prepareThread();
+    // Where none is ready, or for another size, it is when the first checkpoint is announced.
+    prepareThread(offer.pageCount * PAGE_BYTES);
     return {
       kind: "accept",
       has: {
@@ -163,7 +174,7 @@ async function judge(
 }
 
 /** Gives the machine's configuration with this host's files. Throws why it cannot come. */
-async function check(host: IncomingHost, offer: Offer): Promise<VmConfig> {
+async function check(host: IncomingHost, offer: Offer): Promise<Here> {
   const { name, lineage } = offer;
   const stored = host.store.findLineage(name);
   if (host.isTaken(name) || (stored !== undefined && stored.id !== lineage)) {
@@ -178,14 +189,14 @@ async function check(host: IncomingHost, offer: Offer): Promise<VmConfig> {
     const message = `${host.agentName} has ${mib(freemem())} MiB of free RAM, want ${mib(needed)}`;
     throw agentError("E_NO_MEMORY", message, "stop something there, or choose another host");
   }
-  const present = {
-    ...restoreConfigOf(config),
-    ...(config.boot === undefined ? {} : { boot: loadBoot(config.boot) }),
-  };
+  const files = config.boot;
+  const boot = files && loadBoot(files);
+  const hasher = files && boot ? await bootHasher(files, boot) : NO_HASHER;
+  const present = { ...restoreConfigOf(config), ...(boot && { boot }) };
   const sha256 = config.disks.map((disk) => disk.sha256);
   const { fingerprint } = decodeTraceHeader(offer.fingerprint);
   checkFingerprint(fingerprint, fingerprintOf(present, sha256, hasher));
-  return config;
+  return { config, boot };
 }
 
 /** Nobody brings here what lives here, or what has moved on since. */

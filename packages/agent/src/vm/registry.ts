@@ -22,6 +22,8 @@ import { StoppedVm } from "./resting-vm.ts";
 export interface RegistryOptions {
   readonly stateDir: string;
   readonly host: Omit<VmHost, "onStopped">;
+  /** A machine runs here that did not before. */
+  readonly onStarted: (vm: AgentVm) => void;
   /** Asks the peer of an offer that was found in the records; calls back when it is settled. */
   readonly ask: (lineage: LineageInfo, onSettled: (owner: "here" | "there") => void) => DoubtfulVm;
 }
@@ -153,6 +155,7 @@ export class VmRegistry implements VmDirectory {
     this.#vms.set(vm.name, vm);
     this.#mark(vm.name, "running");
     this.#host.log.info({ vm: vm.name }, "machine arrived");
+    this.#options.onStarted(vm);
   }
 
   async remove(vm: ControlledVm): Promise<void> {
@@ -223,6 +226,7 @@ export class VmRegistry implements VmDirectory {
       this.#vms.set(name, vm);
       this.#mark(name, "running");
       this.#host.log.info({ vm: name }, "machine started");
+      this.#options.onStarted(vm);
       return vm;
     } finally {
       this.#starting.delete(name);
