@@ -94,7 +94,7 @@ class FullStore extends MemoryLogStore {
 
 const NO_MEMORY = { code: "E_NO_MEMORY", message: "64 MiB are free, want 160", hint: "elsewhere" };
 
-test.for<readonly [string, () => Trouble, string | RegExp, string]>([
+test.for<readonly [string, () => Trouble, string | RegExp, string | RegExp]>([
   [
     "a host without memory",
     () => ({ target: { beforeJudging: async () => NO_MEMORY } }),
@@ -117,7 +117,8 @@ test.for<readonly [string, () => Trouble, string | RegExp, string]>([
     "a target of another version",
     () => ({ tamper: from("listener", undefined, otherVersion) }),
     "negotiate E_PROTOCOL_VERSION",
-    "negotiate E_PROTOCOL_VERSION",
+    // The offer comes right behind the greeting.
+    /^(negotiate|receive) E_PROTOCOL_VERSION$/u,
   ],
   [
     "a target that sends garbage",
@@ -151,7 +152,7 @@ test.for<readonly [string, () => Trouble, string | RegExp, string]>([
   expect([outcome.message, outcome.hint]).toEqual([expect.any(String), expect.any(String)]);
   if (end.there?.kind !== "gone") throw new Error(`there it was ${end.there?.kind}`);
   const { phase, reason } = end.there;
-  expect(`${phase} ${reason.code}`).toBe(there);
+  expect(`${phase} ${reason.code}`).toMatch(there);
   expect([reason.message, reason.hint]).toEqual([expect.any(String), expect.any(String)]);
   expect(end.store.lineages()).toEqual([]);
   await goesOn();

@@ -35,7 +35,7 @@ import { DoubtfulVm } from "./migration/doubt.ts";
 import { MIGRATION_PATH } from "./migration/outgoing.ts";
 import { Readiness } from "./migration/readiness.ts";
 import { targetHost } from "./migration/target-host.ts";
-import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
+import { TunnelDesk } from "./migration/tunnel-desk.ts";
 import { Invitations } from "./pairing/invitations.ts";
 import { PeerBook } from "./pairing/peers.ts";
 import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
@@ -176,10 +176,10 @@ export class Agent {
         this.#metrics.peerConnections.inc({ result: "accepted" });
         this.#log.info({ peer: peer.name, path }, "a peer has connected");
         if (path === MIGRATION_PATH) this.#acceptMigration(link);
-        else if (path.startsWith(TUNNEL_PATH)) {
-          this.#tunnels.accept(path.slice(TUNNEL_PATH.length), link);
-        } else if (path === FILES_PATH) this.#receiveFiles(link);
-        else link.close(CLOSE_POLICY, "there is nothing of that name");
+        else if (path === FILES_PATH) this.#receiveFiles(link);
+        else if (!this.#tunnels.accept(path, link)) {
+          link.close(CLOSE_POLICY, "there is nothing of that name");
+        }
       },
       onRefused: (code, message) => {
         this.#metrics.peerConnections.inc({ result: "refused" });
@@ -242,6 +242,7 @@ export class Agent {
         this.#metrics.migrations.inc({ role: "source", result });
         if (result !== "moved") return;
         this.#vms.departed(vm.name);
+        this.#tunnels.departed(vm.lineage);
       },
     });
   }

@@ -94,17 +94,20 @@ class IncomingMachine implements ReplayingMachine {
   readonly config: VmConfig;
   readonly network: VmNetwork;
   readonly passing: VmEvents;
+  readonly #forget: () => void;
 
   private constructor(parts: {
     readonly vm: VirtualMachine;
     readonly config: VmConfig;
     readonly network: VmNetwork;
     readonly passing: VmEvents;
+    readonly forget: () => void;
   }) {
     this.vm = parts.vm;
     this.config = parts.config;
     this.network = parts.network;
     this.passing = parts.passing;
+    this.#forget = parts.forget;
   }
 
   static async make(
@@ -136,14 +139,17 @@ class IncomingMachine implements ReplayingMachine {
       },
       passing.events,
     );
-    return new IncomingMachine({ vm, config, network, passing });
+    const forget = (): void => tunnels.close(lineage, network);
+    return new IncomingMachine({ vm, config, network, passing, forget });
   }
 
   request(request: VmRequest): void {
     this.vm.request(request);
   }
 
+  /** It has not come after all. */
   async terminate(): Promise<void> {
+    this.#forget();
     await this.vm.terminate();
     await this.network.close();
   }
