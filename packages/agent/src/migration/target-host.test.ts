@@ -19,7 +19,7 @@ import { TunnelDesk } from "./tunnel-desk.ts";
 
 const memory = vi.hoisted(() => ({ freeBytes: 2 ** 33 }));
 vi.mock("node:os", async (original) => {
-  return { ...(await original<typeof import("node:os")>()), freemem: () => memory.freeBytes };
+  return { ...(await original<object>()), freemem: () => memory.freeBytes };
 });
 
 const MEMORY_BYTES = 64 * 2 ** 20;

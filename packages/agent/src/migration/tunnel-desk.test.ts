@@ -30,7 +30,7 @@ test("[NE7] a link that comes before its machine waits, with what it says", asyn
   await expect.poll(() => heard).toEqual([Uint8Array.of(7)]);
 });
 
-test("[NE7] a link that broke comes back to its network, also when the machine has moved on", async () => {
+test("[NE7] a link that broke comes back to its network, wherever the machine is", async () => {
   const desk = new TunnelDesk();
   const [old, fresh] = [new FakeNetwork(), new FakeNetwork()];
   const [[first], [again], [other]] = [await linkPair(), await linkPair(), await linkPair()];
@@ -50,7 +50,7 @@ test("[NE7] a link that broke comes back to its network, also when the machine h
   expect(fresh.links).toEqual([other, late]);
 });
 
-test("[NE7] a network of a machine that did not come gets nothing of the next attempt", async () => {
+test("[NE7] a machine that did not come gets nothing of the next attempt", async () => {
   const desk = new TunnelDesk();
   const [failed, network] = [new FakeNetwork(), new FakeNetwork()];
   desk.open("lineage", failed);
