@@ -77,7 +77,7 @@ function relayOf(edge: FlowEdge, dial: () => Promise<WebSocket>) {
   return { relay, over };
 }
 
-test("[NE7] connections are known there when the machine stands, and go on when it lives", async () => {
+test("[NE7] connections are known there when the machine stands, and go on then", async () => {
   const edge = new FakeEdge();
   const { network, toGuest, dial } = await elsewhere();
   const { relay, over } = relayOf(edge, dial);
