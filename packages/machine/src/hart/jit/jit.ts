@@ -40,7 +40,7 @@ export interface JitPolicy {
 export const DEFAULT_POLICY: JitPolicy = {
   heatUnit: 255,
   threshold: 32,
-  supervisorThreshold: 128,
+  supervisorThreshold: 96,
   warm: 4,
   batch: 16,
 };
