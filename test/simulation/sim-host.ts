@@ -2,7 +2,7 @@
  * A host of the simulation: what an agent's driver does around the sessions, with stores in
  * memory. A crash drops everything but the store.
  */
-import type { Prng } from "@dejavm/base";
+import { CodedError, type Prng } from "@dejavm/base";
 import type { BulkMessage, ControlMessageOf, Hello, Message } from "@dejavm/protocol";
 import {
   DoubtSession,
@@ -12,7 +12,13 @@ import {
   type SourceAction,
   SourceSession,
 } from "@dejavm/source-agent";
-import { ownerByRecords, type TargetAction, TargetSession } from "@dejavm/target-agent";
+import {
+  offerRefusal,
+  ownerByRecords,
+  type TargetAction,
+  type TargetOutcome,
+  TargetSession,
+} from "@dejavm/target-agent";
 import type { PageBatch, VmRequest } from "@dejavm/vm";
 import {
   copyModel,
@@ -47,16 +53,44 @@ export interface SimConditions {
   readonly unpackMs: number;
 }
 
+/** Rules that a host can be made to break, to see that the simulation notices. */
+export type Defect =
+  | "offers without a record"
+  | "goes live without a record"
+  | "runs on after the commitment"
+  | "guesses who owns it"
+  | "loses the end of the trace"
+  | "lets outputs out early"
+  | "takes inputs twice"
+  | "compares no digests"
+  | "takes any offer"
+  | "believes anybody"
+  | "stands still after nonsense"
+  | "holds without a bound";
+
+/** What a target may hold of what its source sends: little, so that floods come to it. */
+export const MAX_HELD_BYTES = 12_000;
+
 /** What the world around hears. */
 export interface SimWorld {
   readonly network: SimNetwork;
   readonly prng: Prng;
+  readonly defect: Defect | undefined;
+  /** A machine stands still at F. */
+  frozen(host: SimHost, state: ModelState): void;
+  /** A machine that has come runs. */
+  cameLive(host: SimHost, state: ModelState): void;
+  /** A migration to here is over. */
+  received(host: SimHost, outcome: TargetOutcome): void;
+  /** Something is about to be done: here a crash may come. */
+  step(host: SimHost): void;
   outputs(host: SimHost, outputs: readonly ModelOutput[]): void;
-  finished(report: MigrationReport): void;
+  finished(host: SimHost, report: MigrationReport): void;
   /** Named places between durable writes and what follows: here a crash may come. */
   failPoint(host: SimHost, name: string): void;
 }
 
+const FULL = { code: "E_STORE_FULL", message: "full", hint: undefined };
 const MIGRATION = { lineage: "lineage", name: "vm" };
 
 /** See the head of this file. */
@@ -90,12 +124,49 @@ export class SimHost {
     return this.isUp && this.vm?.mode === "live";
   }
 
+  /** What the records say of a machine that runs here; undefined: nothing. */
+  get record(): SimStore["ownership"][number]["state"] | undefined {
+    return this.store.ownership.at(-1)?.state;
+  }
+
+  /** Whether somebody has to say where the machine lives, if the peer never does. */
+  get isInDoubt(): boolean {
+    return this.source?.isCommitted === true || this.#doubt?.state.kind === "asking";
+  }
+
+  /** Whether nothing is under way. */
+  get isAtRest(): boolean {
+    const coming = [...this.#targets.values()].some(({ session }) => {
+      return session.state.kind !== "ended" && session.state.kind !== "waiting";
+    });
+    return this.isUp && !coming && this.source === undefined && this.#doubt === undefined;
+  }
+
+  /** Bytes that others have sent and that wait here. */
+  get heldBytes(): number {
+    return Math.max(0, ...[...this.#targets.values()].map(({ session }) => session.heldBytes));
+  }
+
+  /** A person decides. */
+  settle(live: "here" | "there"): void {
+    this.source?.handle({ kind: "settle", live }, this.#now);
+    this.#doubt?.handle({ kind: "settle", live });
+  }
+
+  /** Does harm: offers a machine that it need not have, as if it owned it with that epoch. */
+  claim(epoch: number): void {
+    if (!this.isUp || this.source !== undefined) return;
+    this.store.ownership.push({ state: "live", epoch });
+    if (this.vm === undefined) this.#runHere(newModel(), { sequence: 0, chain: 1 });
+    this.migrate();
+  }
+
   /** Begins the lineage here. */
   powerOn(): void {
     const point = { sequence: 0, chain: 1 };
     const state = newModel();
     this.store.checkpoints.push({ state: copyModel(state), point });
-    this.store.ownership.push({ state: "live", epoch: 1 });
+    this.#own("live", 1);
     this.#runHere(state, point);
   }
 
@@ -182,7 +253,7 @@ export class SimHost {
     this.vm?.advance(now);
     for (const target of this.#targets.values()) target.machine?.advance(now);
     if (now % 5 === 0) this.#tick(now);
-    this.#pump(now);
+    this.#pump();
   }
 
   #tick(now: number): void {
@@ -199,25 +270,39 @@ export class SimHost {
     for (const target of this.#targets.values()) target.session.handle({ kind: "tick" }, now, 0n);
   }
 
-  #pump(now: number): void {
+  #pump(): void {
     for (let again = true; again && this.isUp; ) {
       again = false;
       for (const link of [...this.#links.values(), this.#sourceLink]) link?.pump();
       for (let a = this.source?.poll(); a !== undefined; a = this.source?.poll()) {
         again = true;
-        this.#source(a, now);
+        if (this.#diesHere()) return;
+        this.#source(a);
       }
       for (const target of this.#targets.values()) {
         for (let a = target.session.poll(); a !== undefined; a = target.session.poll()) {
           again = true;
+          if (this.#diesHere()) return;
           this.#target(target, a);
         }
       }
       for (let a = this.#doubt?.poll(); a !== undefined; a = this.#doubt?.poll()) {
         again = true;
+        if (this.#diesHere()) return;
         this.#doubtful(a);
       }
     }
+  }
+
+  #diesHere(): boolean {
+    this.#world.step(this);
+    return !this.isUp;
+  }
+
+  #own(state: SimStore["ownership"][number]["state"], epoch: number): void {
+    const { ownership } = this.store;
+    if (epoch < (ownership.at(-1)?.epoch ?? 0)) throw new Error(`${state} ${epoch}: epochs fall`);
+    ownership.push({ state, epoch });
   }
 
   #after(ms: number, action: () => void): void {
@@ -234,12 +319,18 @@ export class SimHost {
     const vm: SimVm = new SimVm(
       { mode: "live", state, point },
       (report) => {
-        if (report.kind === "segment") this.store.segments.push(segmentOf(report.bytes));
+        if (report.kind === "frozen") this.#world.frozen(this, vm.state);
+        if (report.kind === "segment") this.#keep(segmentOf(report.bytes));
         this.source?.handle({ kind: "vm", report }, this.#world.network.now);
       },
       (outputs) => this.#world.outputs(this, outputs),
     );
     return vm;
+  }
+
+  #keep(segment: SimSegment): void {
+    if (this.#world.defect !== "lets outputs out early") this.store.segments.push(segment);
+    else this.#after(30, () => this.store.segments.push(segment));
   }
 
   /** From the newest checkpoint by replay of everything stored: the last visible moment. */
@@ -254,6 +345,7 @@ export class SimHost {
         point: base.point,
         speed: 1e9,
         wrongAt: undefined,
+        compares: true,
       },
       (report) => {
         if (report.kind === "diverged") throw new Error(`${this.name}: recovery diverged`);
@@ -264,6 +356,7 @@ export class SimHost {
     const bytes = Uint8Array.from(base.state.pages.flatMap((value) => [...wordBytes(value)]));
     replay.request({ kind: "supply-pages", pages, bytes });
     const segments = this.store.segments.filter(({ sequence }) => sequence >= base.point.sequence);
+    if (this.#world.defect === "loses the end of the trace") segments.pop();
     const expected = segments.map((_, i) => base.point.sequence + i);
     if (segments.some(({ sequence }, i) => sequence !== expected[i])) {
       throw new Error(`${this.name}: the stored trace has a gap`);
@@ -282,7 +375,7 @@ export class SimHost {
   #forgetReceived(): void {
     this.store.checkpoints = [];
     this.store.segments = [];
-    this.store.ownership.push({ state: "moved", epoch: this.store.ownership.at(-1)?.epoch ?? 0 });
+    this.#own("moved", this.store.ownership.at(-1)?.epoch ?? 0);
   }
 
   // ---- source
@@ -299,11 +392,16 @@ export class SimHost {
       giveUpAfterMs: 6000,
       handlers: {
         onMessage: (message) => {
+          if (this.#world.defect === "believes anybody" && message.kind === "live") this.#leave();
           source?.handle({ kind: "message", message }, this.#now);
           doubt?.handle({ kind: "message", message });
         },
         onUp: () => source?.handle({ kind: "link-up" }, this.#now),
-        onDown: () => source?.handle({ kind: "link-down" }, this.#now),
+        onDown: () => {
+          const goesOn = this.#world.defect === "runs on after the commitment";
+          if (goesOn && source?.isCommitted === true) this.vm?.request({ kind: "unfreeze", id: 0 });
+          source?.handle({ kind: "link-down" }, this.#now);
+        },
         onLost: (code, message) => {
           const reason = { code, message, hint: undefined };
           source?.handle({ kind: "link-lost", reason }, this.#now);
@@ -314,14 +412,20 @@ export class SimHost {
     });
   }
 
-  #source(action: SourceAction, now: number): void {
+  /** As if the peer had it now. */
+  #leave(): void {
+    this.vm = undefined;
+    this.#own("moved", (this.store.ownership.at(-1)?.epoch ?? 0) + 1);
+  }
+
+  #source(action: SourceAction): void {
     switch (action.kind) {
       case "vm":
         return this.#machineRequest(action.request);
       case "send":
         return this.#sourceLink?.send(action.message);
       case "send-bulk":
-        return this.#sourceLink?.link.sendBulk(action.message, now);
+        return this.#sourceLink?.sendBulk(action.message);
       case "read":
         return this.#read(action);
       case "record":
@@ -379,7 +483,8 @@ export class SimHost {
     if (!this.isUp) return;
     if (this.#now < this.conditions.fullUntil) return this.#after(50, () => done("record-failed"));
     this.#after(this.conditions.writeMs, () => {
-      this.store.ownership.push({ ...wish });
+      const isForgotten = this.#world.defect === "offers without a record";
+      if (!isForgotten || wish.state !== "offering") this.#own(wish.state, wish.epoch);
       this.#world.failPoint(this, `after ${wish.state}`);
       if (this.isUp) done("recorded");
     });
@@ -407,7 +512,12 @@ export class SimHost {
   }
 
   #sourceFinished(report: MigrationReport): void {
-    if (report.outcome.kind === "moved") this.vm = undefined;
+    const { outcome } = report;
+    if (outcome.kind === "moved") this.vm = undefined;
+    const isNonsense = outcome.kind === "stayed" && outcome.code.startsWith("E_PROTOCOL");
+    if (isNonsense && this.#world.defect === "stands still after nonsense") {
+      this.vm?.request({ kind: "freeze", id: 0 });
+    }
     this.source = undefined;
     const link = this.#sourceLink;
     this.#sourceLink = undefined;
@@ -415,7 +525,7 @@ export class SimHost {
       this.#links.set(link.link.name, link);
       this.#after(3000, () => link.close());
     }
-    this.#world.finished(report);
+    this.#world.finished(this, report);
   }
 
   // ---- after a crash
@@ -453,7 +563,7 @@ export class SimHost {
   #accept(connection: number, hello: Hello) {
     const known = this.#links.get(hello.link);
     if (known !== undefined) return known.attach(connection, hello);
-    if (hello.known || hello.channel !== 0) return undefined;
+    if (hello.known) return undefined;
     const session = new TargetSession({
       readSegment: (bytes) => {
         const { sequence, lastPosition } = segmentOf(bytes);
@@ -461,6 +571,8 @@ export class SimHost {
       },
       entropySeed: new Uint8Array(32),
       progressMs: 10,
+      maxHeldBytes:
+        this.#world.defect === "holds without a bound" ? Number.POSITIVE_INFINITY : MAX_HELD_BYTES,
     });
     const now = () => this.#world.network.now;
     const link = new SimLink({
@@ -504,6 +616,8 @@ export class SimHost {
       return this.#answerOwner(link, message);
     }
     session.handle({ kind: "message", message }, this.#now, 0n);
+    const twice = message.kind === "late-input" && this.#world.defect === "takes inputs twice";
+    if (twice) session.handle({ kind: "message", message }, this.#now, 0n);
   }
 
   #answerOwner(link: SimLink, question: ControlMessageOf<"ask-owner">): void {
@@ -512,10 +626,11 @@ export class SimHost {
       return session.state.kind !== "ended" && session.state.kind !== "waiting";
     });
     for (const { session } of active) session.handle({ kind: "ask-owner" }, this.#now, 0n);
-    this.#pump(this.#now);
+    this.#pump();
     const undecided = active.some(({ session }) => session.state.kind === "recording");
     if (undecided) return this.#after(20, () => this.#answerOwner(link, question));
-    const state = ownerByRecords(this.store.ownership, epoch);
+    const guesses = this.#world.defect === "guesses who owns it";
+    const state = guesses ? "not-here" : ownerByRecords(this.store.ownership, epoch);
     link.send({ kind: "owner", lineage, epoch, state });
   }
 
@@ -552,7 +667,12 @@ export class SimHost {
       case "store-checkpoint":
         return this.#after(this.conditions.writeMs, () => {
           if (session.state.kind === "ended") return;
-          incoming.base = storedCheckpoint(incoming, action.checkpoint);
+          if (this.#isFull) return tell({ kind: "unable", reason: FULL });
+          try {
+            incoming.base = storedCheckpoint(incoming, action.checkpoint);
+          } catch (error) {
+            return tell({ kind: "unable", reason: reasonOf(error) });
+          }
           tell({ kind: "checkpoint-stored", checkpoint: action.checkpoint });
         });
       case "record-live":
@@ -569,8 +689,13 @@ export class SimHost {
         this.#forgetIfReceiving();
         return;
       case "finished":
+        this.#world.received(this, action.outcome);
         return this.#after(3000, () => link.close());
     }
+  }
+
+  get #isFull(): boolean {
+    return this.#now < this.conditions.fullUntil;
   }
 
   #forgetIfReceiving(): void {
@@ -578,11 +703,15 @@ export class SimHost {
   }
 
   #judge(incoming: Incoming): void {
-    const last = this.store.ownership.at(-1);
-    const busy = last !== undefined && last.state !== "moved";
-    const reason = { code: "E_NAME_TAKEN", message: "it is here already", hint: undefined };
+    const { state } = incoming.session;
+    const offered = state.kind === "judging" ? state.offer.epoch : 0;
+    const reason = { code: "E_VM_EXISTS", message: "it is here already", hint: undefined };
     this.#after(this.conditions.writeMs, () => {
-      if (!busy) this.store.ownership.push({ state: "receiving", epoch: last?.epoch ?? 0 });
+      const last = this.store.ownership.at(-1);
+      const refused = offerRefusal(this.store.ownership, offered) !== undefined;
+      const takes = this.#world.defect === "takes any offer";
+      const busy = !takes && (refused || last?.state === "receiving");
+      if (!busy) this.#own("receiving", takes ? (last?.epoch ?? 0) : offered);
       const has = { hasBase: [], checkpoints: [], freeMemoryBytes: 1e9, freeDiskBytes: 1e9 };
       incoming.session.handle(
         {
@@ -597,8 +726,8 @@ export class SimHost {
 
   #make(incoming: Incoming, message: ControlMessageOf<"checkpoint">): void {
     this.#after(10, () => {
-      const zeros = Array.from({ length: MODEL_PAGES }, () => 0);
-      const state = modelOf(message.state, zeros);
+      const state = this.#stateOf(message, incoming);
+      if (state === undefined) return;
       const { trace } = message;
       const machine: SimVm = new SimVm(
         {
@@ -608,8 +737,11 @@ export class SimHost {
           point: { sequence: trace.sequence, chain: chainOf(trace.chain) },
           speed: this.conditions.replaySpeed,
           wrongAt: this.conditions.wrongAt,
+          compares: this.#world.defect !== "compares no digests",
         },
         (report) => {
+          if (report.kind === "frozen") this.#world.frozen(this, machine.state);
+          if (report.kind === "live") this.#world.cameLive(this, machine.state);
           if (report.kind === "segment") this.store.segments.push(segmentOf(report.bytes));
           incoming.session.handle({ kind: "vm", report }, this.#now, 0n);
           this.source?.handle({ kind: "vm", report }, this.#now);
@@ -622,10 +754,29 @@ export class SimHost {
     });
   }
 
+  #stateOf(
+    { state }: ControlMessageOf<"checkpoint">,
+    { session }: Incoming,
+  ): ModelState | undefined {
+    try {
+      return modelOf(
+        state,
+        Array.from({ length: MODEL_PAGES }, () => 0),
+      );
+    } catch (error) {
+      session.handle({ kind: "unable", reason: reasonOf(error) }, this.#now, 0n);
+      return undefined;
+    }
+  }
+
   #unpack(incoming: Incoming, action: Extract<TargetAction, { kind: "unpack" }>): void {
     const { id, message, keep } = action;
     if (!("pages" in message)) return;
     const data = message.kind === "page-group" ? message.data : undefined;
+    if (data !== undefined && data.length !== message.pages.length * 4) {
+      const reason = { code: "E_PROTOCOL_MALFORMED", message: "no group", hint: undefined };
+      return incoming.session.handle({ kind: "unable", reason }, this.#now, 0n);
+    }
     const batch = message.pages.map((page, i): [number, number] => {
       return [page, data === undefined ? 0 : wordOf(data.subarray(i * 4, i * 4 + 4))];
     });
@@ -673,6 +824,9 @@ export class SimHost {
   #append(incoming: Incoming, bytes: Uint8Array): void {
     const segment = segmentOf(bytes);
     this.#after(this.conditions.writeMs, () => {
+      if (this.#isFull) {
+        return incoming.session.handle({ kind: "unable", reason: FULL }, this.#now, 0n);
+      }
       incoming.segments.push(segment);
       incoming.session.handle(
         { kind: "trace-stored", nextSequence: segment.sequence + 1 },
@@ -688,18 +842,24 @@ export class SimHost {
     const tell = (event: Parameters<TargetSession["handle"]>[0]) =>
       incoming.session.handle(event, this.#now, 0n);
     if (this.#now < this.conditions.fullUntil) {
-      const reason = { code: "E_STORE_FULL", message: "full", hint: undefined };
-      return this.#after(20, () => tell({ kind: "record-failed", reason }));
+      return this.#after(20, () => tell({ kind: "record-failed", reason: FULL }));
     }
+    if (this.#world.defect === "goes live without a record") return tell({ kind: "recorded" });
     this.#after(this.conditions.writeMs, () => {
       if (incoming.base === undefined) throw new Error("live without a durable base");
       this.store.checkpoints = [incoming.base];
       this.store.segments = [...incoming.segments];
-      this.store.ownership.push({ state: "live", epoch });
+      this.#own("live", epoch);
       this.#world.failPoint(this, "after live");
       if (this.isUp) tell({ kind: "recorded" });
     });
   }
+}
+
+/** Bytes of a peer's that are nothing. */
+function reasonOf(error: unknown): typeof FULL {
+  if (!(error instanceof CodedError)) throw error;
+  return { code: String(error.code), message: error.message, hint: undefined };
 }
 
 interface Incoming {

@@ -5,11 +5,11 @@ export type WorkloadName = "idle" | "cpu" | "network";
 /** All of them. */
 export const WORKLOADS: readonly WorkloadName[] = ["idle", "cpu", "network"];
 
-/** How much of it. */
+/** How much of it: several seconds of CPU time or of idleness, so that no beginning counts much. */
 export const WORK = {
-  idleSeconds: 10,
-  cpuCommand: "python3 -c 'sum(i * i % 7 for i in range(800000))'",
-  networkBytes: 8 * 2 ** 20,
+  idleSeconds: 20,
+  cpuCommand: "python3 -c 'sum(i * i % 7 for i in range(4000000))'",
+  networkBytes: 32 * 2 ** 20,
 } as const;
 
 /** One run. */

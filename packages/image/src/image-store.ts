@@ -109,6 +109,24 @@ export async function listImages(): Promise<ListedImage[]> {
   return listed;
 }
 
+/** The path of an image's file with this sha256, in hex; undefined: no whole image has one. */
+export async function findImageFile(sha256: string): Promise<string | undefined> {
+  for (const listed of await listImages()) {
+    if (!("manifest" in listed)) continue;
+    const { kernel, initrd, disk } = listed.manifest;
+    const file = [kernel, initrd, disk].find((part) => part.sha256 === sha256)?.file;
+    const image = file === undefined ? undefined : await resolveImage(listed.name).catch(ignoreBad);
+    if (file !== undefined && image !== undefined) return join(imagesDir(), image.name, file);
+  }
+  return undefined;
+}
+
+/** An image that is damaged, or was removed meanwhile. */
+function ignoreBad(error: unknown): undefined {
+  if (!(error instanceof CodedError)) throw error;
+  return undefined;
+}
+
 /** Removes an image; machines that run from it keep its open files. Throws `E_IMAGE_UNKNOWN`. */
 export async function removeImage(name: string): Promise<void> {
   checkImageName(name);

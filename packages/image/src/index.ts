@@ -19,6 +19,7 @@ export {
 export type { ImageFile, ImageManifest, ImagePackage } from "./image-manifest.ts";
 export { DEFAULT_IMAGE, type ImageOptions, type ImageSpec, imageSpec } from "./image-spec.ts";
 export {
+  findImageFile,
   imagesDir,
   type ListedImage,
   listImages,

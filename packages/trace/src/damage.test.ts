@@ -195,7 +195,7 @@ describe("[TR4] limits", () => {
     const [chain, plain] = [new Uint8Array(32), Uint8Array.of(9, 0, 9, 0, 9, 0)];
     // The compressor gives what would unpack to far more than the six bytes that are named.
     const compress = (): Uint8Array => CODECS.compress(bomb).subarray(0, 5);
-    const bytes = encodeSegment(START, { ...START, chain }, [plain], compress).bytes;
+    const bytes = encodeSegment(START, { ...START, chain }, [plain], { compress }).bytes;
     expect(() => openSegment(bytes, CODECS)).toThrow(CORRUPT);
     const large = new Uint8Array(MAX_SEGMENT_BYTES + 1);
     expect(() => openSegment(large, CODECS)).toThrow(CORRUPT);

@@ -37,7 +37,7 @@ export {
   MAX_SEGMENT_PLAIN_BYTES,
   MAX_SEGMENT_UNITS,
 } from "./limits.ts";
-export { canMerge, mergeSegments } from "./merge.ts";
+export { canMerge, mergeSegments, type SegmentPlace } from "./merge.ts";
 export { TraceReader, type TraceUnit, unitsOf } from "./reader.ts";
 export type {
   DigestRecord,

@@ -4,8 +4,11 @@ import { traceGap } from "./errors.ts";
 import { MAX_SEGMENT_PLAIN_BYTES, MAX_SEGMENT_UNITS } from "./limits.ts";
 import { encodeSegment, openSegment, type Segment, type SegmentHeader } from "./segment.ts";
 
+/** Where a segment belongs, and how big it is. */
+export type SegmentPlace = Omit<SegmentHeader, "chain" | "compressed">;
+
 /** Whether two neighbours may become one; a stretch's end keeps them apart. */
-export function canMerge(before: SegmentHeader, after: SegmentHeader): boolean {
+export function canMerge(before: SegmentPlace, after: SegmentPlace): boolean {
   return (
     follows(before, after) &&
     before.unitCount + after.unitCount <= MAX_SEGMENT_UNITS &&
@@ -13,7 +16,7 @@ export function canMerge(before: SegmentHeader, after: SegmentHeader): boolean {
   );
 }
 
-function follows(before: SegmentHeader, after: SegmentHeader): boolean {
+function follows(before: SegmentPlace, after: SegmentPlace): boolean {
   return (
     after.sequence === before.sequence + before.unitCount &&
     after.from.position === before.to.position &&
@@ -28,7 +31,7 @@ function follows(before: SegmentHeader, after: SegmentHeader): boolean {
  */
 export function mergeSegments(
   segments: readonly Uint8Array[],
-  codecs: Pick<TraceCodecs, "compress" | "decompress">,
+  codecs: Pick<TraceCodecs, "compress" | "decompress" | "crc32">,
 ): Segment {
   const open = segments.map((bytes) => openSegment(bytes, codecs));
   const headers = open.map(({ header }) => header);
@@ -46,5 +49,5 @@ export function mergeSegments(
     throw traceGap(`${units.length} units of ${plainBytes} bytes are too many for one segment`);
   }
   const from = { sequence: first.sequence, ...first.from };
-  return encodeSegment(from, { ...last.to, chain: last.chain }, units, codecs.compress);
+  return encodeSegment(from, { ...last.to, chain: last.chain }, units, codecs);
 }

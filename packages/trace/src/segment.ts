@@ -81,13 +81,13 @@ export function encodeSegment(
   from: Omit<TracePoint, "chain">,
   to: TracePlace & { readonly chain: Uint8Array },
   units: readonly Uint8Array[],
-  compress?: TraceCodecs["compress"],
+  codecs: Partial<Pick<TraceCodecs, "compress" | "crc32">> = {},
 ): Segment {
   const plain = concatenate(units);
-  const packed = compress?.(plain);
+  const packed = codecs.compress?.(plain);
   const compressed = packed !== undefined && packed.length < plain.length;
   const payload = compressed ? packed : plain;
-  const out = new ByteWriter(MAX_FRAMING_BYTES + 10 * units.length + payload.length);
+  const out = new ByteWriter(MAX_FRAMING_BYTES + 10 * units.length);
   out.u8(MAGIC).u8(SEGMENT_VERSION);
   out.u8(compressed ? FLAG_COMPRESSED : 0);
   out.uvarint(from.sequence).uvarint(units.length);
@@ -95,8 +95,8 @@ export function encodeSegment(
   out.uvarint(from.ticks).uvarint(to.ticks - from.ticks);
   for (const unit of units) out.uvarint(unit.length);
   if (compressed) out.uvarint(payload.length);
-  out.bytes(to.chain).bytes(payload);
-  out.u32(crc32(out.view));
+  out.bytes(to.chain);
+  const bytes = framed(out.view, payload, codecs.crc32 ?? crc32);
   const header = {
     sequence: from.sequence,
     unitCount: units.length,
@@ -106,7 +106,21 @@ export function encodeSegment(
     compressed,
     chain: to.chain,
   };
-  return { header, bytes: out.finish() };
+  return { header, bytes };
+}
+
+/** Head, payload and checksum in a buffer of their own, which can be given away. */
+function framed(
+  head: Uint8Array,
+  payload: Uint8Array,
+  checksum: (bytes: Uint8Array) => number,
+): Uint8Array {
+  const bytes = new Uint8Array(head.length + payload.length + CRC_BYTES);
+  bytes.set(head);
+  bytes.set(payload, head.length);
+  const end = head.length + payload.length;
+  new DataView(bytes.buffer).setUint32(end, checksum(bytes.subarray(0, end)), true);
+  return bytes;
 }
 
 /**

@@ -53,7 +53,9 @@ export class TraceWriter {
     const unit = this.#out.view.subarray(CHAIN_BYTES);
     // A copy, so that it is plain bytes whatever the host's library gives.
     const chain = new Uint8Array(this.#hasher.sha256(this.#out.view));
-    const segment = encodeSegment(this.#sealed, { ...this.#last, chain }, [unit]);
+    const { crc32 } = this.#hasher;
+    const checksum = crc32 === undefined ? {} : { crc32 };
+    const segment = encodeSegment(this.#sealed, { ...this.#last, chain }, [unit], checksum);
     const { position, ticks } = this.#last;
     this.#sealed = { sequence: this.#sealed.sequence + 1, position, ticks, chain };
     this.#out.clear().bytes(chain);

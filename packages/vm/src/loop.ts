@@ -207,7 +207,7 @@ export class ExecutionLoop implements MachineLoop {
     switch (step.kind) {
       case "sleep":
         this.#collectBlocks();
-        this.#recording?.afterSlice();
+        this.#recording?.afterSlice(0);
         return { kind: "until", at: step.wakeAt };
       case "clock":
         this.#give({ kind: "clock", rate: step.rate, step: step.step }, undefined);
@@ -241,7 +241,7 @@ export class ExecutionLoop implements MachineLoop {
     this.#slices++;
     if (this.#slices % SLICES_PER_COLLECTION === 0) this.#collectBlocks();
     this.#handOut();
-    this.#recording?.afterSlice();
+    this.#recording?.afterSlice(took);
     return this.#stopped(stop);
   }
 

@@ -18,8 +18,11 @@ const SLICE_TICKS = 1 * TICKS_PER_MS;
 export const MAX_SLICE_POSITIONS = 1_000_000;
 /** Positions of one slice at least; below this, starting and stopping costs more than running. */
 const MIN_SLICE_POSITIONS = 2000;
-/** Distance from the plan at which a busy machine gets a clock event. */
-export const DRIFT_LIMIT_TICKS = 5 * TICKS_PER_MS;
+/**
+ * Distance from the plan at which a busy machine gets a clock event: half of what its clock may be
+ * off. Each event is some bytes of trace for ever, and a host that is busy makes many.
+ */
+export const DRIFT_LIMIT_TICKS = 10 * TICKS_PER_MS;
 /**
  * A busy machine that is further ahead of the wall than this waits for it: on a host whose speed
  * jumps about, each correction leaves a little, and slewing alone would let it grow.
@@ -47,6 +50,11 @@ const MIN_TICKS_PER_POSITION = 1 / 1000;
 const MAX_TICKS_PER_POSITION = 16;
 
 const RATE_ONE = 2 ** 32;
+/**
+ * A rate has so many significant bits. What is cut off is a drift of half a millisecond in a
+ * second, below what any host's speed wavers; the zeros are what compresses in a clock event.
+ */
+const RATE_BITS = 10;
 const MAX_RATE = BigInt(RATE_ONE * MAX_TICKS_PER_POSITION);
 /** Beyond any machine's life: "skip as far as you like". */
 const FOR_EVER = ticks((1n << 63n) - 1n);
@@ -187,7 +195,7 @@ export class LivePacer implements Pacer {
 
   #clock(step: bigint): PaceStep {
     this.#rateSlew = this.#plan.slew;
-    const rate = BigInt(Math.round(this.#ticksPerPosition * (1 + this.#rateSlew) * RATE_ONE));
+    const rate = roundedRate(this.#ticksPerPosition * (1 + this.#rateSlew) * RATE_ONE);
     return { kind: "clock", rate: rate > MAX_RATE ? MAX_RATE : rate, step };
   }
 }
@@ -211,6 +219,12 @@ export class FreePacer implements Pacer {
   inputTicks(seen: Observation): Ticks {
     return seen.ticks;
   }
+}
+
+/** The nearest number with RATE_BITS significant bits. */
+function roundedRate(rate: number): bigint {
+  const unit = 2 ** Math.max(0, Math.ceil(Math.log2(rate)) - RATE_BITS);
+  return BigInt(Math.round(rate / unit) * unit);
 }
 
 function clamp(value: number, least: number, most: number): number {

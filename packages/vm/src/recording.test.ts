@@ -38,7 +38,7 @@ test("[VM3] a guest that neither gets nor says anything costs no trace", () => {
   for (let i = 0; i < 1000; i++) {
     run(1000n);
     clock.now += MS;
-    recording.afterSlice();
+    recording.afterSlice(0);
   }
   expect(segments).toEqual([]);
   expect(recording.due).toBeUndefined();
@@ -53,7 +53,7 @@ test("[VM2] a seal ends with the machine's place, and its number is what outputs
   expect(recording.seal()).toBe(0);
   run(50n);
   expect(recording.seal()).toBe(1);
-  expect(segments.map(({ sequence, lastPosition }) => [sequence, lastPosition])).toEqual([
+  expect(segments.map(({ header, lastPosition }) => [header.sequence, lastPosition])).toEqual([
     [0, 50n],
     [1, 100n],
   ]);
@@ -70,10 +70,10 @@ test("records without outputs are sealed when they are old, or many", () => {
   run(10n);
   expect(recording.due).toBe(100 * MS);
   clock.now = 99 * MS;
-  recording.afterSlice();
+  recording.afterSlice(0);
   expect(segments).toHaveLength(0);
   clock.now = 100 * MS;
-  recording.afterSlice();
+  recording.afterSlice(0);
   expect(segments).toHaveLength(1);
   for (let i = 0; i < 20; i++) type("x".repeat(4096));
   expect(segments.length).toBeGreaterThan(1);
@@ -98,12 +98,12 @@ test("a machine that is followed is sealed at the interval, as long as it moves"
   for (let i = 0; i < 50; i++) {
     clock.now += MS;
     if (i < 25) run(10n);
-    recording.afterSlice();
+    recording.afterSlice(0);
   }
   expect(segments).toHaveLength(5);
 });
 
-test("digests come at intervals, prepared in parts, and further apart where they cost more", () => {
+test("digests come at intervals, prepared in parts, and take their share of the execution", () => {
   const { machine, clock, recording, run, records } = rig();
   const cost = { ticks: 0 };
   const plain = machine.digest.bind(machine);
@@ -112,20 +112,31 @@ test("digests come at intervals, prepared in parts, and further apart where they
     return plain();
   };
   const positions = (): number => records().filter(({ kind }) => kind === "digest").length;
-  const runFor = (ms: number): void => {
+  /** `busy`: the share of the time in which the guest executes. */
+  const runFor = (ms: number, busy: number): void => {
     const end = clock.now + ms * MS;
     while (clock.now < end) {
       run(10n);
       clock.now += MS;
-      recording.afterSlice();
+      recording.afterSlice(busy * MS);
     }
   };
-  runFor(10_100);
+  runFor(10_100, 1);
   expect(positions()).toBe(5);
   expect(machine.prepared.length).toBe(10);
-  cost.ticks = 20 * MS;
-  runFor(20_000);
+  cost.ticks = 8 * MS;
+  // The next one comes as before, and costs the share of eight seconds twice over.
+  runFor(2100, 1);
+  expect(positions()).toBe(6);
+  runFor(7000, 1);
+  expect(positions()).toBe(6);
+  runFor(2000, 1);
   expect(positions()).toBe(7);
+  // A guest that hardly executes is looked at within a minute all the same.
+  runFor(50_000, 0.01);
+  expect(positions()).toBe(7);
+  runFor(12_000, 0.01);
+  expect(positions()).toBe(8);
 });
 
 test("an input that lacks something is recorded once it is accepted", () => {

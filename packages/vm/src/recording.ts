@@ -24,9 +24,9 @@ const MAX_UNSEALED_TICKS = 100 * TICKS_PER_MS;
 const MAX_UNSEALED_CLOCK_TICKS = 1000 * TICKS_PER_MS;
 /** Records are sealed above this: bounds a segment, and what is sent in one message. */
 const MAX_UNSEALED_BYTES = 64 * 1024;
-/** Digests may take this share of the time ... */
-const DIGEST_SHARE = 1 / 250;
-/** ... but are never closer together than this, nor further apart while the guest is busy. */
+/** Digests may take this share of the time for which the guest has executed ... */
+const DIGEST_SHARE = 1 / 500;
+/** ... but are never closer together than this, nor further apart while anything happens. */
 const MIN_DIGEST_INTERVAL_TICKS = 2000 * TICKS_PER_MS;
 const MAX_DIGEST_INTERVAL_TICKS = 60_000 * TICKS_PER_MS;
 /** Pages hashed after one slice: below a tenth of a millisecond. */
@@ -49,15 +49,20 @@ export class Recording {
   #intervalTicks: number | undefined;
   /** When the oldest record that is not sealed was written. */
   #oldest: number | undefined;
-  #firstPosition = 0n;
   /** Something from outside is not sealed. */
   #isUrgent = false;
   #lastSeal: number;
   /** Where the last frontier or input was recorded. */
   #recordedPosition: bigint;
   #recordedTicks: bigint;
-  #nextDigest: number;
+  /** No digest before, and one behind, whatever it costs. */
+  #earliestDigest: number;
+  #latestDigest: number;
+  /** What the last digest cost, and how long the guest has executed since it. */
   #digestCost = 0;
+  #executed = 0;
+  /** What the digest that is being prepared has cost so far. */
+  #preparation: number | undefined;
 
   constructor(options: RecordingOptions) {
     this.#options = options;
@@ -66,7 +71,8 @@ export class Recording {
     this.#recorder = new Recorder({ machine, writer: this.#writer });
     const now = options.clock();
     this.#lastSeal = now;
-    this.#nextDigest = now + MIN_DIGEST_INTERVAL_TICKS;
+    this.#earliestDigest = now + MIN_DIGEST_INTERVAL_TICKS;
+    this.#latestDigest = now + MAX_DIGEST_INTERVAL_TICKS;
     this.#recordedPosition = machine.position;
     this.#recordedTicks = machine.ticks;
   }
@@ -106,8 +112,12 @@ export class Recording {
     this.#recorded();
     this.#seal();
     const now = clock();
-    this.#digestCost += now - start;
-    this.#scheduleDigest(now);
+    // What is left after the preparation is about as much again, in refills of the TLB.
+    this.#digestCost = 2 * ((this.#preparation ?? 0) + now - start);
+    this.#preparation = undefined;
+    this.#executed = 0;
+    this.#earliestDigest = now + MIN_DIGEST_INTERVAL_TICKS;
+    this.#latestDigest = now + MAX_DIGEST_INTERVAL_TICKS;
     return digest;
   }
 
@@ -121,17 +131,21 @@ export class Recording {
     this.#intervalTicks = intervalMs === undefined ? undefined : intervalMs * TICKS_PER_MS;
   }
 
-  /** After a slice: seals what is due, goes on with the next digest. */
-  afterSlice(): void {
+  /**
+   * After a slice in which the guest executed for so many ticks of the host's clock: seals what is
+   * due, goes on with the next digest.
+   */
+  afterSlice(executed: number): void {
     const now = this.#options.clock();
+    this.#executed += executed;
     if (this.#sealIsDue(now)) this.seal();
-    if (now < this.#nextDigest || !this.#hasMoved) return;
+    if (!this.#digestIsDue(now)) return;
     const ready = this.#options.machine.prepareDigest(PAGES_PER_STEP);
     if (ready) {
       this.digest();
       return;
     }
-    this.#digestCost += this.#options.clock() - now;
+    this.#preparation = (this.#preparation ?? 0) + this.#options.clock() - now;
   }
 
   /** When `afterSlice` wants to be called though nothing happens; undefined: need not. */
@@ -150,6 +164,12 @@ export class Recording {
     return this.due !== undefined && this.due <= now;
   }
 
+  #digestIsDue(now: number): boolean {
+    if (now < this.#earliestDigest || !this.#hasMoved) return false;
+    if (this.#preparation !== undefined || now >= this.#latestDigest) return true;
+    return this.#executed * DIGEST_SHARE >= this.#digestCost;
+  }
+
   get #hasMoved(): boolean {
     const { position, ticks } = this.#options.machine;
     return position !== this.#recordedPosition || ticks !== this.#recordedTicks;
@@ -163,10 +183,7 @@ export class Recording {
 
   #recorded(): void {
     const { machine, clock } = this.#options;
-    if (this.#oldest === undefined) {
-      this.#oldest = clock();
-      this.#firstPosition = machine.position;
-    }
+    this.#oldest ??= clock();
     this.#recordedPosition = machine.position;
     this.#recordedTicks = machine.ticks;
     // A burst of inputs at one place fills a segment without a slice between.
@@ -178,25 +195,14 @@ export class Recording {
     this.#oldest = undefined;
     this.#isUrgent = false;
     this.#lastSeal = this.#options.clock();
-    if (segment !== undefined) this.#options.report(segmentReport(segment, this.#firstPosition));
-  }
-
-  #scheduleDigest(now: number): void {
-    // What is left after the preparation is about as much again, in refills of the TLB.
-    const interval = (2 * this.#digestCost) / DIGEST_SHARE;
-    this.#digestCost = 0;
-    this.#nextDigest =
-      now + Math.min(Math.max(interval, MIN_DIGEST_INTERVAL_TICKS), MAX_DIGEST_INTERVAL_TICKS);
+    if (segment !== undefined) this.#options.report(segmentReport(segment));
   }
 }
 
-function segmentReport({ header, bytes }: Segment, firstPosition: bigint): SegmentReport {
+function segmentReport({ header, bytes }: Segment): SegmentReport {
   return {
     kind: "segment",
-    sequence: header.sequence,
-    firstPosition,
     lastPosition: header.to.position,
-    chain: header.chain,
     header,
     bytes,
   };

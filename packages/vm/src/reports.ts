@@ -50,13 +50,9 @@ export interface ErrorReport {
 /** A sealed run of records, ready to be stored or sent. */
 export interface SegmentReport {
   readonly kind: "segment";
-  readonly sequence: number;
-  readonly firstPosition: bigint;
   readonly lastPosition: bigint;
-  /** The hash chain after it: what `TracePoint.chain` of the next segment is. */
-  readonly chain: Uint8Array;
   readonly header: SegmentHeader;
-  /** Framed, as `feed` takes it. */
+  /** Framed, as `feed` takes it; its buffer is its own. */
   readonly bytes: Uint8Array;
 }
 

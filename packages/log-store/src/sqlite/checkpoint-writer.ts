@@ -61,6 +61,8 @@ interface Items {
 export class SqliteCheckpointWriter implements CheckpointWriter {
   readonly #parts: CheckpointWriterParts;
   #state: "open" | "committed" | "abandoned" = "open";
+  /** Of the puts that are one commit. */
+  #together: ManifestEntry[] | undefined;
 
   constructor(parts: CheckpointWriterParts) {
     this.#parts = parts;
@@ -108,6 +110,21 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     for (const name of chunks) checkChunk({ ...name, bytes: undefined });
     assert(pack.itemBytes === CHUNK_BYTES, "the pack has chunks");
     this.#putPack(chunks.map(placeOfChunk), pack);
+  }
+
+  together(puts: () => void): void {
+    this.#check();
+    assert(this.#together === undefined, "puts are put together once");
+    const entries: ManifestEntry[] = [];
+    this.#put(() => {
+      this.#together = entries;
+      try {
+        puts();
+      } finally {
+        this.#together = undefined;
+      }
+      return entries;
+    });
   }
 
   referPages(pages: Uint32Array, hashes: Uint8Array): Uint32Array {
@@ -170,7 +187,7 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     assert(places.length <= MAX_PACK_ITEMS, "a pack within its limits");
     const { contents } = this.#parts;
     this.#put(() => {
-      const known = places.map((_, i) => contents.find(hashAt(hashes, i), itemBytes));
+      const known = contents.findAll(hashes, itemBytes);
       const isNew = known.includes(undefined);
       const added = isNew ? contents.add(pack) : { content: 0, storedBytes: 0 };
       this.#addStored(added.storedBytes);
@@ -188,7 +205,7 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     const { contents } = this.#parts;
     let known: readonly (number | undefined)[] = [];
     this.#put(() => {
-      known = places.map((_, i) => contents.find(hashAt(hashes, i), itemBytes));
+      known = contents.findAll(hashes, itemBytes);
       return places.flatMap((place, i) => {
         const content = known[i];
         return content === undefined ? [] : [[place, content] as const];
@@ -237,6 +254,10 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
 
   /** One commit: `prepare` says which contents lie where. */
   #put(prepare: () => ManifestEntry[]): void {
+    if (this.#together !== undefined) {
+      for (const entry of prepare()) this.#together.push(entry);
+      return;
+    }
     const { database, contents, id } = this.#parts;
     try {
       database.writing("cannot write a checkpoint", () => {
@@ -340,10 +361,6 @@ function placeOfChunk({ disk, chunk }: ChunkName): number {
 
 function keyOf(hash: Uint8Array): string {
   return Buffer.from(hash.buffer, hash.byteOffset, HASH_BYTES).toString("latin1");
-}
-
-function hashAt(hashes: Uint8Array, index: number): Uint8Array {
-  return hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
 }
 
 /** What an open parent and its open ancestors have put becomes part of its children. */

@@ -50,7 +50,7 @@ export function hashPrefix(hash: Uint8Array): number {
 
 /** Everything about contents, on one connection. */
 export class ContentTable {
-  readonly #byPrefix: Database.Statement<[number], { content: number }>;
+  readonly #byPrefixes: Database.Statement<number[], { prefix: number; content: number }>;
   readonly #hashOf: Database.Statement<[number, number], { hash: Buffer; item_bytes: number }>;
   readonly #newHashes: Database.Statement<[number], { id: number; hashes: Buffer }>;
   readonly #pack: Database.Statement<[number], PackRow>;
@@ -66,7 +66,10 @@ export class ContentTable {
   readonly #unpacked = new Map<number, UnpackedPack>();
 
   constructor(sqlite: Database.Database) {
-    this.#byPrefix = sqlite.prepare("SELECT content FROM content_index WHERE prefix = ?");
+    const prefixes = Array.from({ length: MAX_PACK_ITEMS }, () => "?").join(", ");
+    this.#byPrefixes = sqlite.prepare(
+      `SELECT prefix, content FROM content_index WHERE prefix IN (${prefixes})`,
+    );
     this.#hashOf = sqlite.prepare(
       "SELECT substr(hashes, ?, 32) AS hash, item_bytes FROM packs WHERE id = ?",
     );
@@ -94,19 +97,45 @@ export class ContentTable {
 
   /** The content with that hash and size, if there is one. `refresh` comes before. */
   find(hash: Uint8Array, itemBytes: number | undefined): number | undefined {
-    const prefix = hashPrefix(hash);
-    const recent = this.#recent.get(prefix) ?? [];
-    const isIt = (content: number): boolean => {
-      const row = this.#hashOf.get(
-        (content % MAX_PACK_ITEMS) * HASH_BYTES + 1,
-        Math.floor(content / MAX_PACK_ITEMS),
+    return this.findAll(hash.subarray(0, HASH_BYTES), itemBytes)[0];
+  }
+
+  /** The same for hashes that stand one after the other: one query for many. */
+  findAll(hashes: Uint8Array, itemBytes: number | undefined): (number | undefined)[] {
+    const found: (number | undefined)[] = [];
+    for (let at = 0; at < hashes.length; at += MAX_PACK_ITEMS * HASH_BYTES) {
+      found.push(
+        ...this.#findSome(hashes.subarray(at, at + MAX_PACK_ITEMS * HASH_BYTES), itemBytes),
       );
-      if (row === undefined || Buffer.compare(row.hash, hash) !== 0) return false;
-      return itemBytes === undefined || row.item_bytes === itemBytes;
-    };
-    return (
-      recent.find(isIt) ?? this.#byPrefix.all(prefix).find(({ content }) => isIt(content))?.content
+    }
+    return found;
+  }
+
+  #findSome(hashes: Uint8Array, itemBytes: number | undefined): (number | undefined)[] {
+    const each = Array.from({ length: hashes.length / HASH_BYTES }, (_, i) =>
+      hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES),
     );
+    const prefixes = each.map(hashPrefix);
+    const indexed = new Map<number, number[]>();
+    // The statement has a fixed number of places; one prefix asked for twice is found once.
+    const asked = Array.from({ length: MAX_PACK_ITEMS }, (_, i) => prefixes[i] ?? prefixes[0] ?? 0);
+    for (const { prefix, content } of this.#byPrefixes.all(...asked)) {
+      indexed.set(prefix, [...(indexed.get(prefix) ?? []), content]);
+    }
+    return each.map((hash, i) => {
+      const prefix = prefixes[i] ?? 0;
+      const known = [...(this.#recent.get(prefix) ?? []), ...(indexed.get(prefix) ?? [])];
+      return known.find((content) => this.#isContent(content, hash, itemBytes));
+    });
+  }
+
+  #isContent(content: number, hash: Uint8Array, itemBytes: number | undefined): boolean {
+    const row = this.#hashOf.get(
+      (content % MAX_PACK_ITEMS) * HASH_BYTES + 1,
+      Math.floor(content / MAX_PACK_ITEMS),
+    );
+    if (row === undefined || Buffer.compare(row.hash, hash) !== 0) return false;
+    return itemBytes === undefined || row.item_bytes === itemBytes;
   }
 
   /** Adds a pack; answers the number of its first item, and the bytes that it takes. */

@@ -4,7 +4,14 @@
  */
 import { CodedError } from "@dejavm/base";
 import { position, ticks } from "@dejavm/machine";
-import { MAX_SEGMENT_UNITS, mergeSegments, type Segment, type TracePoint } from "@dejavm/trace";
+import {
+  canMerge,
+  MAX_SEGMENT_UNITS,
+  mergeSegments,
+  type Segment,
+  type SegmentPlace,
+  type TracePoint,
+} from "@dejavm/trace";
 import type Database from "better-sqlite3";
 import { HOST_CODECS } from "../host-codecs.ts";
 import type { StoreDatabase } from "./database.ts";
@@ -44,18 +51,23 @@ export function traceKey(lineage: number, sequence: number): bigint {
 
 /** A row as a segment. */
 export function segmentOf(row: TraceRow): Segment {
-  const plainBytes = Number(row.plain_bytes);
   return {
     header: {
-      sequence: Number(row.id & SEQUENCE_MASK),
-      unitCount: Number(row.unit_count),
-      from: { position: position(row.from_position), ticks: ticks(row.from_ticks) },
-      to: { position: position(row.to_position), ticks: ticks(row.to_ticks) },
-      plainBytes,
+      ...placeOf(row),
       compressed: (row.bytes[2] ?? 0) !== 0,
       chain: new Uint8Array(row.chain),
     },
     bytes: new Uint8Array(row.bytes),
+  };
+}
+
+function placeOf(row: HeaderRow): SegmentPlace {
+  return {
+    sequence: Number(row.id & SEQUENCE_MASK),
+    unitCount: Number(row.unit_count),
+    from: { position: position(row.from_position), ticks: ticks(row.from_ticks) },
+    to: { position: position(row.to_position), ticks: ticks(row.to_ticks) },
+    plainBytes: Number(row.plain_bytes),
   };
 }
 
@@ -69,10 +81,11 @@ export class TraceAppender {
     this.#insert = database.sqlite.prepare("INSERT INTO trace VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
   }
 
-  /** In one commit. */
+  /** In one commit; many small ones are merged first, which spares writing them twice. */
   append(lineage: number, segments: readonly Segment[]): void {
+    const rows = mergeMany(segments);
     this.#database.writing("cannot append to the trace", () => {
-      for (const { header, bytes } of segments) this.insert(lineage, header, bytes);
+      for (const { header, bytes } of rows) this.insert(lineage, header, bytes);
       failPoint("absorb.before-commit");
     });
     failPoint("absorb.done");
@@ -93,6 +106,25 @@ export class TraceAppender {
       bytes,
     );
   }
+}
+
+/** The same with runs of small neighbours as one segment each; a short last one may grow yet. */
+function mergeMany(segments: readonly Segment[]): readonly Segment[] {
+  const merged: Segment[] = [];
+  for (let from = 0; from < segments.length; ) {
+    const rest = segments.slice(from, from + MERGE_SEGMENTS);
+    const count = mergeableCount(rest.map(({ header }) => header));
+    const run = rest.slice(0, count);
+    const isShort = count === 1 || (from + count === segments.length && count < MERGE_FROM);
+    const whole = isShort ? undefined : unlessDamaged(() => merge(run.map(({ bytes }) => bytes)));
+    merged.push(...(whole === undefined ? run : [whole]));
+    from += count;
+  }
+  return merged;
+}
+
+function merge(segments: readonly Uint8Array[]): Segment {
+  return mergeSegments(segments, HOST_CODECS);
 }
 
 /** The end of a lineage's trace. */
@@ -153,7 +185,7 @@ export function traceBytes(database: StoreDatabase, lineage: number): number {
 
 const DAMAGED = ["E_TRACE_CORRUPT", "E_TRACE_GAP", "E_TRACE_VERSION"];
 
-/** What a merge goes by: a row without its bytes. */
+/** A row without its bytes. */
 type HeaderRow = Omit<TraceRow, "chain" | "bytes">;
 
 const HEADER_COLUMNS = `id, unit_count, from_position, from_ticks, to_position, to_ticks,
@@ -193,48 +225,42 @@ export function compactTrace(
         .safeIntegers(true)
         .all(traceKey(lineage, next), traceKey(lineage + 1, 0)),
     );
-    const count = mergeableCount(rows);
+    const count = mergeableCount(rows.map(placeOf));
     const last = rows[count - 1];
     const mayGrow = count === rows.length && count < MERGE_FROM;
     if (last === undefined || mayGrow) return next;
     const end = last.id + last.unit_count;
-    if (count > 1) tryMerge(() => mergeRows(database, appender, lineage, rows[0]?.id ?? end, end));
+    if (count > 1)
+      unlessDamaged(() => mergeRows(database, appender, lineage, rows[0]?.id ?? end, end));
     next = Number(end & SEQUENCE_MASK);
   }
 }
 
 /** How many of the first ones can become one; at least one, if there is one. */
-function mergeableCount(rows: readonly HeaderRow[]): number {
+function mergeableCount(headers: readonly SegmentPlace[]): number {
   let bytes = 0;
-  let units = 0n;
-  for (const [count, row] of rows.entries()) {
-    const before = rows[count - 1];
-    const all = bytes + Number(row.plain_bytes);
-    units += row.unit_count;
-    const fits = all <= MERGED_BYTES && units <= BigInt(MAX_SEGMENT_UNITS);
-    if (before !== undefined && !(fits && follows(before, row))) return count;
-    if (Number(row.plain_bytes) >= BIG_SEGMENT_BYTES) return count + 1;
+  let units = 0;
+  for (const [count, header] of headers.entries()) {
+    const before = headers[count - 1];
+    const all = bytes + header.plainBytes;
+    units += header.unitCount;
+    const fits = all <= MERGED_BYTES && units <= MAX_SEGMENT_UNITS;
+    // Gaps and the begin of another stretch keep segments apart.
+    if (before !== undefined && !(fits && canMerge(before, header))) return count;
+    if (header.plainBytes >= BIG_SEGMENT_BYTES) return count + 1;
     bytes = all;
   }
-  return rows.length;
-}
-
-/** Gaps and the begin of another stretch keep segments apart. */
-function follows(before: HeaderRow, after: HeaderRow): boolean {
-  return (
-    after.id === before.id + before.unit_count &&
-    after.from_position === before.to_position &&
-    after.from_ticks === before.to_ticks
-  );
+  return headers.length;
 }
 
 /** A damaged segment stays as it is: `verify` tells of it, and the trace goes on behind it. */
-function tryMerge(merge: () => void): void {
+function unlessDamaged<Result>(merging: () => Result): Result | undefined {
   try {
-    merge();
+    return merging();
   } catch (error) {
     const coded: CodedError | undefined = error instanceof CodedError ? error : undefined;
     if (coded === undefined || !DAMAGED.includes(coded.code)) throw error;
+    return undefined;
   }
 }
 
@@ -252,10 +278,7 @@ function mergeRows(
         "SELECT bytes FROM trace WHERE id >= ? AND id < ? ORDER BY id",
       )
       .all(first, end);
-    const merged = mergeSegments(
-      rows.map(({ bytes }) => new Uint8Array(bytes)),
-      HOST_CODECS,
-    );
+    const merged = merge(rows.map(({ bytes }) => new Uint8Array(bytes)));
     sqlite.prepare("DELETE FROM trace WHERE id >= ? AND id < ?").run(first, end);
     appender.insert(lineage, merged.header, merged.bytes);
     failPoint("compact.before-commit");

@@ -1,5 +1,6 @@
 /** Machines with names on a store that outlives their process, as far as a test is one. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { hash } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
@@ -12,7 +13,13 @@ import {
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { echoConfig, RESTARTING } from "../test-support/counting-echo.ts";
 import type { VmConfig } from "../vm-config.ts";
-import { createNamedVm, type NamedVm, type NamedVmOptions, resumeNamedVm } from "./named-vm.ts";
+import {
+  createNamedVm,
+  findNamedVm,
+  type NamedVm,
+  type NamedVmOptions,
+  resumeNamedVm,
+} from "./named-vm.ts";
 
 const POWER = { entropySeed: new Uint8Array(32), wallTimeNs: 0n };
 
@@ -223,6 +230,51 @@ test("[RV5] a durable machine stands still while the store takes nothing", async
   first.store.isFull = false;
   await vi.waitFor(() => expect(first.said).toBe("a1b2"), 60_000);
   await first.die();
+});
+
+/** An image in the cache whose kernel is that file, which is moved there. */
+function moveIntoImage(path: string): string {
+  vi.stubEnv("XDG_CACHE_HOME", join(directory, "cache"));
+  const folder = join(directory, "cache", "dejavm", "images", "moved");
+  mkdirSync(folder, { recursive: true });
+  const part = (file: string, content: Buffer) => {
+    writeFileSync(join(folder, file), content);
+    return { file, sizeBytes: content.length, sha256: hash("sha256", content, "hex") };
+  };
+  const manifest = {
+    format: 1,
+    name: "moved",
+    specKey: "",
+    packages: [],
+    suite: "",
+    kernelRelease: "",
+    commandLine: "",
+    contents: [],
+    kernel: part("kernel", readFileSync(path)),
+    initrd: part("initrd", Buffer.from("initrd")),
+    disk: part("disk", Buffer.from("disk")),
+  };
+  writeFileSync(join(folder, "manifest.json"), JSON.stringify(manifest));
+  rmSync(path);
+  return join(folder, "kernel");
+}
+
+test("[RV6] a file that has moved is found in the image that has it, and remembered", async () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const storage = new MemoryStorage();
+  const first = new Process(storage);
+  await first.create();
+  await first.type("a", "a1");
+  await first.die();
+  const moved = moveIntoImage(join(directory, "firmware"));
+  const second = new Process(storage);
+  await second.resume();
+  await second.type("b", "b2");
+  expect(findNamedVm(second.store, "web")?.config.boot?.firmware).toBe(moved);
+  await second.die();
+  writeFileSync(moved, "something else");
+  rmSync(join(directory, "cache", "dejavm", "images", "moved", "checked.json"));
+  await expect(new Process(storage).resume()).rejects.toThrow(/boot.firmware/);
 });
 
 test("[RV6] other boot files, another owner, another process: refused by name", async () => {

@@ -12,13 +12,7 @@ import type { SourceAgentErrorCode } from "../errors.ts";
 import { decodeVmConfig, encodeVmConfig, restoreConfigOf, type VmConfig } from "../vm-config.ts";
 import { RecordedVm } from "./recorded-vm.ts";
 import { recoverVm } from "./recover.ts";
-import {
-  checkSameMachine,
-  HASHER,
-  inspectRecordedVm,
-  inspectVm,
-  type VmFiles,
-} from "./vm-files.ts";
+import { checkSameMachine, HASHER, inspectVm, locateVm, type VmFiles } from "./vm-files.ts";
 
 const NS_PER_MS = 1_000_000n;
 const NS_PER_TICK = 100n;
@@ -99,14 +93,16 @@ export async function resumeNamedVm(options: NamedVmOptions): Promise<NamedVm> {
   const { store, name, onNotice } = options;
   const found = findNamedVm(store, name);
   if (found === undefined) throw notHere(name, "there is no machine of that name");
-  const { lineage, config } = found;
+  const { lineage } = found;
   checkOwnership(lineage);
-  const made = await inspectRecordedVm(name, config);
+  const config = await locateVm(lineage, found.config);
+  const made = await inspectVm(config);
   const header = lineage.fingerprint;
   checkSameMachine(header, config, made);
   const writer = store.openLineage(lineage.id);
   const { tornBytes } = writer;
   if (tornBytes > 0) onNotice(`${tornBytes} bytes of an interrupted write were cut off the trace`);
+  if (config !== found.config) writer.setConfig(encodeVmConfig(config));
   const recorded = record(options, config, { writer, header });
   try {
     const recovery = await recoverVm({

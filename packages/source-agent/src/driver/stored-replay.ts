@@ -21,7 +21,7 @@ import {
 import { type EngineName, FileBlockStore, machineOptions } from "@dejavm/vm";
 import type { SourceAgentErrorCode } from "../errors.ts";
 import { decodeVmConfig, restoreConfigOf, type VmConfig } from "../vm-config.ts";
-import { checkSameMachine, inspectRecordedVm, type VmFiles } from "./vm-files.ts";
+import { checkSameMachine, inspectVm, locateVm, type VmFiles } from "./vm-files.ts";
 
 /** A moment of a recorded execution. */
 export type ReplayGoal =
@@ -114,8 +114,8 @@ export class StoredReplay {
    * with the machine's files.
    */
   static async open(options: StoredReplayOptions): Promise<StoredReplay> {
-    const config = decodeVmConfig(options.lineage.config);
-    const files = await inspectRecordedVm(options.lineage.name, config);
+    const config = await locateVm(options.lineage, decodeVmConfig(options.lineage.config));
+    const files = await inspectVm(config);
     checkSameMachine(options.lineage.fingerprint, config, files);
     return new StoredReplay(options, config, files);
   }

@@ -135,7 +135,7 @@ function replay(begun: Begun): Promise<Probe> {
 const segmentsFrom = (source: Probe, sequence: number) =>
   source
     .all("segment")
-    .filter((segment) => segment.sequence >= sequence)
+    .filter(({ header }) => header.sequence >= sequence)
     .map(({ bytes }) => bytes.slice());
 
 test("[VM1] a recorded machine is replayed to the same state and goes live", async () => {
@@ -203,7 +203,7 @@ test("[VM1] a recorded machine is replayed to the same state and goes live", asy
   expect(await target.next("live")).toMatchObject({ position, ticks });
   target.type("?");
   await expect.poll(() => target.said, { timeout: 60_000 }).toBe("?");
-  expect(target.all("segment")[0]?.sequence).toBe(record.sequence);
+  expect(target.all("segment")[0]?.header.sequence).toBe(record.sequence);
   source.tell({ kind: "unfreeze", id: 6 });
   await expect.poll(() => source.said, { timeout: 60_000 }).toBe("one two three!");
 });

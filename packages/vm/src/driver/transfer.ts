@@ -11,6 +11,8 @@ export function reportTransfers(report: VmReport): ArrayBuffer[] {
       return whole([report.bytes]);
     case "checkpoint-begun":
       return whole([report.pages]);
+    case "segment":
+      return whole([report.bytes]);
     default:
       return [];
   }

@@ -1,6 +1,7 @@
 /**
- * Two agents as their users start them, each behind a WAN rig, and one Debian with redis that lives
- * on one of them. Either can be killed and started again at the same address.
+ * Two agents as their users start them, each behind a WAN rig, and one machine that lives on one of
+ * them: a Debian, with redis or without, or a bare guest. Either agent can be killed and started
+ * again at the same address.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,9 +10,10 @@ import { fileURLToPath } from "node:url";
 import { runCommand, type VmSummary, vmSummarySchema } from "@dejavm/agent";
 import { CodedError } from "@dejavm/base";
 import { AgentProcess, RigProcess } from "@dejavm/bench";
-import { freePort } from "../../support/free-port.ts";
+import { keepBareVm } from "./bare-vm.ts";
+import { freePort } from "./free-port.ts";
 
-const MAIN = fileURLToPath(new URL("../../../packages/cli/src/main.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
 const MEMORY_BYTES = 128 * 2 ** 20;
 const START_REDIS =
   "redis-server --save '' --appendonly no --protected-mode no --daemonize yes --dir /tmp " +
@@ -21,6 +23,9 @@ const START_REDIS =
 export type Side = "lima" | "oslo";
 /** The machine's name. */
 export const MOVED = "web";
+
+/** What the machine is: `bare` counts what is typed, as test/recovery/counting-guest.ts says. */
+export type PairGuest = "redis" | "debian" | "bare";
 
 interface Place {
   readonly listen: string;
@@ -42,7 +47,7 @@ export class AgentPair {
   }
 
   /** The machine runs on lima when this is done. */
-  static async start(profile: string): Promise<AgentPair> {
+  static async start(profile: string, guest: PairGuest = "redis"): Promise<AgentPair> {
     // The processes are this program as its users start it.
     process.argv[1] = MAIN;
     const folder = mkdtempSync(join(tmpdir(), "dejavm-pair-"));
@@ -55,16 +60,26 @@ export class AgentPair {
     const pair = new AgentPair(folder, { lima: await place("lima"), oslo: await place("oslo") });
     const { lima, oslo } = pair.#places;
     await lima.agent.pairWith(oslo.agent, oslo.rig.address);
-    const body = {
-      name: MOVED,
-      image: "debian",
-      memoryBytes: MEMORY_BYTES,
-      forwards: ["127.0.0.1:0:6379"],
-    };
-    const { client } = lima.agent;
-    await client.ask({ method: "POST", path: "/v1/vms", body, answer: vmSummarySchema });
-    await runCommand(client, MOVED, START_REDIS);
+    await pair.#begin(guest);
     return pair;
+  }
+
+  async #begin(guest: PairGuest): Promise<void> {
+    const { client } = this.#places.lima.agent;
+    const answer = vmSummarySchema;
+    if (guest === "bare") {
+      await keepBareVm(this.stateDir("lima"), MOVED);
+      await client.ask({ method: "POST", path: `/v1/vms/${MOVED}/start`, answer });
+      return;
+    }
+    const forwards = guest === "redis" ? ["127.0.0.1:0:6379"] : [];
+    const body = { name: MOVED, image: "debian", memoryBytes: MEMORY_BYTES, forwards };
+    await client.ask({ method: "POST", path: "/v1/vms", body, answer });
+    await runCommand(client, MOVED, guest === "redis" ? START_REDIS : "true");
+  }
+
+  stateDir(side: Side): string {
+    return join(this.#folder, side);
   }
 
   agent(side: Side): AgentProcess {
