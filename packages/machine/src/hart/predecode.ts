@@ -47,36 +47,6 @@ interface Decoded {
 
 const REGISTER_BYTES = 8;
 
-const EMPTY: Decoded = { op: OP.illegal, bytes: 4, ends: true, rd: 0, rs1: 0, low: 0 };
-const BREAKPOINT: Decoded = { ...EMPTY, op: OP.breakpoint };
-
-/** Places in DecodedWords, as a power of 2. */
-const DECODED_WORDS_LOG2 = 13;
-
-/** Instructions decoded lately, by their bits: most code is made of few. */
-class DecodedWords {
-  readonly #bits = new Int32Array(1 << DECODED_WORDS_LOG2);
-  /** No bits at all are an illegal instruction. */
-  readonly #decoded: Decoded[] = new Array<Decoded>(1 << DECODED_WORDS_LOG2).fill(EMPTY);
-
-  /** The instruction that begins with `half`, `second` behind it, at a byte offset of its page. */
-  decode(half: number, second: number, pageOffset: number): Decoded {
-    const length = instructionLength(half);
-    const bits = length === 2 ? half : half | (second << 16);
-    const place = Math.imul(bits, 0x9e37_79b1) >>> (32 - DECODED_WORDS_LOG2);
-    if (this.#bits[place] === bits) return this.#decoded[place];
-    const word = instructionWord(half, second);
-    const decoded = decode(word, length, pageOffset);
-    const format = findInstruction(word)?.format;
-    // What a branch becomes depends on where it is.
-    if (format !== "B" && format !== "J") {
-      this.#bits[place] = bits;
-      this.#decoded[place] = decoded;
-    }
-    return decoded;
-  }
-}
-
 /** Keeps the predecoded form of code pages: allocates slots, fills records, forgets pages. */
 export class CodeCache {
   readonly #map: MemoryMap;
@@ -85,7 +55,6 @@ export class CodeCache {
   readonly #u32: Int32Array;
   readonly #pair: PairLookup;
   readonly #free: number[] = [];
-  readonly #words = new DecodedWords();
   /** Drops the fetch translations of one slot, or of all. */
   readonly #dropFetchTags: (slot: number) => void;
   readonly #flushTlb: () => void;
@@ -229,7 +198,7 @@ export class CodeCache {
     const half = this.#u16[code + index];
     const length = instructionLength(half);
     if (length === 4 && index === CROSS_INDEX) return { ...EMPTY, op: OP.cross };
-    return this.#words.decode(half, this.#u16[code + index + 1], index * 2);
+    return decode(instructionWord(half, this.#u16[code + index + 1]), length, index * 2);
   }
 
   /** Decodes the straddling instruction `word` of a slot; its targets count as far. */
@@ -263,6 +232,9 @@ export class CodeCache {
     this.#u16[(at + RECORD.imm) >>> 1] = decoded.low;
   }
 }
+
+const EMPTY: Decoded = { op: OP.illegal, bytes: 4, ends: true, rd: 0, rs1: 0, low: 0 };
+const BREAKPOINT: Decoded = { ...EMPTY, op: OP.breakpoint };
 
 /**
  * Decodes one instruction. `pageOffset` is its byte offset in its page, for targets in the same

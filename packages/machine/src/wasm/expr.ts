@@ -58,7 +58,6 @@ export function i32(value: number): I32 {
 
 /** An i64 constant; a `number` must be a safe integer. */
 export function i64(value: number | bigint): I64 {
-  if (typeof value === "number" && value === (value | 0)) return smallI64(value);
   const wide = BigInt.asIntN(64, BigInt(value));
   const asNumber = Number(wide);
   return node(
@@ -69,17 +68,6 @@ export function i64(value: number | bigint): I64 {
       else out.s64(wide);
     },
     Number.isSafeInteger(asNumber) ? asNumber : undefined,
-  );
-}
-
-function smallI64(value: number): I64 {
-  return node(
-    "i64",
-    (out) => {
-      out.byte(0x42);
-      out.s32(value);
-    },
-    value,
   );
 }
 

@@ -126,32 +126,21 @@ export function findRegion(
   entry: number,
   limits: RegionLimits,
 ): Map<number, Block> | undefined {
-  const decoded: (RegionInstruction | undefined | null)[] = [];
-  const read: Reader = (offset) => {
-    const known = decoded[offset / 2];
-    if (known !== undefined) return known ?? undefined;
-    const instruction = decodeAt(code, offset, limits);
-    if (isInPage(offset)) decoded[offset / 2] = instruction ?? null;
-    return instruction;
-  };
-  const leaders = findLeaders(read, entry, limits);
+  const leaders = findLeaders(code, entry, limits);
   const blocks = new Map<number, Block>();
-  for (const offset of leaders) blocks.set(offset, readBlock(read, offset, leaders));
+  for (const offset of leaders) blocks.set(offset, readBlock(code, offset, leaders, limits));
   const first = blocks.get(entry);
   return first === undefined || first.instructions.length === 0 ? undefined : blocks;
 }
 
-/** The instruction at an offset, decoded once; undefined: none that regions can have. */
-type Reader = (offset: number) => RegionInstruction | undefined;
-
 /** Every offset at which a block begins, in order of discovery. */
-function findLeaders(read: Reader, entry: number, limits: RegionLimits): Set<number> {
+function findLeaders(code: Uint16Array, entry: number, limits: RegionLimits): Set<number> {
   const leaders = new Set<number>([entry]);
   let instructions = 0;
   for (const leader of leaders) {
     let offset = leader;
     for (;;) {
-      const decoded = read(offset);
+      const decoded = decodeAt(code, offset, limits);
       if (decoded === undefined) break;
       instructions++;
       const end = endOf(decoded);
@@ -169,14 +158,19 @@ function findLeaders(read: Reader, entry: number, limits: RegionLimits): Set<num
   return leaders;
 }
 
-function readBlock(read: Reader, start: number, leaders: ReadonlySet<number>): Block {
+function readBlock(
+  code: Uint16Array,
+  start: number,
+  leaders: ReadonlySet<number>,
+  limits: RegionLimits,
+): Block {
   const instructions: RegionInstruction[] = [];
   let offset = start;
   for (;;) {
     if (offset !== start && leaders.has(offset)) {
       return { offset: start, instructions, end: { kind: "fall", next: offset } };
     }
-    const decoded = read(offset);
+    const decoded = decodeAt(code, offset, limits);
     if (decoded === undefined || instructions.length >= MAX_REGION_INSTRUCTIONS) {
       return { offset: start, instructions, end: { kind: "leave", at: offset } };
     }
