@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => pair?.close());
 
-const state = async (side: Side): Promise<string | undefined> => (await pair.summary(side))?.state;
+const state = (side: Side): Promise<string | undefined> => pair.state(side);
 const settle = (side: Side, ...options: string[]) =>
   dejavm(["settle", MOVED, ...options, "--state-dir", pair.stateDir(side)]);
 

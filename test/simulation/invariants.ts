@@ -5,7 +5,8 @@
 import type { MigrationReport } from "@dejavm/source-agent";
 import type { TargetOutcome } from "@dejavm/target-agent";
 import { digestOf, type ModelOutput, type ModelState } from "./model.ts";
-import { MAX_HELD_BYTES, type SimHost } from "./sim-host.ts";
+import type { SimHost } from "./sim-host.ts";
+import { MAX_HELD_BYTES } from "./sim-types.ts";
 
 /** Something that must never happen did. */
 class Violation extends Error {

@@ -83,12 +83,10 @@ export class SimNetwork {
   advance(now: number): void {
     this.now = now;
     if (this.isCut) return;
-    for (;;) {
-      const first = this.#flights[0];
-      if (first === undefined || first.at > now) return;
-      this.#flights.shift();
-      first.action();
-    }
+    // What is sent meanwhile arrives later: one look is enough, however many there are.
+    const later = this.#flights.findIndex(({ at }) => at > now);
+    const due = this.#flights.splice(0, later < 0 ? this.#flights.length : later);
+    for (const { action } of due) action();
   }
 
   /** Cuts all connections within or between messages: when that many more bytes have left. */

@@ -7,8 +7,9 @@ import { Prng } from "@dejavm/base";
 import type { MigrationReport } from "@dejavm/source-agent";
 import { Invariants } from "./invariants.ts";
 import { MISCHIEF, Mischief, type MischiefKind } from "./mischief.ts";
-import { type Defect, type SimConditions, SimHost, type SimWorld } from "./sim-host.ts";
+import { SimHost } from "./sim-host.ts";
 import { SimNetwork } from "./sim-network.ts";
+import type { Defect, SimConditions, SimWorld } from "./sim-types.ts";
 
 /** What came out. */
 export interface SimulationResult {

@@ -24,8 +24,16 @@ export type Side = "lima" | "oslo";
 /** The machine's name. */
 export const MOVED = "web";
 
-/** What the machine is: `bare` counts what is typed, as test/recovery/counting-guest.ts says. */
-export type PairGuest = "redis" | "debian" | "bare";
+/**
+ * What the machine is: `bare` counts what is typed, as test/recovery/counting-guest.ts says; with
+ * `none` the agents begin without one.
+ */
+export type PairGuest = "redis" | "debian" | "bare" | "none";
+
+interface DebianOptions {
+  readonly memoryBytes?: number;
+  readonly forwards?: readonly string[];
+}
 
 interface Place {
   readonly listen: string;
@@ -60,11 +68,11 @@ export class AgentPair {
     const pair = new AgentPair(folder, { lima: await place("lima"), oslo: await place("oslo") });
     const { lima, oslo } = pair.#places;
     await lima.agent.pairWith(oslo.agent, oslo.rig.address);
-    await pair.#begin(guest);
+    if (guest !== "none") await pair.#begin(guest);
     return pair;
   }
 
-  async #begin(guest: PairGuest): Promise<void> {
+  async #begin(guest: Exclude<PairGuest, "none">): Promise<void> {
     const { client } = this.#places.lima.agent;
     const answer = vmSummarySchema;
     if (guest === "bare") {
@@ -73,9 +81,20 @@ export class AgentPair {
       return;
     }
     const forwards = guest === "redis" ? ["127.0.0.1:0:6379"] : [];
-    const body = { name: MOVED, image: "debian", memoryBytes: MEMORY_BYTES, forwards };
-    await client.ask({ method: "POST", path: "/v1/vms", body, answer });
-    await runCommand(client, MOVED, guest === "redis" ? START_REDIS : "true");
+    await this.createDebian("lima", MOVED, { forwards });
+    if (guest === "redis") await runCommand(client, MOVED, START_REDIS);
+  }
+
+  /** Another machine; settles when commands run in it. */
+  async createDebian(
+    side: Side,
+    name: string,
+    { memoryBytes = MEMORY_BYTES, forwards = [] }: DebianOptions = {},
+  ): Promise<void> {
+    const { client } = this.agent(side);
+    const body = { name, image: "debian", memoryBytes, forwards };
+    await client.ask({ method: "POST", path: "/v1/vms", body, answer: vmSummarySchema });
+    await runCommand(client, name, "true");
   }
 
   stateDir(side: Side): string {
@@ -100,14 +119,26 @@ export class AgentPair {
   }
 
   /** What a side, which must be up, says of the machine; undefined: it has none. */
-  async summary(side: Side): Promise<VmSummary | undefined> {
-    const path = `/v1/vms/${MOVED}`;
+  async summary(side: Side, name = MOVED): Promise<VmSummary | undefined> {
+    const path = `/v1/vms/${name}`;
     try {
       return await this.agent(side).client.ask({ method: "GET", path, answer: vmSummarySchema });
     } catch (error) {
       if (error instanceof CodedError && error.code === "E_VM_UNKNOWN") return undefined;
       throw error;
     }
+  }
+
+  /** The same, as a word; undefined: it has none. */
+  async state(side: Side, name = MOVED): Promise<VmSummary["state"] | undefined> {
+    return (await this.summary(side, name))?.state;
+  }
+
+  /** What a command in the machine there says. */
+  async run(side: Side, command: string, name = MOVED): Promise<string> {
+    const { status, output } = await runCommand(this.agent(side).client, name, command);
+    if (status !== 0) throw new Error(`${command} ended with ${status}: ${output}`);
+    return output.trim();
   }
 
   /** Sides on which the machine runs and answers. */

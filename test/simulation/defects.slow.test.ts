@@ -1,7 +1,7 @@
 /** Hosts that break a rule on purpose: the simulation notices each of them. */
 import { describe, expect, test } from "vitest";
 import { MISCHIEF, type MischiefKind } from "./mischief.ts";
-import type { Defect } from "./sim-host.ts";
+import type { Defect } from "./sim-types.ts";
 import { Simulation } from "./simulation.ts";
 
 /** Lives after which a broken rule must have shown. */
