@@ -35,7 +35,7 @@ import { DoubtfulVm } from "./migration/doubt.ts";
 import { MIGRATION_PATH } from "./migration/outgoing.ts";
 import { Readiness } from "./migration/readiness.ts";
 import { targetHost } from "./migration/target-host.ts";
-import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
+import { TunnelDesk } from "./migration/tunnel-desk.ts";
 import { Invitations } from "./pairing/invitations.ts";
 import { PeerBook } from "./pairing/peers.ts";
 import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
@@ -79,7 +79,11 @@ export class Agent {
     this.#readiness = new Readiness(this.#store);
     this.#vms = new VmRegistry({
       stateDir: config.stateDir,
-      host: { store: this.#store, log },
+      host: {
+        store: this.#store,
+        log,
+        onRelayed: ({ lineage, parts }) => this.#tunnels.close(lineage, parts.network),
+      },
       onStarted: ({ parts }) => this.#readiness.machineStarted(parts.config.memoryBytes),
       ask: (lineage, onSettled) =>
         new DoubtfulVm({
@@ -172,10 +176,10 @@ export class Agent {
         this.#metrics.peerConnections.inc({ result: "accepted" });
         this.#log.info({ peer: peer.name, path }, "a peer has connected");
         if (path === MIGRATION_PATH) this.#acceptMigration(link);
-        else if (path.startsWith(TUNNEL_PATH)) {
-          this.#tunnels.accept(path.slice(TUNNEL_PATH.length), link);
-        } else if (path === FILES_PATH) this.#receiveFiles(link);
-        else link.close(CLOSE_POLICY, "there is nothing of that name");
+        else if (path === FILES_PATH) this.#receiveFiles(link);
+        else if (!this.#tunnels.accept(path, link)) {
+          link.close(CLOSE_POLICY, "there is nothing of that name");
+        }
       },
       onRefused: (code, message) => {
         this.#metrics.peerConnections.inc({ result: "refused" });
@@ -196,6 +200,11 @@ export class Agent {
           const vm = await this.#vms.create(parseBody(vmDefinitionSchema, body));
           return vm.summary();
         },
+      },
+      {
+        method: "POST",
+        path: "/v1/vms/:name/start",
+        handle: async ({ name = "" }) => (await this.#vms.start(name)).summary(),
       },
       {
         method: "POST",
@@ -233,7 +242,7 @@ export class Agent {
         this.#metrics.migrations.inc({ role: "source", result });
         if (result !== "moved") return;
         this.#vms.departed(vm.name);
-        this.#tunnels.close(vm.lineage);
+        this.#tunnels.departed(vm.lineage);
       },
     });
   }

@@ -7,12 +7,13 @@
  * Bulk waits for the pacer's credit. The control channel never waits.
  */
 import { assert, unreachable } from "@dejavm/base";
-import type { BulkMessage } from "./bulk.ts";
+import { type BulkMessage, bulkBytes } from "./bulk.ts";
 import { BulkPacer, type SentBulk } from "./bulk-pacer.ts";
 import {
   CLOSE_CODE,
   type CloseCode,
   closeCodeOf,
+  errorOfClose,
   isProtocolError,
   type ProtocolError,
   protocolError,
@@ -109,7 +110,7 @@ export class Link {
   get wantsBulk(): boolean {
     if (this.#over) return false;
     if (this.#bulkQueue.length < BULK_QUEUE_MESSAGES) return true;
-    const bytes = this.#bulkQueue.reduce((sum, message) => sum + roughBytes(message), 0);
+    const bytes = this.#bulkQueue.reduce((sum, message) => sum + bulkBytes(message), 0);
     return bytes < this.#pacer.bytesPerMs * BULK_QUEUE_MS;
   }
 
@@ -245,15 +246,8 @@ export class Link {
     const lane = this.#laneOf(connection);
     if (lane === undefined) return;
     lane.disconnected(connection, now);
-    if (code === CLOSE_CODE.linkUnknown) {
-      this.#fail(
-        protocolError(
-          "E_LINK_UNKNOWN",
-          "cannot resume: the other agent was restarted and does not know this link",
-        ),
-        now,
-      );
-    }
+    const error = code === undefined ? undefined : errorOfClose(code);
+    if (error !== undefined) this.#fail(error, now);
   }
 
   /** Everything that is due. */
@@ -307,7 +301,7 @@ export class Link {
       if (next !== undefined) return next.bytes.length;
     }
     const queued = this.#bulkQueue[0];
-    return queued === undefined ? 0 : roughBytes(queued);
+    return queued === undefined ? 0 : bulkBytes(queued);
   }
 
   #openBulk(): Lane | undefined {
@@ -457,13 +451,6 @@ export class Link {
     this.#bulkQueue.length = 0;
     for (const lane of this.#lanes) lane.drop(code, reason, now);
   }
-}
-
-/** Bytes of a message, nearly. */
-function roughBytes(message: BulkMessage): number {
-  if ("data" in message) return message.data.length;
-  if ("refs" in message) return message.refs.length * 40;
-  return "pages" in message ? message.pages.length * 4 : message.chunks.length * 8;
 }
 
 const SEQUENCE_RANGE = 2 ** 32;

@@ -3,7 +3,7 @@
  * still to be read and sent. Reads are answered in any order; each is accounted for by its kind.
  */
 import { assert } from "@dejavm/base";
-import { type ControlMessageOf, encodePageSet, type Message } from "@dejavm/protocol";
+import { bulkBytes, type ControlMessageOf, encodePageSet, type Message } from "@dejavm/protocol";
 import { type CheckpointReport, MAX_CHUNKS_PER_READ, MAX_PAGES_PER_READ } from "@dejavm/vm";
 import { chunkKey } from "./chunk-key.ts";
 import type { MigrationLog } from "./migration-log.ts";
@@ -215,7 +215,7 @@ export class Checkpoints {
   #account(read: Read, batch: PreparedBatch): void {
     const { bytes, pages } = this.#log;
     for (const message of batch.messages) {
-      const size = messageBytes(message);
+      const size = bulkBytes(message);
       if (message.kind.endsWith("-refs")) bytes.references += size;
       else if (read.what === "chunks") bytes.chunks += size;
       else if (read.urgent) bytes.onDemand += size;
@@ -228,19 +228,12 @@ export class Checkpoints {
       if (read.urgent) pages.onDemand += message.pages.length;
     }
     if (read.what === "pages") {
-      const each = batch.messages.reduce((sum, m) => sum + messageBytes(m), 0) / read.count;
+      const each = batch.messages.reduce((sum, m) => sum + bulkBytes(m), 0) / read.count;
       this.#readBytes += (Math.max(each, LEAST_READ_BYTES) - this.#readBytes) * SIZE_WEIGHT;
     }
     pages.zero += batch.zeroPages;
     pages.referenced += batch.referenced;
   }
-}
-
-/** Bytes of a bulk message on the wire, nearly. */
-function messageBytes(message: PreparedBatch["messages"][number]): number {
-  if ("data" in message) return message.data.length + 16;
-  if ("refs" in message) return 16 + message.refs.length * 36;
-  return 16 + ("pages" in message ? message.pages.length * 4 : message.chunks.length * 8);
 }
 
 function announce(report: BegunReport): readonly Message[] {

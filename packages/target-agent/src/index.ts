@@ -8,7 +8,7 @@ export {
   TargetMigration,
 } from "./driver/target-migration.ts";
 export { prepareUnpacker } from "./driver/unpacker/move-unpacker.ts";
-export { ownerByRecords } from "./owner.ts";
+export { offerRefusal, ownerByRecords } from "./owner.ts";
 export { TargetSession } from "./target-session.ts";
 export type {
   ReadSegment,

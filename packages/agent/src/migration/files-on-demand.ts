@@ -38,6 +38,10 @@ export class FilesOnDemand implements SourceMigration {
     return this.#migration.isCommitted;
   }
 
+  get isInDoubt(): boolean {
+    return this.#migration.isInDoubt;
+  }
+
   handleReport(report: VmReport): void {
     this.#migration.handleReport(report);
   }

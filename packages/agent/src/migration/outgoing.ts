@@ -28,7 +28,7 @@ import { dialPeer } from "../peer/dialer.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
 import { FilesOnDemand } from "./files-on-demand.ts";
 import { provideFiles } from "./provide-files.ts";
-import { TUNNEL_PATH } from "./tunnel-desk.ts";
+import { tunnelPath } from "./tunnel-desk.ts";
 
 /** What an ownership record says about the migration that it is of. */
 export const offerDetailSchema = z.object({ migration: z.string() });
@@ -73,7 +73,7 @@ export async function migrateAway(options: OutgoingOptions): Promise<MigrationRe
   }
   const dialTunnel = (): Promise<WebSocket> =>
     dialPeer(identity, peer, {
-      path: `${TUNNEL_PATH}${vm.lineage}`,
+      path: tunnelPath(vm.lineage, migration),
       maxMessageBytes: MAX_FRAME_BYTES,
     });
   const { bandwidthMbit } = request;

@@ -15,7 +15,13 @@ import {
   restoreConfigOf,
   type VmConfig,
 } from "@dejavm/source-agent";
-import type { ReplayingMachine, TakenMachine, TargetHost, Verdict } from "@dejavm/target-agent";
+import {
+  offerRefusal,
+  type ReplayingMachine,
+  type TakenMachine,
+  type TargetHost,
+  type Verdict,
+} from "@dejavm/target-agent";
 import { checkFingerprint, decodeTraceHeader, fingerprintOf } from "@dejavm/trace";
 import {
   inspectDiskFile,
@@ -88,17 +94,20 @@ class IncomingMachine implements ReplayingMachine {
   readonly config: VmConfig;
   readonly network: VmNetwork;
   readonly passing: VmEvents;
+  readonly #forget: () => void;
 
   private constructor(parts: {
     readonly vm: VirtualMachine;
     readonly config: VmConfig;
     readonly network: VmNetwork;
     readonly passing: VmEvents;
+    readonly forget: () => void;
   }) {
     this.vm = parts.vm;
     this.config = parts.config;
     this.network = parts.network;
     this.passing = parts.passing;
+    this.#forget = parts.forget;
   }
 
   static async make(
@@ -130,14 +139,17 @@ class IncomingMachine implements ReplayingMachine {
       },
       passing.events,
     );
-    return new IncomingMachine({ vm, config, network, passing });
+    const forget = (): void => tunnels.close(lineage, network);
+    return new IncomingMachine({ vm, config, network, passing, forget });
   }
 
   request(request: VmRequest): void {
     this.vm.request(request);
   }
 
+  /** It has not come after all. */
   async terminate(): Promise<void> {
+    this.#forget();
     await this.vm.terminate();
     await this.network.close();
   }
@@ -175,6 +187,7 @@ async function check(host: IncomingHost, offer: Offer): Promise<Here> {
     const message = `there is a machine ${name} on ${host.agentName} already`;
     throw agentError("E_VM_EXISTS", message, "remove it there, or move it away first");
   }
+  checkRecords(host, offer);
   const config = await configHere(decodeVmConfig(offer.description), host.delivered.get(lineage));
   const needed = config.memoryBytes + MACHINE_OVERHEAD_BYTES;
   if (freemem() < needed) {
@@ -190,6 +203,20 @@ async function check(host: IncomingHost, offer: Offer): Promise<Here> {
   const { fingerprint } = decodeTraceHeader(offer.fingerprint);
   checkFingerprint(fingerprint, fingerprintOf(present, sha256, hasher));
   return { config, boot };
+}
+
+/** Nobody brings here what lives here, or what has moved on since. */
+function checkRecords({ store, agentName }: IncomingHost, { name, lineage, epoch }: Offer): void {
+  const known = store.findLineage(lineage);
+  const why = offerRefusal(known === undefined ? [] : store.ownershipHistory(known.id), epoch);
+  if (why === "lives-here") {
+    const message = `${name} lives on ${agentName}, by the records there`;
+    throw agentError("E_VM_EXISTS", message, "two hosts claim it: see `dejavm log show` on both");
+  }
+  if (why === "outdated") {
+    const message = `${name} with epoch ${epoch} is outdated: ${agentName} had a later one`;
+    throw agentError("E_VM_OUTDATED", message, "do not run that copy: find where it lives now");
+  }
 }
 
 /** The machine is live: from here on it is recorded and connected like any other. */

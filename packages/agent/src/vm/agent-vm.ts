@@ -24,6 +24,7 @@ import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
 import type { ExecSinks, RunningCommand } from "./guest-exec.ts";
 import { configFor, powerFor } from "./machine-config.ts";
+import { doubtNotes } from "./resting-vm.ts";
 import { RunningVm } from "./running-vm.ts";
 import { VmNetwork } from "./vm-network.ts";
 
@@ -36,6 +37,8 @@ export interface VmHost {
   readonly log: Log;
   /** A machine has ended by itself or because it was told to: it is not to be brought back. */
   readonly onStopped: (name: string) => void;
+  /** A machine that has moved needs nothing of this host any more. */
+  readonly onRelayed: (vm: AgentVm) => void;
 }
 
 /** A machine that runs, and what it runs on. */
@@ -160,7 +163,7 @@ export class AgentVm implements ControlledVm {
     const { network, recorded } = this.parts;
     this.running.setState("migrating", [`to ${peer}`]);
     recorded.isHeld = true;
-    this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
+    this.#relay = new FlowRelay(network.edge, dialTunnel, () => this.#relayed());
     try {
       this.#migration = start();
       const report = await this.#migration.done;
@@ -183,8 +186,11 @@ export class AgentVm implements ControlledVm {
 
   summary(): VmSummary {
     const summary = this.running.summary();
+    if (this.#migration?.isInDoubt === true) {
+      return { ...summary, state: "in-doubt", notes: doubtNotes(this.name, summary.notes) };
+    }
     const { state } = this.parts.recorded;
-    const flows = (this.#relay?.flowCount ?? 0) + this.parts.network.tunnelledFlows;
+    const flows = this.#relay?.flowCount || this.parts.network.tunnelledFlows;
     if (flows > 0) summary.notes.push(`${flows} connections relayed`);
     if (state === "recorded" || summary.state !== "running") return summary;
     const note = state === "paused" ? "stands still: the store takes no more" : "not recorded";
@@ -230,6 +236,12 @@ export class AgentVm implements ControlledVm {
     this.parts.recorded.close();
     await this.parts.vm.terminate();
     await this.parts.network.close();
+  }
+
+  /** The last connection that was kept here for the machine is over. */
+  #relayed(): void {
+    this.#host.onRelayed(this);
+    void this.parts.network.close();
   }
 
   #stay(): void {
