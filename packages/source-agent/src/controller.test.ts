@@ -80,7 +80,7 @@ describe("controller", () => {
     expect(Math.min(...shares)).toBe(0.5);
   });
 
-  test("[CT4] slows down while pages are under way only what would not be caught up with soon", () => {
+  test("[CT4] slows down while pages are under way only where replay is not much faster", () => {
     const shares = (over: Partial<Situation>) => {
       const controller = new Controller(OPTIONS);
       let share = 1;
