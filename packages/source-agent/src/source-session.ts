@@ -390,7 +390,7 @@ export class SourceSession {
   // ---- time, decisions
 
   #tick(link: LinkView, now: number): void {
-    // Contents that arrive are a sign of life, too: of an idle guest the target has nothing to tell.
+    // Contents that arrive are a sign of life, too: of an idle guest there is nothing to tell.
     if (link.bulkUnderWayBytes !== this.#link?.bulkUnderWayBytes) this.#heardAt = now;
     this.#link = link;
     const state = this.#state;
