@@ -20,6 +20,8 @@ const LEVEL = 1;
 const MIN_CHUNK = 64;
 /** Compression that saves less is not worth unpacking. */
 const WORTH_IT = 0.95;
+/** What of something large is tried first: what a guest receives is mostly compressed already. */
+const SAMPLE_BYTES = 32 << 10;
 
 /** Contents of equal size, hashed and compressed. Plain data: it may cross to another thread. */
 export interface ContentPack {
@@ -100,6 +102,14 @@ export function compress(bytes: Uint8Array): Uint8Array {
     chunkSize: Math.max(MIN_CHUNK, bytes.length),
   });
   return plain(packed);
+}
+
+/** The same, or `bytes` as they are where a piece of them shows that it is not worth it. */
+export function compressIfWorth(bytes: Uint8Array): Uint8Array {
+  const from = Math.floor((bytes.length - SAMPLE_BYTES) / 2);
+  if (from < SAMPLE_BYTES) return compress(bytes);
+  const sample = bytes.subarray(from, from + SAMPLE_BYTES);
+  return compress(sample).length < sample.length * WORTH_IT ? compress(bytes) : bytes;
 }
 
 /** Undoes `compress`; never makes more than `maxBytes`. Throws E_STORE_CORRUPT. */
