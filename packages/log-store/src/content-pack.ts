@@ -16,6 +16,8 @@ export const HASH_BYTES = 32;
 
 /** zstd's fastest level: about 500 MB/s, and RAM shrinks to less than a third. */
 const LEVEL = 1;
+/** For what has to be stored at once: 300 MB/s more, a third less saved. */
+const QUICK_LEVEL = -7;
 /** The least that Node's zlib takes as the size of a piece. */
 const MIN_CHUNK = 64;
 /** Compression that saves less is not worth unpacking. */
@@ -46,9 +48,12 @@ export function hexHash(hashes: Uint8Array, index: number): string {
   return Buffer.from(bytes).toString("hex");
 }
 
-/** Hashes and compresses items that stand one after the other; at most MAX_PACK_BYTES. */
-export function makePack(itemBytes: number, bytes: Uint8Array): ContentPack {
-  return compressPack({ itemBytes, hashes: hashItems(itemBytes, bytes), bytes });
+/**
+ * Hashes and compresses items that stand one after the other; at most MAX_PACK_BYTES. `quick`:
+ * compresses little, because somebody waits.
+ */
+export function makePack(itemBytes: number, bytes: Uint8Array, how?: "quick"): ContentPack {
+  return compressPack({ itemBytes, hashes: hashItems(itemBytes, bytes), bytes }, how);
 }
 
 /** sha256 of each of the items that stand one after the other. */
@@ -62,13 +67,16 @@ export function hashItems(itemBytes: number, bytes: Uint8Array): Uint8Array {
 }
 
 /** The same for items whose hashes are known. */
-export function compressPack(items: {
-  readonly itemBytes: number;
-  readonly hashes: Uint8Array;
-  readonly bytes: Uint8Array;
-}): ContentPack {
+export function compressPack(
+  items: {
+    readonly itemBytes: number;
+    readonly hashes: Uint8Array;
+    readonly bytes: Uint8Array;
+  },
+  how?: "quick",
+): ContentPack {
   const { itemBytes, hashes, bytes } = items;
-  const data = compress(bytes);
+  const data = compress(bytes, how === "quick" ? QUICK_LEVEL : LEVEL);
   if (data.length < bytes.length * WORTH_IT) return { itemBytes, hashes, codec: "zstd", data };
   return { itemBytes, hashes, codec: "raw", data: bytes };
 }
@@ -93,10 +101,10 @@ export function checkPack(pack: ContentPack): void {
   }
 }
 
-/** zstd at the store's level. */
-export function compress(bytes: Uint8Array): Uint8Array {
+/** zstd, at the store's level if no other is given. */
+export function compress(bytes: Uint8Array, level = LEVEL): Uint8Array {
   const packed = zstdCompressSync(bytes, {
-    params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
+    params: { [constants.ZSTD_c_compressionLevel]: level },
     pledgedSrcSize: bytes.length,
     // All of it in one piece: joining pieces costs more than the room.
     chunkSize: Math.max(MIN_CHUNK, bytes.length),

@@ -34,6 +34,8 @@ const TICK_MS = 10;
 const MAX_UNSTORED_SEGMENTS = 64;
 /** The target's progress is told at most this often. */
 const PROGRESS_MS = 10;
+/** What may wait in memory to be replayed: a minute's trace of a busy guest, several times. */
+const MAX_HELD_BYTES = 256 * 2 ** 20;
 
 /** A machine in its thread, as `TargetHost.makeMachine` gives it. */
 export interface ReplayingMachine {
@@ -111,6 +113,7 @@ export class TargetMigration {
       },
       entropySeed: new Uint8Array(randomBytes(32)),
       progressMs: PROGRESS_MS,
+      maxHeldBytes: MAX_HELD_BYTES,
     });
     this.#link = new LinkDriver(
       {
