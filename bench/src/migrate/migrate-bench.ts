@@ -30,7 +30,7 @@ export interface MigrateBenchOptions {
   readonly profiles: readonly string[];
   /** Measure QEMU, too. */
   readonly withQemu: boolean;
-  /** Modes of QEMU. */
+  /** Modes of QEMU; none: those that are best at something with each workload. */
   readonly qemuModes: readonly string[];
   /** A folder for what each system reports of its moves; undefined: it is not kept. */
   readonly reports: string | undefined;
@@ -78,7 +78,7 @@ export async function runMigrateBench(
 ): Promise<MigrateBenchResult> {
   const workloads = pick("workload", WORKLOADS, options.workloads);
   const profiles = pick("profile", WAN_PROFILES, options.profiles);
-  const modes = options.withQemu ? pick("QEMU mode", QEMU_MODES, options.qemuModes) : [];
+  pick("QEMU mode", QEMU_MODES, options.qemuModes);
   const qemu = await requireHostTool("qemu-system-riscv64");
   const program = readFileSync(await buildWork());
   const files = await guestFiles();
@@ -86,6 +86,8 @@ export async function runMigrateBench(
   if (reports !== undefined) mkdirSync(reports, { recursive: true });
   const runs: MigrateRun[] = [];
   for (const workload of workloads) {
+    const wanted = options.qemuModes.length > 0 ? options.qemuModes : workload.qemuModes;
+    const modes = options.withQemu ? pick("QEMU mode", QEMU_MODES, wanted) : [];
     for (const { name: profile } of profiles) {
       progress(`${workload.name}, ${profile}: dejavm`);
       runs.push(await runDejavm({ workload, profile, program, reports }));

@@ -390,6 +390,8 @@ export class SourceSession {
   // ---- time, decisions
 
   #tick(link: LinkView, now: number): void {
+    // Contents that arrive are a sign of life, too: of an idle guest there is nothing to tell.
+    if (link.bulkUnderWayBytes !== this.#link?.bulkUnderWayBytes) this.#heardAt = now;
     this.#link = link;
     const state = this.#state;
     if (state.kind === "negotiating") {
@@ -441,12 +443,13 @@ export class SourceSession {
     const decision = this.#controller.decide(situation);
     this.#log.decided(decision, now);
     this.#why = decision.why;
-    this.#carryOut(decision, now);
+    this.#carryOut(decision, situation, now);
   }
 
-  #carryOut(decision: Decision, now: number): void {
+  #carryOut(decision: Decision, situation: Situation, now: number): void {
     const { rehearseMs } = this.#options;
-    const goesOn = decision.kind === "wait" || decision.kind === "increment";
+    const goesOn =
+      decision.kind === "wait" || decision.kind === "increment" || !situation.isComplete;
     if (rehearseMs !== undefined && (!goesOn || this.#log.elapsedMs(now) >= rehearseMs)) {
       return this.#rehearsed(decision, now);
     }
@@ -457,6 +460,8 @@ export class SourceSession {
         this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: true }));
         return;
       case "throttle":
+        // A rehearsal leaves the guest alone.
+        if (rehearseMs !== undefined) return;
         this.#share = decision.share;
         this.#log.lowestShare = Math.min(this.#log.lowestShare, decision.share);
         return this.#request({ kind: "throttle", share: decision.share });
