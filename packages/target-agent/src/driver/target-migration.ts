@@ -257,7 +257,7 @@ export class TargetMigration {
       case "store-checkpoint":
         this.#storeTrace();
         this.#store?.commitCheckpoint(action.checkpoint);
-        return this.#soon({ kind: "checkpoint-stored", checkpoint: action.checkpoint });
+        return this.#later(this.#secure(action.checkpoint));
       case "record-live":
         return this.#recordLive(action.epoch);
       case "answer-owner":
@@ -361,6 +361,15 @@ export class TargetMigration {
     this.#store.append(segments);
     const { sequence, unitCount } = readSegmentHeader(last);
     this.#soon({ kind: "trace-stored", nextSequence: sequence + unitCount });
+  }
+
+  /**
+   * What was stored is brought to the disk while both machines run: `recordLive` waits for all that
+   * is not there yet, and then nobody runs.
+   */
+  async #secure(checkpoint: number): Promise<void> {
+    await this.#host.store.sync();
+    this.#handle({ kind: "checkpoint-stored", checkpoint });
   }
 
   /** Nothing waits for the tick once the machine is to be taken over. */
