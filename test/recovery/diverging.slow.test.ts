@@ -111,8 +111,7 @@ test("[SR3] the recording itself is replayed, and its copy is found to be whole"
   expect(verify).toMatchObject({ status: 0 });
 });
 
-  const summary = "the replay departs from the trace at \\d+: digest \\w{32}, want \\w{32}";
-  expect(stderr).toMatch(new RegExp(`\\n${summary}\\n`));
+test("[SR3] a replay that departs says since when, the records around, what it tried", async () => {
   const { status, stdout, stderr } = await replay(TAMPERED);
   expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
   expect(stderr).toMatch(
