@@ -27,7 +27,14 @@ const SEED = 0x5eed;
 const ENGINES = {
   default: DEFAULT_POLICY,
   interpreter: NO_JIT,
-  "random times": { ...DEFAULT_POLICY, threshold: 2, warm: 1, batch: 4, seed: SEED },
+  "random times": {
+    ...DEFAULT_POLICY,
+    threshold: 2,
+    supervisorThreshold: 2,
+    warm: 1,
+    batch: 4,
+    seed: SEED,
+  },
   early: { ...EAGER_JIT, heatUnit: 16, batch: 32 },
 } as const satisfies Record<string, JitPolicy>;
 

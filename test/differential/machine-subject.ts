@@ -43,7 +43,7 @@ const ENGINES: Readonly<Record<string, JitPolicy>> = {
   auto: DEFAULT_POLICY,
   interpreter: NO_JIT,
   jit: EAGER_JIT,
-  random: { ...EAGER_JIT, threshold: 2, warm: 1, seed: 0x0dd5 },
+  random: { ...EAGER_JIT, threshold: 2, supervisorThreshold: 2, warm: 1, seed: 0x0dd5 },
 };
 
 export class MachineSubject implements Subject {

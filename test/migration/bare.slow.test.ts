@@ -3,65 +3,16 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeState, type MachineConfig, SnapshotReader } from "@dejavm/machine";
+import { encodeState, SnapshotReader } from "@dejavm/machine";
 import { hostCodecs } from "@dejavm/vm";
 import { expect, onTestFinished, test } from "vitest";
-import { LiveMachine, migrate, Target } from "./support/hosts.ts";
+import { echoing, OFFER, TINY } from "./support/echo.ts";
+import { type LiveMachine, migrate, Target } from "./support/hosts.ts";
 import { Path } from "./support/sockets.ts";
 
-/** Echoes the UART and counts in memory: waits for LSR.DR, reads RBR, writes THR. */
-const ECHO_COUNTING = [
-  0x0000_0417, // auipc s0, 0
-  0x0000_1337, // lui   t1, 1
-  0x0064_0433, // add   s0, s0, t1: a page of its own
-  0x1000_02b7, // lui   t0, 0x10000
-  0x0052_c303, // lbu   t1, 5(t0)
-  0x0014_8493, // addi  s1, s1, 1
-  0x0094_3023, // sd    s1, 0(s0)
-  0x0013_7313, // andi  t1, t1, 1
-  0xfe03_08e3, // beqz  t1, -16
-  0x0002_c303, // lbu   t1, 0(t0)
-  0x0062_8023, // sb    t1, 0(t0)
-  0xfe5f_f06f, // j     -28
-];
-
-const CONFIG: MachineConfig = {
-  memoryBytes: 64 * 1024 * 1024,
-  boot: {
-    kind: "firmware",
-    image: new Uint8Array(Uint32Array.from(ECHO_COUNTING).buffer),
-    commandLine: "",
-  },
-  disks: [],
-  net: undefined,
-  entropySeed: new Uint8Array(32),
-  wallTimeNs: 0n,
-};
-
-const OFFER = {
-  lineage: "lineage-1",
-  name: "bare",
-  epoch: 1,
-  semantics: 1,
-  pageCount: CONFIG.memoryBytes / 4096,
-  disks: [],
-  fingerprint: new Uint8Array(0),
-  description: new Uint8Array(0),
-};
-
-/** A guest that has echoed something. */
-async function echoing(): Promise<LiveMachine> {
-  const source = await LiveMachine.start({
-    source: { kind: "create", config: CONFIG },
-    disks: [],
-    pace: "live",
-    limit: undefined,
-    digestAtEnd: false,
-    record: { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) },
-  });
+async function started(): Promise<LiveMachine> {
+  const source = await echoing();
   onTestFinished(() => source.vm.terminate());
-  source.type("one ");
-  await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one ");
   return source;
 }
 
@@ -90,8 +41,8 @@ async function livesAt(target: Target, source: LiveMachine): Promise<void> {
 }
 
 test("[MI1] a machine moves: equal digests, nothing typed is lost", async () => {
-  const source = await echoing();
-  const target = new Target({ config: CONFIG });
+  const source = await started();
+  const target = new Target({ config: TINY });
   const records: string[] = [];
   const migration = migrate({
     machine: source,
@@ -107,8 +58,8 @@ test("[MI1] a machine moves: equal digests, nothing typed is lost", async () => 
 });
 
 test("[MI4] a link that breaks again and again is taken up where it was", async () => {
-  const source = await echoing();
-  const target = new Target({ config: CONFIG });
+  const source = await started();
+  const target = new Target({ config: TINY });
   const path = new Path(20);
   const trouble = setInterval(() => {
     path.isCut = true;
@@ -124,8 +75,8 @@ test("[MI4] a link that breaks again and again is taken up where it was", async 
 });
 
 test("[MI5] a cancel lets the machine run on, and it can move later", async () => {
-  const source = await echoing();
-  const target = new Target({ config: CONFIG });
+  const source = await started();
+  const target = new Target({ config: TINY });
   const path = new Path(20);
   const first = migrate({ machine: source, target, offer: OFFER, path });
   await new Promise((resolve) => setTimeout(resolve, 400));
@@ -145,10 +96,10 @@ test("[MI6] where it is handed over, both hosts' RAM and state have one sha256",
     await machine.vm.save({ path });
     return sha256OfSnapshot(readFileSync(path));
   };
-  const source = await echoing();
+  const source = await started();
   const atTarget = Promise.withResolvers<string>();
   const target = new Target({
-    config: CONFIG,
+    config: TINY,
     intercept: async (request, machine) => {
       if (request.kind === "go-live") atTarget.resolve(await sha256(machine));
       return request;
@@ -162,10 +113,10 @@ test("[MI6] where it is handed over, both hosts' RAM and state have one sha256",
 });
 
 test("[MI7] one bit that is wrong at the target is found before it lives there", async () => {
-  const source = await echoing();
+  const source = await started();
   let flipped = 0;
   const target = new Target({
-    config: CONFIG,
+    config: TINY,
     intercept: (request) => {
       if (request.kind !== "supply-pages" || flipped > 0) return request;
       flipped++;
@@ -183,12 +134,12 @@ test("[MI7] one bit that is wrong at the target is found before it lives there",
 });
 
 test("[MI5] a cancel while the target still judges leaves nothing behind there", async () => {
-  const source = await echoing();
+  const source = await started();
   const judging = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
   let offers = 0;
   const target = new Target({
-    config: CONFIG,
+    config: TINY,
     beforeJudging: async () => {
       asked.resolve();
       if (offers++ === 0) await judging.promise;

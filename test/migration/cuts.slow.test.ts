@@ -6,7 +6,7 @@
 import { startMigration } from "@dejavm/agent";
 import { RedisClient } from "@dejavm/bench";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { AgentPair, MOVED, otherSide, redisPort, type Side } from "./support/agent-pair.ts";
+import { AgentPair, MOVED, otherSide, redisPort, type Side } from "../support/agent-pair.ts";
 
 const SECONDS = (process.env["DEJAVM_CUT_SECONDS"] ?? "1").split(",").map(Number);
 const PHASES = ["negotiate", "checkpoint", "chase", "cutover"] as const;

@@ -9,7 +9,7 @@ import { startMigration } from "@dejavm/agent";
 import { Prng } from "@dejavm/base";
 import { RedisClient } from "@dejavm/bench";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { AgentPair, MOVED, otherSide, redisPort, type Side } from "./support/agent-pair.ts";
+import { AgentPair, MOVED, otherSide, redisPort, type Side } from "../support/agent-pair.ts";
 
 const KILLS = Number(process.env["DEJAVM_KILLS"] ?? 5);
 const SEED = Number(process.env["DEJAVM_SEED"] ?? Date.now() % 1_000_000);

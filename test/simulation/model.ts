@@ -3,6 +3,7 @@
  * position as the position says, and by inputs. Each input is echoed, so that the outside can tell
  * which of them the machine has taken.
  */
+import { CodedError } from "@dejavm/base";
 
 /** Pages of the model: enough for increments, few enough to be quick. */
 export const MODEL_PAGES = 48;
@@ -46,10 +47,17 @@ export function stateBytes({ pages: _, ...rest }: ModelState): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(rest));
 }
 
-/** What `stateBytes` made, with these pages. */
+/** What `stateBytes` made, with these pages. Throws E_SNAPSHOT_INVALID. */
 export function modelOf(bytes: Uint8Array, pages: number[]): ModelState {
-  const rest = JSON.parse(new TextDecoder().decode(bytes)) as Omit<ModelState, "pages">;
-  return { ...rest, pages };
+  try {
+    const rest = JSON.parse(new TextDecoder().decode(bytes)) as Omit<ModelState, "pages">;
+    const { position, inputs, outputHash } = rest;
+    const numbers = [position, outputHash, ...inputs];
+    if (!numbers.every((value) => Number.isSafeInteger(value) && value >= 0)) throw new Error();
+    return { position, inputs, outputHash, pages };
+  } catch (cause) {
+    throw new CodedError("E_SNAPSHOT_INVALID", "these bytes are no saved state", { cause });
+  }
 }
 
 /** The pages that the next step reads and writes. */

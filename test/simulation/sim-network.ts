@@ -1,6 +1,7 @@
 /** Connections between simulated hosts: delay, cuts, messages that come after their connection. */
 import type { Prng } from "@dejavm/base";
 import {
+  type BulkMessage,
   DEFAULT_LINK_TIMES,
   decodeFrame,
   type Hello,
@@ -9,6 +10,10 @@ import {
   type Message,
   PROTOCOL_VERSIONS,
 } from "@dejavm/protocol";
+import type { Mischief } from "./mischief.ts";
+
+/** The first kind of frame that carries a message of a channel: those before are of connections. */
+const FIRST_MESSAGE_KIND = 0x10;
 
 /** What a link's owner hears. */
 export interface SimLinkHandlers {
@@ -43,6 +48,15 @@ interface Flight {
 export class SimNetwork {
   now = 0;
   isCut = false;
+  /** Whether frames come twice on connections that were made after another one broke. */
+  repeats = false;
+  /** The host that does harm, and what. */
+  hostile: { readonly host: string; readonly mischief: Mischief } | undefined;
+  /** Called when the hostile host fails at its own lies. */
+  onBroken: () => void = () => undefined;
+  /** Every connection breaks when so many more bytes have been sent. */
+  #cutAfterBytes = Number.POSITIVE_INFINITY;
+  #breaks = 0;
   readonly #prng: Prng;
   readonly #flights: Flight[] = [];
   readonly #connections = new Map<number, Connection>();
@@ -69,12 +83,15 @@ export class SimNetwork {
   advance(now: number): void {
     this.now = now;
     if (this.isCut) return;
-    for (;;) {
-      const first = this.#flights[0];
-      if (first === undefined || first.at > now) return;
-      this.#flights.shift();
-      first.action();
-    }
+    // What is sent meanwhile arrives later: one look is enough, however many there are.
+    const later = this.#flights.findIndex(({ at }) => at > now);
+    const due = this.#flights.splice(0, later < 0 ? this.#flights.length : later);
+    for (const { action } of due) action();
+  }
+
+  /** Cuts all connections within or between messages: when that many more bytes have left. */
+  cutAfter(bytes: number): void {
+    this.#cutAfterBytes = bytes;
   }
 
   /** A connection from `from` to `to`; answers its number, or undefined where nobody answers. */
@@ -98,8 +115,20 @@ export class SimNetwork {
   }
 
   send(id: number, from: 0 | 1, bytes: Uint8Array): void {
+    const host = this.#connections.get(id)?.ends[from].host;
+    const { hostile } = this;
+    const frames = hostile?.host === host ? hostile?.mischief.frames(bytes) : undefined;
+    for (const frame of frames ?? [bytes]) this.#send(id, from, frame);
+  }
+
+  #send(id: number, from: 0 | 1, bytes: Uint8Array): void {
     const connection = this.#connections.get(id);
     if (connection === undefined) return;
+    this.#cutAfterBytes -= bytes.length;
+    if (this.#cutAfterBytes <= 0) {
+      this.#cutAfterBytes = Number.POSITIVE_INFINITY;
+      return this.breakAll();
+    }
     const jitter = this.#prng.below(3);
     const at = Math.max(this.now + this.oneWayMs + jitter, connection.lastAt[from]);
     connection.lastAt[from] = at;
@@ -108,8 +137,21 @@ export class SimNetwork {
       // The connection is gone: a part of what was under way may still come out of some buffer.
       const isThere = this.#connections.has(id) || !this.#prng.oneIn(3);
       if (!isThere) connection.isDry[to] = true;
-      if (!connection.isDry[to]) connection.ends[to].deliver(bytes);
+      if (!connection.isDry[to]) this.#deliver(connection.ends[to], bytes);
     });
+  }
+
+  #deliver(end: End, bytes: Uint8Array): void {
+    const isMessage = (bytes[0] ?? 0) >= FIRST_MESSAGE_KIND;
+    const isRepeated = this.repeats && this.#breaks > 0 && isMessage && this.#prng.oneIn(4);
+    try {
+      end.deliver(bytes);
+      if (isRepeated) end.deliver(bytes);
+    } catch (error) {
+      // What a hostile host cannot digest itself is its own affair.
+      if (end.host !== this.hostile?.host || !this.hostile.mischief.isOn) throw error;
+      this.onBroken();
+    }
   }
 
   close(id: number, from: 0 | 1, code: number | undefined): void {
@@ -122,6 +164,7 @@ export class SimNetwork {
 
   /** Every connection of a host, or of all, breaks; both ends hear of it, or only one does. */
   breakAll(host?: string): void {
+    this.#breaks++;
     for (const [id, { ends }] of this.#connections) {
       if (host !== undefined && !ends.some((end) => end.host === host)) continue;
       this.#connections.delete(id);
@@ -138,8 +181,12 @@ export class SimNetwork {
 }
 
 function tryDecode(bytes: Uint8Array): Hello | undefined {
-  const frame = decodeFrame(bytes);
-  return frame.kind === "hello" ? frame : undefined;
+  try {
+    const frame = decodeFrame(bytes);
+    return frame.kind === "hello" ? frame : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A link of a simulated host. */
@@ -193,7 +240,19 @@ export class SimLink {
   }
 
   send(message: Message): void {
-    this.link.send(message, this.#network.now);
+    for (const said of this.#said(message)) this.link.send(said, this.#network.now);
+  }
+
+  sendBulk(message: BulkMessage): void {
+    for (const said of this.#said(message)) {
+      if (said === message) this.link.sendBulk(message, this.#network.now);
+      else this.link.send(said, this.#network.now);
+    }
+  }
+
+  #said(message: Message): readonly Message[] {
+    const { hostile } = this.#network;
+    return hostile?.host === this.#host ? hostile.mischief.messages(message) : [message];
   }
 
   /** Does what is due. */

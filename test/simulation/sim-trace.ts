@@ -1,4 +1,5 @@
 /** Traces of the model: records as JSON, sealed into numbered segments. */
+import { CodedError } from "@dejavm/base";
 import { mix } from "./model.ts";
 
 /** One entry. */
@@ -38,9 +39,35 @@ export function segmentBytes(segment: SimSegment): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(segment));
 }
 
-/** Read again; our own bytes only. */
+/** Read again. Throws E_TRACE_CORRUPT. */
 export function segmentOf(bytes: Uint8Array): SimSegment {
-  return JSON.parse(new TextDecoder().decode(bytes)) as SimSegment;
+  const { sequence, records, chain } = parsed(bytes);
+  const from = { sequence, chain: 0 };
+  const whole = Array.isArray(records) && records.every(isRecord) && isCount(sequence);
+  if (!whole || !isCount(chain)) throw corrupt();
+  const lastPosition = seal(from, records).lastPosition;
+  return { sequence, records, lastPosition, chain };
+}
+
+function parsed(bytes: Uint8Array): Partial<SimSegment> & Pick<SimSegment, "sequence"> {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes)) as SimSegment;
+  } catch {
+    throw corrupt();
+  }
+}
+
+function isRecord(record: SimRecord): boolean {
+  if (typeof record !== "object" || !isCount(record.position)) return false;
+  return record.kind === "input" ? isCount(record.input) : true;
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+function corrupt(): CodedError<"E_TRACE_CORRUPT"> {
+  return new CodedError("E_TRACE_CORRUPT", "these bytes are no trace segment");
 }
 
 /** A chain value as the protocol carries it. */

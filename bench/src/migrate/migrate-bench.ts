@@ -30,7 +30,7 @@ export interface MigrateBenchOptions {
   readonly profiles: readonly string[];
   /** Measure QEMU, too. */
   readonly withQemu: boolean;
-  /** Modes of QEMU. */
+  /** Modes of QEMU; none: those that are best at something with each workload. */
   readonly qemuModes: readonly string[];
   /** A folder for what each system reports of its moves; undefined: it is not kept. */
   readonly reports: string | undefined;
@@ -48,7 +48,10 @@ export interface MigrateRun {
   /** Longest wait of the redis client; null: there was none. */
   readonly clientLongestMs: number | null;
   readonly wireBytes: number;
-  /** Work per second during the move over work per second before it; null: none is counted. */
+  /**
+   * The guest's work per CPU second of the source's process during the move, over the same before
+   * it; null: none is counted.
+   */
   readonly workDoneRatio: number | null;
   readonly digestsEqual: boolean | null;
   /** Acknowledged writes that were not found again; null: there was no client. */
@@ -75,7 +78,7 @@ export async function runMigrateBench(
 ): Promise<MigrateBenchResult> {
   const workloads = pick("workload", WORKLOADS, options.workloads);
   const profiles = pick("profile", WAN_PROFILES, options.profiles);
-  const modes = options.withQemu ? pick("QEMU mode", QEMU_MODES, options.qemuModes) : [];
+  pick("QEMU mode", QEMU_MODES, options.qemuModes);
   const qemu = await requireHostTool("qemu-system-riscv64");
   const program = readFileSync(await buildWork());
   const files = await guestFiles();
@@ -83,6 +86,8 @@ export async function runMigrateBench(
   if (reports !== undefined) mkdirSync(reports, { recursive: true });
   const runs: MigrateRun[] = [];
   for (const workload of workloads) {
+    const wanted = options.qemuModes.length > 0 ? options.qemuModes : workload.qemuModes;
+    const modes = options.withQemu ? pick("QEMU mode", QEMU_MODES, wanted) : [];
     for (const { name: profile } of profiles) {
       progress(`${workload.name}, ${profile}: dejavm`);
       runs.push(await runDejavm({ workload, profile, program, reports }));
@@ -165,12 +170,15 @@ async function measure(
       ? await RedisClient.start({ host: "127.0.0.1", port: subject.redisPort, ...REDIS_LOAD })
       : undefined;
   client?.work();
-  await sleep(SETTLE_MS);
+  await sleep(SETTLE_MS / 2);
+  const usual = workMeter(subject, ticks);
+  await sleep(SETTLE_MS / 2);
+  const workBefore = usual();
   const beforeMs = performance.now();
-  const rateBefore = ticks.ratePerSecond(beforeMs - SETTLE_MS / 2, beforeMs);
   const cpuBefore = subject.cpuSeconds();
+  const meter = workMeter(subject, ticks);
   const moved = await subject.move();
-  const movedMs = performance.now();
+  const workDuring = meter();
   const cpuSeconds = used(cpuBefore, subject.cpuSeconds());
   if (reports !== undefined && moved.report !== undefined) {
     const file = `${workload.name}-${profile}-${subject.system}-${subject.strategy}.json`;
@@ -178,7 +186,6 @@ async function measure(
   }
   await sleep(AFTER_MS);
   await client?.stop();
-  const rateDuring = ticks.ratePerSecond(beforeMs, movedMs);
   const lost = client === undefined ? null : await lostWrites(client, subject.redisPort);
   client?.close();
   return {
@@ -189,9 +196,24 @@ async function measure(
     ...figures(moved),
     silentMs: Math.round(ticks.longestGapMs(beforeMs, performance.now())),
     clientLongestMs: client === undefined ? null : Math.round(client.report.longestMs),
-    workDoneRatio: rateBefore === 0 ? null : round(rateDuring / rateBefore),
+    workDoneRatio: workBefore === 0 ? null : round(workDuring / workBefore),
     lostAcknowledged: lost,
     cpuSeconds,
+  };
+}
+
+/**
+ * Work from now on, per CPU second that the source's process uses: guest, recording and whatever a
+ * move costs there. Both hosts share the processors here, so work per second of time would also
+ * count what the target takes.
+ */
+function workMeter(subject: Subject, ticks: TickLog): () => number {
+  const startMs = performance.now();
+  const { source } = subject.cpuSeconds();
+  return () => {
+    const work = ticks.progressBetween(startMs, performance.now());
+    const seconds = subject.cpuSeconds().source - source;
+    return seconds === 0 ? 0 : work / seconds;
   };
 }
 

@@ -19,7 +19,10 @@ export interface QemuMode {
   readonly switchOver?: "at-once" | "after-first-pass";
 }
 
-/** The modes, by how they are asked for. */
+/**
+ * The modes, by how they are asked for. Which of them are worth comparing with a workload is in
+ * `workloads.ts`.
+ */
 export const QEMU_MODES: readonly QemuMode[] = [
   { name: "precopy", capabilities: [], parameters: {} },
   {
@@ -50,7 +53,7 @@ const DOWNTIME_LIMIT_MS = 300;
 const NO_LIMIT_BYTES_PER_SECOND = 10_000_000_000;
 const POLL_MS = 50;
 /** A migration that has not ended by then does not converge. */
-const GIVE_UP_MS = 90_000;
+const GIVE_UP_MS = 60_000;
 const PAGE_BYTES = 4096;
 
 const statusSchema = z.object({

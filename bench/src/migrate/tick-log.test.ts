@@ -50,9 +50,10 @@ describe("a log of ticks", () => {
     expect(new TickLog().longestGapMs(10, 300)).toBe(290);
   });
 
-  test("knows work per second", () => {
-    expect(logOf(0, 500, 1000).ratePerSecond(0, 1000)).toBe(20);
-    expect(logOf().ratePerSecond(0, 1000)).toBe(0);
+  test("knows what was done in between", () => {
+    expect(logOf(0, 500, 1000).progressBetween(0, 1000)).toBe(20);
+    expect(logOf(0, 500, 1000).progressBetween(100, 1000)).toBe(10);
+    expect(logOf().progressBetween(0, 1000)).toBe(0);
   });
 
   test("knows ticks that came again", () => {

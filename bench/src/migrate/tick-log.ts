@@ -73,13 +73,10 @@ export class TickLog {
     return end < toMs ? Math.max(longest, toMs - Math.max(end, fromMs)) : longest;
   }
 
-  /** Progress per second of host time between two host times. */
-  ratePerSecond(fromMs: number, toMs: number): number {
+  /** Progress between two host times. */
+  progressBetween(fromMs: number, toMs: number): number {
     const within = this.#ticks.filter(({ atMs }) => atMs >= fromMs && atMs <= toMs);
-    const [first] = within;
-    const last = within.at(-1);
-    if (first === undefined || last === undefined || toMs <= fromMs) return 0;
-    return ((last.progress - first.progress) / (toMs - fromMs)) * 1000;
+    return (within.at(-1)?.progress ?? 0) - (within[0]?.progress ?? 0);
   }
 
   /** Sequence numbers that went backwards: the guest was started again, or ran twice. */

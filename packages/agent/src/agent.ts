@@ -26,14 +26,16 @@ import { agentError } from "./errors.ts";
 import { FileShelf } from "./files/file-shelf.ts";
 import { FILES_PATH, type FileName } from "./files/file-wire.ts";
 import { receiveFiles } from "./files/receive-files.ts";
+import { setHeapFlags } from "./heap-flags.ts";
 import { type Fingerprint, type Identity, loadIdentity } from "./identity/identity.ts";
 import type { Log } from "./log.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { migrationStream, storedMigrations } from "./migration/control.ts";
 import { DoubtfulVm } from "./migration/doubt.ts";
 import { MIGRATION_PATH } from "./migration/outgoing.ts";
+import { Readiness } from "./migration/readiness.ts";
 import { targetHost } from "./migration/target-host.ts";
-import { TUNNEL_PATH, TunnelDesk } from "./migration/tunnel-desk.ts";
+import { TunnelDesk } from "./migration/tunnel-desk.ts";
 import { Invitations } from "./pairing/invitations.ts";
 import { PeerBook } from "./pairing/peers.ts";
 import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
@@ -61,6 +63,7 @@ export class Agent {
   /** Files of machines that are to come: paths by role, by lineage. */
   readonly #delivered = new Map<string, ReadonlyMap<string, string>>();
   readonly #metrics: AgentMetrics;
+  readonly #readiness: Readiness;
   #control: ControlServer | undefined;
   #listener: PeerListener | undefined;
   #metricsServer: Server | undefined;
@@ -73,9 +76,15 @@ export class Agent {
     this.#peers = new PeerBook(config.stateDir);
     this.#shelf = new FileShelf(config.stateDir);
     this.#store = openLogStore(join(config.stateDir, "store"));
+    this.#readiness = new Readiness(this.#store);
     this.#vms = new VmRegistry({
       stateDir: config.stateDir,
-      host: { store: this.#store, log },
+      host: {
+        store: this.#store,
+        log,
+        onRelayed: ({ lineage, parts }) => this.#tunnels.close(lineage, parts.network),
+      },
+      onStarted: ({ parts }) => this.#readiness.machineStarted(parts.config.memoryBytes),
       ask: (lineage, onSettled) =>
         new DoubtfulVm({
           host: this.#vms.host,
@@ -105,6 +114,7 @@ export class Agent {
 
   /** Throws E_AGENT_RUNNING, E_AGENT_LISTEN, E_STATE_DIR and E_FILE_*. */
   static async start(config: AgentConfig, log: Log): Promise<Agent> {
+    setHeapFlags();
     const agent = new Agent(config, log);
     try {
       await agent.#listen();
@@ -130,6 +140,7 @@ export class Agent {
 
   /** Stops the machines' processes and closes everything. */
   async close(): Promise<void> {
+    this.#readiness.close();
     await this.#vms.close();
     this.#store.close();
     await this.#listener?.close();
@@ -165,10 +176,10 @@ export class Agent {
         this.#metrics.peerConnections.inc({ result: "accepted" });
         this.#log.info({ peer: peer.name, path }, "a peer has connected");
         if (path === MIGRATION_PATH) this.#acceptMigration(link);
-        else if (path.startsWith(TUNNEL_PATH)) {
-          this.#tunnels.accept(path.slice(TUNNEL_PATH.length), link);
-        } else if (path === FILES_PATH) this.#receiveFiles(link);
-        else link.close(CLOSE_POLICY, "there is nothing of that name");
+        else if (path === FILES_PATH) this.#receiveFiles(link);
+        else if (!this.#tunnels.accept(path, link)) {
+          link.close(CLOSE_POLICY, "there is nothing of that name");
+        }
       },
       onRefused: (code, message) => {
         this.#metrics.peerConnections.inc({ result: "refused" });
@@ -189,6 +200,11 @@ export class Agent {
           const vm = await this.#vms.create(parseBody(vmDefinitionSchema, body));
           return vm.summary();
         },
+      },
+      {
+        method: "POST",
+        path: "/v1/vms/:name/start",
+        handle: async ({ name = "" }) => (await this.#vms.start(name)).summary(),
       },
       {
         method: "POST",
@@ -226,7 +242,7 @@ export class Agent {
         this.#metrics.migrations.inc({ role: "source", result });
         if (result !== "moved") return;
         this.#vms.departed(vm.name);
-        this.#tunnels.close(vm.lineage);
+        this.#tunnels.departed(vm.lineage);
       },
     });
   }

@@ -26,6 +26,7 @@ export type AgentErrorCode =
   | "E_VM_EXISTS"
   | "E_VM_NAME"
   | "E_VM_NO_NETWORK"
+  | "E_VM_OUTDATED"
   | "E_VM_STATE"
   | "E_VM_UNKNOWN";
 

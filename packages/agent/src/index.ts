@@ -12,6 +12,7 @@ export {
 } from "./control/api.ts";
 export { ControlClient } from "./control/client.ts";
 export { agentSocket, type FoundVm, findVmNamed, findVms, runSocket } from "./control/discovery.ts";
+export type { StreamRoute } from "./control/routes.ts";
 export { ControlServer } from "./control/server.ts";
 export {
   failureOf,

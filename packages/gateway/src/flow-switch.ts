@@ -13,7 +13,7 @@ const MAX_FRAGMENTED = 64;
 
 /** `Tunnel` is whatever leads to another gateway. */
 export class FlowSwitch<Tunnel> {
-  readonly #owners = new Map<string, Tunnel>();
+  readonly #owners = new Map<string, { readonly tunnel: Tunnel; readonly flow: Flow }>();
   readonly #packet = emptyPacket();
   /** By identification and protocol, oldest first. */
   readonly #fragmented = new Map<number, Tunnel>();
@@ -23,9 +23,15 @@ export class FlowSwitch<Tunnel> {
     return this.#owners.size;
   }
 
+  /** Those of one tunnel, or of all. */
+  flows(tunnel?: Tunnel): Flow[] {
+    const owned = [...this.#owners.values()];
+    return owned.filter((o) => tunnel === undefined || o.tunnel === tunnel).map(({ flow }) => flow);
+  }
+
   /** From now on the gateway behind `tunnel` has these flows. */
   add(tunnel: Tunnel, flows: Iterable<Flow>): void {
-    for (const flow of flows) this.#owners.set(nameOf(flow), tunnel);
+    for (const flow of flows) this.#owners.set(nameOf(flow), { tunnel, flow });
   }
 
   /** The tunnel for a frame of the guest's; undefined: the gateway here. */
@@ -40,7 +46,7 @@ export class FlowSwitch<Tunnel> {
     if (end - start < 4 || (protocol !== PROTOCOL.Tcp && protocol !== PROTOCOL.Udp)) {
       return undefined;
     }
-    const tunnel = this.#owners.get(
+    const owner = this.#owners.get(
       nameOf({
         protocol: protocol === PROTOCOL.Tcp ? "tcp" : "udp",
         guestPort: get16(frame, start),
@@ -48,18 +54,20 @@ export class FlowSwitch<Tunnel> {
         remotePort: get16(frame, start + 2),
       }),
     );
-    if (tunnel !== undefined && isFragment(packet)) this.#remember(fragmentKey, tunnel);
-    return tunnel;
+    if (owner !== undefined && isFragment(packet)) this.#remember(fragmentKey, owner.tunnel);
+    return owner?.tunnel;
   }
 
-  /** The gateway that owned the flow says that it is over. */
-  flowEnded(tunnel: Tunnel, flow: Flow): void {
-    if (this.#owners.get(nameOf(flow)) === tunnel) this.#owners.delete(nameOf(flow));
+  /** The gateway that owned the flow says that it is over; whether it was its to say. */
+  flowEnded(tunnel: Tunnel, flow: Flow): boolean {
+    const isOwner = this.#owners.get(nameOf(flow))?.tunnel === tunnel;
+    if (isOwner) this.#owners.delete(nameOf(flow));
+    return isOwner;
   }
 
   /** The tunnel is no more: its flows go to the gateway here, which answers with RST. */
   remove(tunnel: Tunnel): void {
-    for (const [name, owner] of this.#owners) if (owner === tunnel) this.#owners.delete(name);
+    for (const [name, o] of this.#owners) if (o.tunnel === tunnel) this.#owners.delete(name);
     for (const [key, owner] of this.#fragmented) if (owner === tunnel) this.#fragmented.delete(key);
   }
 

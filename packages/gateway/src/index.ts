@@ -1,5 +1,11 @@
 /** The public face of `@dejavm/gateway`: the guest's network edge. */
-export { flowsMessage, SwitchedNetwork, type Tunnel, TunnelSource } from "./driver/flow-tunnel.ts";
+export {
+  type FlowEdge,
+  flowsMessage,
+  SwitchedNetwork,
+  type Tunnel,
+  TunnelSource,
+} from "./driver/flow-tunnel.ts";
 export { Gateway, type GatewayOptions, type NetworkPolicy } from "./driver/gateway.ts";
 export {
   NetStream,

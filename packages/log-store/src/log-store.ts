@@ -130,6 +130,8 @@ export interface CheckpointWriter {
   /** Pages that another thread has hashed and compressed: `pack` item i is page `pages[i]`. */
   putPackedPages(pages: Uint32Array, pack: ContentPack): void;
   putPackedChunks(chunks: readonly ChunkName[], pack: ContentPack): void;
+  /** What `puts` puts here is one commit, and all or nothing: many small ones take longer. */
+  together(puts: () => void): void;
   /**
    * Pages whose contents the store has, by sha256 (32 bytes each, one after the other). Answers
    * those that it has not and that therefore are not put.
@@ -257,6 +259,8 @@ export interface GcReport {
 export interface LogStore {
   /** The thread that hashes and compresses for whoever puts much; it ends with the store. */
   readonly packer: Packer;
+  /** Starts the threads that much writing needs, before it comes. */
+  prepare(): void;
   /** In order of their names. */
   lineages(): readonly LineageInfo[];
   /** By id or by name. */

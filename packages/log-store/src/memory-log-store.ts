@@ -53,6 +53,10 @@ export class MemoryLogStore implements LogStore {
     this.#now = now;
   }
 
+  prepare(): void {
+    this.packer.prepare();
+  }
+
   lineages(): readonly LineageInfo[] {
     this.#checkOpen();
     const all = [...this.#storage.lineages.values()].map(({ info }) => info);

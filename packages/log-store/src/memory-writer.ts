@@ -226,6 +226,18 @@ class MemoryCheckpointWriter implements CheckpointWriter {
     );
   }
 
+  together(puts: () => void): void {
+    this.#check();
+    const before = new Map(this.#places);
+    try {
+      puts();
+    } catch (error) {
+      this.#places.clear();
+      for (const [place, key] of before) this.#places.set(place, key);
+      throw error;
+    }
+  }
+
   putChunks(chunks: readonly ChunkChange[]): void {
     this.#check();
     for (const change of chunks) {

@@ -166,6 +166,11 @@ export class BulkPacer {
     return largest;
   }
 
+  /** Whether a new path is still being found out. */
+  get isFindingOut(): boolean {
+    return this.#phase.kind === "double";
+  }
+
   /** The shortest round trip of a message; undefined: none yet. */
   get minRttMs(): number | undefined {
     return this.#shortest?.ms;

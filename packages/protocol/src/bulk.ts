@@ -96,6 +96,13 @@ export type BulkMessage =
       readonly refs: readonly (ChunkName & { readonly sha256: Uint8Array })[];
     };
 
+/** Bytes of a message on the wire, nearly. */
+export function bulkBytes(message: BulkMessage): number {
+  if ("data" in message) return message.data.length + 16;
+  if ("refs" in message) return 16 + message.refs.length * 36;
+  return 16 + ("pages" in message ? message.pages.length * 4 : message.chunks.length * 8);
+}
+
 const CODECS: readonly GroupCodec[] = ["raw", "zstd"];
 const LAYERS: readonly ChunkLayer[] = ["base", "overlay"];
 

@@ -68,6 +68,31 @@ export const CLOSE_CODE = {
 /** One of `CLOSE_CODE`. */
 export type CloseCode = (typeof CLOSE_CODE)[keyof typeof CLOSE_CODE];
 
+/** What the peer's close code says of the link; undefined: it can be dialled again. */
+export function errorOfClose(code: number): ProtocolError | undefined {
+  switch (code) {
+    case CLOSE_CODE.linkUnknown:
+      return protocolError(
+        "E_LINK_UNKNOWN",
+        "cannot resume: the other agent was restarted and does not know this link",
+      );
+    case CLOSE_CODE.version:
+      return protocolError(
+        "E_PROTOCOL_VERSION",
+        "the other agent speaks no version of the protocol that this one does",
+        "update the older one of them",
+      );
+    case CLOSE_CODE.protocolError:
+      return protocolError(
+        "E_PROTOCOL_STATE",
+        "the other agent ended the link: it could not make sense of what it got",
+        "its log says what; both should run the same version",
+      );
+    default:
+      return undefined;
+  }
+}
+
 /** The close code that tells the peer of an error. */
 export function closeCodeOf(code: ProtocolErrorCode): CloseCode {
   switch (code) {

@@ -1,6 +1,7 @@
 /** The public face of `@dejavm/protocol`: what two agents say to each other. */
 export {
   type BulkMessage,
+  bulkBytes,
   type ChunkLayer,
   type ChunkName,
   type GroupCodec,
@@ -30,6 +31,7 @@ export {
   MAX_GROUP_PAGES,
   MAX_INVENTORY,
   MAX_LIST_ITEMS,
+  MAX_PAGES,
   PROTOCOL_VERSIONS,
   type VersionRange,
 } from "./limits.ts";

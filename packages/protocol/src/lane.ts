@@ -53,6 +53,8 @@ export class Lane {
   #ping: { readonly token: number; readonly at: number } | undefined;
   #nextToken = 0;
   #failures = 0;
+  /** Nothing was ever said on this lane: messages may follow the first hello at once. */
+  #isNew = true;
 
   constructor(index: number, host: LaneHost, times: LinkTimes, now: number) {
     this.index = index;
@@ -81,11 +83,17 @@ export class Lane {
     this.#state = { kind: "apart", since: now };
   }
 
-  /** A connection that this side made: the greeting begins here. */
+  /**
+   * A connection that this side made: the greeting begins here. On the first one what waits goes
+   * out behind `hello`: the peer wants message 0 whatever it answers.
+   */
   connected(connection: ConnectionId, now: number): void {
     this.#replace(now);
     this.#begin(connection, now);
     this.#write(encodeFrame(this.#host.hello(this)));
+    if (!this.#isNew) return;
+    this.#isNew = false;
+    while (this.sendNext("greeting") !== undefined);
   }
 
   /** A connection that the other side made, with its greeting. */
@@ -113,10 +121,10 @@ export class Lane {
     this.#guarded(() => this.#frame(decodeFrame(bytes), now));
   }
 
-  /** Sends one waiting message; false: nothing to send or nowhere to send it. */
-  sendNext(): number | undefined {
+  /** Sends one waiting message; undefined: nothing to send or nowhere to send it. */
+  sendNext(when: "open" | "greeting" = "open"): number | undefined {
     const next = this.channel.peek();
-    if (next === undefined || this.#state.kind !== "open") return undefined;
+    if (next === undefined || this.#state.kind !== when) return undefined;
     this.channel.take();
     this.#write(next.bytes);
     return next.sequence;

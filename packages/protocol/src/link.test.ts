@@ -53,6 +53,29 @@ describe("link", () => {
     expect(pair.a.link.isQuiet).toBe(true);
   });
 
+  it("[PR1] what waits follows the first hello at once, and bulk is dialled beside it", () => {
+    const pair = new LinkPair(INTERCONTINENTAL);
+    pair.a.link.send(segment(0), pair.now);
+    pair.run(1);
+    const early = pair.carried.map(({ bytes }) => decodeFrame(bytes));
+    expect(early.map(({ kind }) => kind)).toEqual(["hello", "message", "hello"]);
+    pair.run(100);
+    expect(numbers(pair.b.delivered)).toEqual([0]);
+    expect(pair.a.link.isUp).toBe(false);
+  });
+
+  it("[PR2] what followed a hello that was never answered is not lost, and comes once", () => {
+    for (const breakAt of [1, 80, 140]) {
+      const pair = new LinkPair(INTERCONTINENTAL);
+      pair.a.link.send(segment(0), pair.now);
+      pair.run(breakAt);
+      pair.breakConnections();
+      pair.a.link.send(segment(1), pair.now);
+      pair.run(2000);
+      expect(numbers(pair.b.delivered)).toEqual([0, 1]);
+    }
+  });
+
   it("[PR2] goes on after a cut: nothing lost, nothing acknowledged sent twice", () => {
     for (const seconds of [1, 60]) {
       const pair = new LinkPair(INTERCONTINENTAL);

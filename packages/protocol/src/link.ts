@@ -7,12 +7,13 @@
  * Bulk waits for the pacer's credit. The control channel never waits.
  */
 import { assert, unreachable } from "@dejavm/base";
-import type { BulkMessage } from "./bulk.ts";
+import { type BulkMessage, bulkBytes } from "./bulk.ts";
 import { BulkPacer, type SentBulk } from "./bulk-pacer.ts";
 import {
   CLOSE_CODE,
   type CloseCode,
   closeCodeOf,
+  errorOfClose,
   isProtocolError,
   type ProtocolError,
   protocolError,
@@ -38,6 +39,8 @@ const BULK_QUEUE_MS = 60;
 /** How long one bulk message should take on the path, and its bounds in bytes. */
 const MESSAGE_MS = 4;
 const MIN_MESSAGE_BYTES = 4096;
+/** As long as the path is being found out: each message costs both hosts time. */
+const EARLY_MESSAGE_BYTES = 32 * 1024;
 const MAX_MESSAGE_BYTES = 128 * 1024;
 /** Round trips remembered for the median. */
 const RTT_SAMPLES = 15;
@@ -66,6 +69,7 @@ export class Link {
   readonly #rtts: number[] = [];
   readonly #sentAt = new Map<number, number>();
   #peer: Peer | undefined;
+  readonly #greetedChannels = new Set<number>();
   #up = false;
   #downSince: number;
   #giveUpAfterMs: number;
@@ -106,14 +110,15 @@ export class Link {
   get wantsBulk(): boolean {
     if (this.#over) return false;
     if (this.#bulkQueue.length < BULK_QUEUE_MESSAGES) return true;
-    const bytes = this.#bulkQueue.reduce((sum, message) => sum + roughBytes(message), 0);
+    const bytes = this.#bulkQueue.reduce((sum, message) => sum + bulkBytes(message), 0);
     return bytes < this.#pacer.bytesPerMs * BULK_QUEUE_MS;
   }
 
   /** Bytes that one bulk message had better not exceed: trace cannot overtake what is leaving. */
   get bulkMessageBytes(): number {
     const bytes = this.#pacer.bytesPerMs * MESSAGE_MS;
-    return Math.min(Math.max(bytes, MIN_MESSAGE_BYTES), MAX_MESSAGE_BYTES);
+    const least = this.#pacer.isFindingOut ? EARLY_MESSAGE_BYTES : MIN_MESSAGE_BYTES;
+    return Math.min(Math.max(bytes, least), MAX_MESSAGE_BYTES);
   }
 
   /** Whether nothing waits for an acknowledgement. */
@@ -217,12 +222,7 @@ export class Link {
   #laneWakeAt(lane: Lane): number | undefined {
     const { state } = lane;
     if (state.kind !== "apart") return lane.wakeAt();
-    return this.#dials(lane) ? state.since + redialDelayMs(lane.failures) : undefined;
-  }
-
-  /** Bulk is dialled once the peer is known. */
-  #dials(lane: Lane): boolean {
-    return this.#options.role === "dialer" && (lane === this.#control || this.#peer !== undefined);
+    return this.#options.role === "dialer" ? state.since + redialDelayMs(lane.failures) : undefined;
   }
 
   #lane(channel: number): Lane {
@@ -246,15 +246,8 @@ export class Link {
     const lane = this.#laneOf(connection);
     if (lane === undefined) return;
     lane.disconnected(connection, now);
-    if (code === CLOSE_CODE.linkUnknown) {
-      this.#fail(
-        protocolError(
-          "E_LINK_UNKNOWN",
-          "cannot resume: the other agent was restarted and does not know this link",
-        ),
-        now,
-      );
-    }
+    const error = code === undefined ? undefined : errorOfClose(code);
+    if (error !== undefined) this.#fail(error, now);
   }
 
   /** Everything that is due. */
@@ -265,7 +258,7 @@ export class Link {
       lane.tend(now);
       const { state } = lane;
       const due = state.kind === "apart" && now >= state.since + redialDelayMs(lane.failures);
-      if (due && this.#dials(lane)) {
+      if (due && this.#options.role === "dialer") {
         lane.dial(now);
         this.#actions.push({ kind: "dial", channel: lane.index });
       }
@@ -308,7 +301,7 @@ export class Link {
       if (next !== undefined) return next.bytes.length;
     }
     const queued = this.#bulkQueue[0];
-    return queued === undefined ? 0 : roughBytes(queued);
+    return queued === undefined ? 0 : bulkBytes(queued);
   }
 
   #openBulk(): Lane | undefined {
@@ -408,9 +401,9 @@ export class Link {
       version,
       capabilities: capabilities.filter((name) => hello.capabilities.includes(name)),
     };
-    const again = this.#peer !== undefined;
     this.#peer ??= peer;
-    if (again) this.#resumes++;
+    if (this.#greetedChannels.has(hello.channel)) this.#resumes++;
+    this.#greetedChannels.add(hello.channel);
     if (hello.channel !== 0) return this.#forgetUnderWay(hello.channel);
     this.#up = true;
     this.#actions.push({ kind: "up", peer });
@@ -458,13 +451,6 @@ export class Link {
     this.#bulkQueue.length = 0;
     for (const lane of this.#lanes) lane.drop(code, reason, now);
   }
-}
-
-/** Bytes of a message, nearly. */
-function roughBytes(message: BulkMessage): number {
-  if ("data" in message) return message.data.length;
-  if ("refs" in message) return message.refs.length * 40;
-  return "pages" in message ? message.pages.length * 4 : message.chunks.length * 8;
 }
 
 const SEQUENCE_RANGE = 2 ** 32;

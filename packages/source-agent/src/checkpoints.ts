@@ -3,7 +3,7 @@
  * still to be read and sent. Reads are answered in any order; each is accounted for by its kind.
  */
 import { assert } from "@dejavm/base";
-import { type ControlMessageOf, encodePageSet, type Message } from "@dejavm/protocol";
+import { bulkBytes, type ControlMessageOf, encodePageSet, type Message } from "@dejavm/protocol";
 import { type CheckpointReport, MAX_CHUNKS_PER_READ, MAX_PAGES_PER_READ } from "@dejavm/vm";
 import { chunkKey } from "./chunk-key.ts";
 import type { MigrationLog } from "./migration-log.ts";
@@ -23,6 +23,10 @@ const USUAL_PAGE_BYTES = 1300;
 const FIRST_INCREMENT_PAGES = 256;
 /** Weight of the newest group in the mean size of a page. */
 const SIZE_WEIGHT = 0.1;
+/** A page that is only named still takes both hosts as long as so many bytes. */
+const LEAST_READ_BYTES = 200;
+/** Above this, 64 Mbit/s, compressing harder takes longer than it saves on the path. */
+const FAST_BYTES_PER_MS = 8000;
 /** Chunks named in one message. */
 const CHUNKS_PER_MESSAGE = 4096;
 
@@ -46,7 +50,9 @@ export class Checkpoints {
   #nextRead = 0;
   #newest: { readonly id: number; readonly at: number } | undefined;
   #increment: { readonly pages: number; readonly perMs: number } | undefined;
+  /** Mean size on the wire of a page that is sent, and of one that is read, whatever it becomes. */
   #pageBytes = USUAL_PAGE_BYTES;
+  #readBytes = USUAL_PAGE_BYTES;
   #askedFor: number | undefined;
 
   constructor(log: MigrationLog) {
@@ -150,7 +156,8 @@ export class Checkpoints {
       const { batch, what, groupPages } = read;
       const { checkpoint, items, urgent: now } = batch;
       this.#reads.set(id, { checkpoint, what, urgent: now, count: items.length });
-      yield { kind: "read", id, checkpoint, what, items, urgent: now, groupPages };
+      const isFast = link.bytesPerMs === 0 || link.bytesPerMs >= FAST_BYTES_PER_MS;
+      yield { kind: "read", id, checkpoint, what, items, urgent: now, groupPages, isFast };
     }
   }
 
@@ -194,7 +201,7 @@ export class Checkpoints {
   ): { batch: Batch; what: "pages" | "chunks"; groupPages: number } | undefined {
     const wanted = Math.floor(link.bulkMessageBytes / this.#pageBytes);
     const groupPages = Math.min(Math.max(wanted, MIN_GROUP_PAGES), MAX_GROUP_PAGES);
-    const inTime = Math.floor((link.bytesPerMs * READ_MS) / MAX_READS / this.#pageBytes);
+    const inTime = Math.floor((link.bytesPerMs * READ_MS) / MAX_READS / this.#readBytes);
     const pages = Math.min(Math.max(inTime, groupPages), MAX_PAGES_PER_READ);
     const chunks = Math.min(Math.max(wanted >> 4, 1), MAX_CHUNKS_PER_READ);
     const chunksFirst = this.#chunks.isUrgent && !this.#pages.isUrgent;
@@ -208,7 +215,7 @@ export class Checkpoints {
   #account(read: Read, batch: PreparedBatch): void {
     const { bytes, pages } = this.#log;
     for (const message of batch.messages) {
-      const size = messageBytes(message);
+      const size = bulkBytes(message);
       if (message.kind.endsWith("-refs")) bytes.references += size;
       else if (read.what === "chunks") bytes.chunks += size;
       else if (read.urgent) bytes.onDemand += size;
@@ -220,16 +227,13 @@ export class Checkpoints {
       pages.sent += message.pages.length;
       if (read.urgent) pages.onDemand += message.pages.length;
     }
+    if (read.what === "pages") {
+      const each = batch.messages.reduce((sum, m) => sum + bulkBytes(m), 0) / read.count;
+      this.#readBytes += (Math.max(each, LEAST_READ_BYTES) - this.#readBytes) * SIZE_WEIGHT;
+    }
     pages.zero += batch.zeroPages;
     pages.referenced += batch.referenced;
   }
-}
-
-/** Bytes of a bulk message on the wire, nearly. */
-function messageBytes(message: PreparedBatch["messages"][number]): number {
-  if ("data" in message) return message.data.length + 16;
-  if ("refs" in message) return 16 + message.refs.length * 36;
-  return 16 + ("pages" in message ? message.pages.length * 4 : message.chunks.length * 8);
 }
 
 function announce(report: BegunReport): readonly Message[] {

@@ -80,6 +80,30 @@ describe("controller", () => {
     expect(Math.min(...shares)).toBe(0.5);
   });
 
+  test("[CT4] slows down while pages are under way only where replay is not much faster", () => {
+    const shares = (over: Partial<Situation>) => {
+      const controller = new Controller(OPTIONS);
+      let share = 1;
+      const seen: number[] = [];
+      for (let now = 0; now < 4000; now += 50) {
+        const sourceSpeed = (over.sourceSpeed ?? 0) * share;
+        const s = situation({ ...LAG, isComplete: false, share, now, ...over, sourceSpeed });
+        const decision = controller.decide(s);
+        if (decision.kind !== "throttle") continue;
+        share = decision.share;
+        seen.push(share);
+      }
+      return seen;
+    };
+    const steps = shares({ sourceSpeed: 100_000 });
+    expect(steps[0]).toBeCloseTo(0.88);
+    expect(steps.at(-1)).toBeCloseTo(0.6, 1);
+    expect(shares({ sourceSpeed: 300_000 }).at(-1)).toBe(0.5);
+    expect(shares({ sourceSpeed: 50_000 })).toEqual([]);
+    expect(shares({ sourceSpeed: 100_000, lagPositions: 1_000_000 })).toEqual([]);
+    expect(shares({ sourceSpeed: 100_000, replaySpeed: 0 })).toEqual([]);
+  });
+
   test("[CT5] always ends where nothing converges, as was asked for", () => {
     const ends = (
       ifNotConverging: ControllerOptions["ifNotConverging"],

@@ -70,6 +70,9 @@ const STEP_MS = 300;
 const STEP_FACTOR = 0.88;
 /** The lag must shrink at least so fast: all of it within this time. */
 const PATIENCE_MS = 4000;
+/** Lag, and source's share of the target's speed, above which pages under way are reason enough. */
+const EARLY_LAG_MS = 300;
+const EARLY_RATIO = 0.6;
 /** How long the floor is tried before the end is sought otherwise. */
 const FLOOR_PATIENCE_MS = 5000;
 /** Below the user's floor with `slow`: no slower than this. */
@@ -91,6 +94,7 @@ export class Controller {
   readonly #options: ControllerOptions;
   #trend: Trend | undefined;
   #atFloorSince: number | undefined;
+  #steppedAt: number | undefined;
 
   constructor(options: ControllerOptions) {
     this.#options = options;
@@ -103,7 +107,7 @@ export class Controller {
 
   /** Asked every few ten milliseconds while both machines run. */
   decide(s: Situation): Decision {
-    if (!s.isComplete) return { kind: "wait", why: "a checkpoint is under way" };
+    if (!s.isComplete) return this.#meanwhile(s);
     if (this.#isClose(s)) {
       if (!s.isDurable) return { kind: "wait", why: "the target is writing its base" };
       if (s.digestsMatched === 0) return { kind: "wait", why: "no digest was compared yet" };
@@ -112,6 +116,25 @@ export class Controller {
     }
     if (s.replaySpeed === 0) return { kind: "wait", why: "the target has not replayed yet" };
     return this.#bringCloser(s);
+  }
+
+  /**
+   * While pages are under way the lag grows, and where replay is not much faster than the source it
+   * would take long to go again: the guest is slowed down from now on, as it would be later.
+   */
+  #meanwhile(s: Situation): Decision {
+    const wait = { kind: "wait", why: "a checkpoint is under way" } as const;
+    const lag = lagMs(s, s.lagPositions);
+    if (s.replaySpeed === 0 || s.sourceSpeed === 0 || lag < EARLY_LAG_MS) return wait;
+    const ratio = s.sourceSpeed / s.replaySpeed;
+    const isTried = this.#steppedAt !== undefined && s.now - this.#steppedAt < STEP_MS;
+    if (ratio <= EARLY_RATIO || isTried) return wait;
+    const wanted = s.share * Math.max(STEP_FACTOR, EARLY_RATIO / ratio);
+    const share = Math.max(wanted, this.#options.minShare);
+    if (share >= s.share) return wait;
+    this.#steppedAt = s.now;
+    const figures = `lag ${ms(lag)}, replay at ${(1 / ratio).toFixed(2)} x the source`;
+    return { kind: "throttle", share, why: `pages are under way, and the lag grows: ${figures}` };
   }
 
   #isClose(s: Situation): boolean {

@@ -15,7 +15,7 @@ export {
   type DoubtState,
   type FoundOffer,
 } from "./doubt-session.ts";
-export { loadBoot, readBootFile } from "./driver/boot-files.ts";
+export { bootHasher, loadBoot, readBootFile } from "./driver/boot-files.ts";
 export { type Doubt, type DoubtOptions, resolveDoubt } from "./driver/doubt.ts";
 export { forkVm } from "./driver/fork.ts";
 export {

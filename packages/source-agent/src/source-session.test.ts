@@ -53,7 +53,8 @@ const FROZEN: VmReport = {
   ticks: 100n,
 };
 
-const PROGRESS: Message = {
+type Progress = Extract<Message, { kind: "target-progress" }>;
+const PROGRESS: Progress = {
   kind: "target-progress",
   position: 100n,
   ticks: 100n,
@@ -304,5 +305,72 @@ describe("a rehearsal", () => {
     expect(outcome(driver)).toBe("moving");
     driver.tell(TICK);
     expect(outcome(driver)).toMatchObject({ kind: "rehearsed", prediction: { converges: false } });
+  });
+});
+
+describe("a target that means harm", () => {
+  const ending = ({ session }: Driver): string | undefined =>
+    session.state.kind === "ended" && session.state.outcome.kind === "stayed"
+      ? session.state.outcome.code
+      : undefined;
+  const moving = (): Driver => new Driver().tell(...TO_MOVING);
+  const progress = (changes: Partial<Progress>): SourceEvent =>
+    message({ ...PROGRESS, digestsMatched: 0, ...changes });
+
+  test.each([
+    ["a position ahead of the source", progress({ position: 101n })],
+    ["a frontier that was never sent", progress({ frontier: 101n })],
+    ["a complete checkpoint that was never begun", progress({ completeCheckpoint: 1 })],
+    ["a durable one", progress({ durableCheckpoint: 1 })],
+    ["a leap to it", message({ kind: "leapfrog", checkpoint: 1, taken: true, position: 1n })],
+  ])("[SO7] cannot have %s", (_, lie) => {
+    expect(ending(moving().tell(progress({}), TICK))).toBeUndefined();
+    const driver = moving().tell(lie);
+    expect(ending(driver)).toBe("E_PROTOCOL_STATE");
+    expect(driver.sent("cancel")).toBe(true);
+    expect(driver.asked("freeze")).toBe(false);
+  });
+
+  test("[SO7] the largest inventory is that of the largest machine", () => {
+    const inventory = message({ kind: "inventory", prefixes: new Uint8Array(8) });
+    const driver = moving();
+    for (let n = 0; n < 16; n++) driver.tell(inventory);
+    expect(ending(driver)).toBeUndefined();
+    expect(ending(driver.tell(inventory))).toBe("E_PROTOCOL_STATE");
+  });
+
+  test("[SO8] a target that says the same for ever is given up as one that is silent", () => {
+    const driver = moving();
+    while (driver.now < 29_000) driver.tell(progress({}), TICK);
+    expect(ending(driver)).toBeUndefined();
+    driver.tell(progress({ durableSequence: 4 }));
+    while (driver.now < 58_000) driver.tell(progress({ durableSequence: 4 }), TICK);
+    expect(ending(driver)).toBeUndefined();
+    while (driver.now < 60_000) driver.tell(progress({ durableSequence: 4 }), TICK);
+    expect(ending(driver)).toBe("E_PEER_SILENT");
+  });
+
+  test("[SO8] a target that has nothing to tell but takes contents is not silent", () => {
+    const driver = moving();
+    const takes = (bulkUnderWayBytes: number): SourceEvent => {
+      return { kind: "tick", link: { ...LINK, bulkUnderWayBytes } };
+    };
+    for (let n = 0; driver.now < 70_000; n++) driver.tell(takes(n % 2));
+    expect(ending(driver)).toBeUndefined();
+    const since = driver.now;
+    while (driver.now < since + 31_000) driver.tell(takes(1));
+    expect(ending(driver)).toBe("E_PEER_SILENT");
+  });
+
+  test("[SO8] frames that come while the machine stands are kept up to 16 MiB", () => {
+    const driver = new Driver().tell(...TO_FREEZING);
+    const frame = vm({
+      kind: "late-input",
+      event: { kind: "frame", bytes: new Uint8Array(65_536) },
+    });
+    for (let n = 0; n < 256; n++) driver.tell(frame);
+    driver.tell(frame, frame, vm(FROZEN));
+    const sent = driver.actions.filter((a) => a.kind === "send" && a.message.kind === "late-input");
+    expect(sent.length).toBe(256 + 1);
   });
 });

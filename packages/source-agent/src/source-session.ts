@@ -8,7 +8,7 @@
  * the target's answer, or a person, lets this side go on.
  */
 import { assert, unreachable } from "@dejavm/base";
-import type { ControlMessageOf, Message } from "@dejavm/protocol";
+import { type ControlMessageOf, MAX_INVENTORY, MAX_PAGES, type Message } from "@dejavm/protocol";
 import type { VmReport, VmRequest } from "@dejavm/vm";
 import { type BegunReport, Checkpoints } from "./checkpoints.ts";
 import { Controller, type Decision, type Situation } from "./controller.ts";
@@ -40,10 +40,20 @@ const NEXT_DIGEST_MS = 2000;
 const FAR_FRONTIERS = 8;
 /** A target that says nothing for so long, over a link that is up, is stuck or means harm. */
 const SILENCE_MS = 30_000;
+/** Largest inventory: that of the largest machine. */
+const MAX_INVENTORIES = MAX_PAGES / MAX_INVENTORY;
+/**
+ * Frames that come while the machine stands and wait for the target: what is more is lost, as on
+ * any network.
+ */
+const MAX_LATE_BYTES = 16 * 2 ** 20;
 /** Reports of the machine's progress. */
 const PROGRESS_MS = 20;
 /** Progress for people. */
 const SHOW_MS = 200;
+
+/** What people can do where nothing better is known. */
+const USUAL_HINT = "the machine runs on here; look at both agents' logs";
 
 /** See the head of this file. */
 export class SourceSession {
@@ -63,8 +73,12 @@ export class SourceSession {
   #position = 0n;
   #share = 1;
   #heardAt: number;
+  #inventories = 0;
+  #lateBytes = 0;
   #decidedAt = Number.NEGATIVE_INFINITY;
   #digestAt: number | undefined;
+  /** Whether pages were on their way when the last digest was asked for. */
+  #digestWasEarly = false;
   #shownAt = Number.NEGATIVE_INFINITY;
   #shownPhase: SourcePhase | undefined;
   #why = "";
@@ -173,6 +187,7 @@ export class SourceSession {
   }
 
   #begun(report: BegunReport, now: number): void {
+    this.#position = max(this.#position, report.position);
     if (this.#state.kind !== "moving" && this.#state.kind !== "copying") return;
     for (const message of this.#checkpoints.begun(report, now)) this.#send(message);
     this.#pump();
@@ -185,7 +200,7 @@ export class SourceSession {
     const { position, ticks, digest, trace } = report;
     assert(trace !== undefined, "a machine that moves is recorded");
     const frozen: Frozen = { position, ticks, digest, trace, at: now };
-    this.#late.push(...report.waiting.flatMap(lateInputOf));
+    for (const event of report.waiting) this.#lateInput(event);
     if (state.by === "trace") return this.#commit(frozen, now);
     this.#enter({ kind: "copying", frozen, since: now });
     this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: false }));
@@ -209,6 +224,10 @@ export class SourceSession {
   }
 
   #lateInput(event: Parameters<typeof lateInputOf>[0]): void {
+    if (event.kind === "frame") {
+      this.#lateBytes += event.bytes.length;
+      if (this.#lateBytes > MAX_LATE_BYTES) return;
+    }
     const messages = lateInputOf(event);
     if (this.#state.kind === "committed") for (const message of messages) this.#send(message);
     else this.#late.push(...messages);
@@ -231,13 +250,14 @@ export class SourceSession {
   // ---- the peer
 
   #message(message: Message, now: number): void {
-    this.#heardAt = now;
+    if (message.kind !== "target-progress" || this.#isNews(message)) this.#heardAt = now;
     switch (message.kind) {
       case "accept":
         if (this.#state.kind !== "negotiating") return this.#outOfPlace(message, now);
         return this.#accepted(now);
       case "inventory":
         // The driver looks at it: contents are nothing to the session.
+        if (++this.#inventories > MAX_INVENTORIES) this.#outOfPlace(message, now);
         return;
       case "target-progress":
         return this.#targetProgress(message, now);
@@ -247,6 +267,9 @@ export class SourceSession {
         this.#checkpoints.again(message);
         return this.#pump();
       case "leapfrog":
+        if (message.checkpoint > (this.#checkpoints.newest ?? -1)) {
+          return this.#outOfPlace(message, now);
+        }
         this.#base = Math.max(this.#base, message.checkpoint);
         if (message.taken) this.#log.leapfrogs++;
         this.#replaySpeed.restart();
@@ -274,7 +297,29 @@ export class SourceSession {
     this.#heardAt = now;
   }
 
+  /** A target that says the same again and again has stopped as much as one that is silent. */
+  #isNews(message: ControlMessageOf<"target-progress">): boolean {
+    const last = this.#target;
+    return (
+      last === undefined ||
+      message.position !== last.position ||
+      message.ticks !== last.ticks ||
+      message.durableSequence !== last.durableSequence ||
+      message.completeCheckpoint !== last.completeCheckpoint ||
+      message.durableCheckpoint !== last.durableCheckpoint
+    );
+  }
+
+  /** What cannot be: it is further than the source, or has what was never announced. */
+  #isImpossible(message: ControlMessageOf<"target-progress">): boolean {
+    const newest = this.#checkpoints.newest ?? -1;
+    const { position, frontier, completeCheckpoint = -1, durableCheckpoint = -1 } = message;
+    const isAhead = position > this.#position || frontier > this.#position;
+    return isAhead || completeCheckpoint > newest || durableCheckpoint > newest;
+  }
+
   #targetProgress(message: ControlMessageOf<"target-progress">, now: number): void {
+    if (this.#isImpossible(message)) return this.#outOfPlace(message, now);
     this.#target = message;
     this.#log.digestsCompared = message.digestsMatched;
     if (message.position > 0n) this.#replaySpeed.measure(message.position, now - message.waitingMs);
@@ -314,7 +359,8 @@ export class SourceSession {
   #owner(message: ControlMessageOf<"owner">, now: number): void {
     const state = this.#state;
     if (state.kind !== "committed" && state.kind !== "asking") return;
-    if (message.lineage !== this.#options.offer.lineage) return this.#outOfPlace(message, now);
+    const isAsked = message.lineage === this.#options.offer.lineage;
+    if (!isAsked || message.epoch !== this.#offeredEpoch) return this.#outOfPlace(message, now);
     if (message.state !== "not-here") return this.#handOver(state.frozen, undefined);
     this.#retract(
       true,
@@ -336,7 +382,7 @@ export class SourceSession {
     const reason: Reason = {
       code: "E_PROTOCOL_STATE",
       message: `the target sent ${message.kind} while the source was ${this.#state.kind}`,
-      hint: "both agents should run the same version",
+      hint: "the other agent is of another version, or means harm: look at its log",
     };
     this.#linkLost(reason, now);
   }
@@ -344,6 +390,8 @@ export class SourceSession {
   // ---- time, decisions
 
   #tick(link: LinkView, now: number): void {
+    // Contents that arrive are a sign of life, too: of an idle guest there is nothing to tell.
+    if (link.bulkUnderWayBytes !== this.#link?.bulkUnderWayBytes) this.#heardAt = now;
     this.#link = link;
     const state = this.#state;
     if (state.kind === "negotiating") {
@@ -395,12 +443,13 @@ export class SourceSession {
     const decision = this.#controller.decide(situation);
     this.#log.decided(decision, now);
     this.#why = decision.why;
-    this.#carryOut(decision, now);
+    this.#carryOut(decision, situation, now);
   }
 
-  #carryOut(decision: Decision, now: number): void {
+  #carryOut(decision: Decision, situation: Situation, now: number): void {
     const { rehearseMs } = this.#options;
-    const goesOn = decision.kind === "wait" || decision.kind === "increment";
+    const goesOn =
+      decision.kind === "wait" || decision.kind === "increment" || !situation.isComplete;
     if (rehearseMs !== undefined && (!goesOn || this.#log.elapsedMs(now) >= rehearseMs)) {
       return this.#rehearsed(decision, now);
     }
@@ -411,6 +460,8 @@ export class SourceSession {
         this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: true }));
         return;
       case "throttle":
+        // A rehearsal leaves the guest alone.
+        if (rehearseMs !== undefined) return;
         this.#share = decision.share;
         this.#log.lowestShare = Math.min(this.#log.lowestShare, decision.share);
         return this.#request({ kind: "throttle", share: decision.share });
@@ -472,11 +523,20 @@ export class SourceSession {
     };
   }
 
+  /**
+   * The first one follows the last page closely; where it is passed before that page has come, the
+   * target skips it, and one more is asked for as soon as all are there.
+   */
   #askForDigest(situation: Situation, now: number): void {
-    if (!situation.isComplete) return;
-    const interval = situation.digestsMatched === 0 ? DIGEST_MS : NEXT_DIGEST_MS;
+    if (!this.#checkpoints.isSent || this.#checkpoints.isAsked) return;
+    const { isComplete, digestsMatched } = situation;
+    const wasEarly = isComplete && this.#digestWasEarly && digestsMatched === 0;
+    const waitMs = digestsMatched === 0 ? DIGEST_MS : NEXT_DIGEST_MS;
+    const rttMs = situation.rttMs ?? 0;
+    const interval = wasEarly ? rttMs : waitMs;
     if (this.#digestAt !== undefined && now - this.#digestAt < interval) return;
     this.#digestAt = now;
+    this.#digestWasEarly = !isComplete;
     this.#request({ kind: "digest", id: this.#nextRequest() });
   }
 
@@ -710,7 +770,10 @@ function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }
 
-function stayed(phase: SourcePhase, { code, message, hint }: Reason): MigrationOutcome {
+function stayed(
+  phase: SourcePhase,
+  { code, message, hint = USUAL_HINT }: Reason,
+): MigrationOutcome {
   return { kind: "stayed", phase, code, message, hint };
 }
 

@@ -98,6 +98,8 @@ export type SourceAction =
       readonly urgent: boolean;
       /** Pages of one message at most. */
       readonly groupPages: number;
+      /** The path is so fast that little compression is best. */
+      readonly isFast: boolean;
     }
   | { readonly kind: "record"; readonly wish: OwnershipWish }
   /** From now on the link is never given up. */

@@ -37,3 +37,17 @@ test("[TP3] a reference that the target does not know is sent again", () => {
   expect(plan.pending).toBe(1);
   expect(drain(plan)).toEqual(["0:2"]);
 });
+
+test("[TP1] what is asked for again and again is sent once", () => {
+  const plan = new TransferPlan();
+  plan.begin(0, [1, 2, 40, 41]);
+  for (let n = 0; n < 1000; n++) plan.want(0, [40, 41]);
+  expect(plan.next(1)).toEqual({ checkpoint: 0, items: [40], urgent: true });
+  expect(plan.next(9)).toEqual({ checkpoint: 0, items: [41], urgent: true });
+  expect(plan.isUrgent).toBe(false);
+  plan.want(0, [40]);
+  plan.again(0, [40]);
+  plan.again(0, [40]);
+  expect(plan.next(9)).toEqual({ checkpoint: 0, items: [40], urgent: true });
+  expect(plan.next(9)).toEqual({ checkpoint: 0, items: [1, 2], urgent: false });
+});

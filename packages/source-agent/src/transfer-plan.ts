@@ -28,6 +28,8 @@ interface Layer {
   readonly items: Map<number, ItemState>;
   /** Items in plain order that nobody has looked at yet. */
   readonly cold: Iterator<number>;
+  /** Items of it that are among the urgent ones: each once, however often asked for. */
+  readonly asked: Set<number>;
   hot: number[];
   pending: number;
   superseded: number;
@@ -51,6 +53,7 @@ export class TransferPlan {
       checkpoint,
       items: states,
       cold: states.keys(),
+      asked: new Set(),
       hot: [],
       pending: states.size,
       superseded: 0,
@@ -73,9 +76,7 @@ export class TransferPlan {
     for (const item of items) {
       const layer = this.#layers.findLast((l) => l.checkpoint <= base && l.items.has(item));
       if (layer === undefined) unknown.push(item);
-      else if (layer.items.get(item) !== "sent") {
-        this.#urgent.push({ checkpoint: layer.checkpoint, item });
-      }
+      else if (layer.items.get(item) !== "sent") this.#hurry(layer, item);
     }
     return unknown;
   }
@@ -88,7 +89,7 @@ export class TransferPlan {
       if (layer.items.get(item) !== "sent") continue;
       layer.items.set(item, "pending");
       layer.pending++;
-      this.#urgent.push({ checkpoint, item });
+      this.#hurry(layer, item);
     }
   }
 
@@ -120,6 +121,12 @@ export class TransferPlan {
     this.#layers.splice(0, this.#layers.length, ...kept);
   }
 
+  #hurry(layer: Layer, item: number): void {
+    if (layer.asked.has(item)) return;
+    layer.asked.add(item);
+    this.#urgent.push({ checkpoint: layer.checkpoint, item });
+  }
+
   #nextUrgent(count: number): Batch | undefined {
     const checkpoint = this.#urgent[0]?.checkpoint;
     const layer = checkpoint === undefined ? undefined : this.#layer(checkpoint);
@@ -128,7 +135,10 @@ export class TransferPlan {
     const rest: Urgent[] = [];
     for (const entry of this.#urgent) {
       if (entry.checkpoint !== checkpoint || items.length >= count) rest.push(entry);
-      else if (layer !== undefined && take(layer, entry.item, true)) items.push(entry.item);
+      else {
+        layer?.asked.delete(entry.item);
+        if (layer !== undefined && take(layer, entry.item, true)) items.push(entry.item);
+      }
     }
     this.#urgent = rest;
     if (items.length === 0) return this.#nextUrgent(count);

@@ -9,6 +9,12 @@ import type { ChunkName } from "@dejavm/vm";
 /** Checkpoints that are not complete yet: the source has two open at most, and one announced. */
 const MAX_LAYERS = 8;
 const CHUNKS_PER_DISK = 2 ** 24;
+/**
+ * Contents may come again: what replay waited for, references that were not known here. More than
+ * this many times what was announced, and so many beside it, is a flood.
+ */
+const MAX_TIMES = 2;
+const MAX_BESIDE = 4096;
 
 interface Layer {
   readonly message: ControlMessageOf<"checkpoint">;
@@ -17,6 +23,8 @@ interface Layer {
   readonly missingPages: Set<number>;
   readonly missingChunks: Set<number>;
   announced: boolean;
+  /** Pages and chunks that have come, repeated ones too. */
+  came: number;
 }
 
 /** See the head of this file. */
@@ -50,6 +58,7 @@ export class Arrivals {
       missingPages: new Set(set),
       missingChunks: new Set(),
       announced: false,
+      came: 0,
     });
     this.#addChunks(message.chunks, message.more);
   }
@@ -61,6 +70,16 @@ export class Arrivals {
       throw outOfPlace(`chunks of checkpoint ${message.checkpoint}`);
     }
     this.#addChunks(message.chunks, message.more);
+  }
+
+  /** So many pages or chunks are on their way in. Throws E_PROTOCOL_STATE for a flood. */
+  comes(checkpoint: number, count: number): void {
+    const layer = this.#layers.find(({ message }) => message.checkpoint === checkpoint);
+    if (layer === undefined) return;
+    layer.came += count;
+    const announced = layer.pages.size + layer.chunks.size;
+    if (layer.came <= MAX_TIMES * announced + MAX_BESIDE) return;
+    throw outOfPlace(`${layer.came} contents of checkpoint ${checkpoint}, which has ${announced}`);
   }
 
   /** Contents came. Throws E_PROTOCOL_STATE for what was not announced. */

@@ -7,7 +7,8 @@ export {
   type TargetHost,
   TargetMigration,
 } from "./driver/target-migration.ts";
-export { ownerByRecords } from "./owner.ts";
+export { prepareUnpacker } from "./driver/unpacker/move-unpacker.ts";
+export { offerRefusal, ownerByRecords } from "./owner.ts";
 export { TargetSession } from "./target-session.ts";
 export type {
   ReadSegment,

@@ -11,10 +11,12 @@ import {
 
 const CHAIN = new Uint8Array(32);
 const POINT = { sequence: 3, position: 100n, ticks: 100n, chain: CHAIN };
+/** As much as the session may hold. */
+const MAX_HELD_BYTES = 1000;
 const DIGEST = "0".repeat(32);
 const REASON = { code: "E_TEST", message: "a test", hint: undefined };
 
-const OFFER: Message = {
+const OFFER: Extract<Message, { kind: "offer" }> = {
   kind: "offer",
   migration: "m",
   lineage: "lineage",
@@ -42,14 +44,14 @@ function checkpoint(number: number, pages: readonly number[]): Message {
   };
 }
 
-const GROUP: Message = {
+const GROUP: Extract<Message, { kind: "page-group" }> = {
   kind: "page-group",
   checkpoint: 0,
   codec: "zstd",
   pages: [1, 2],
   data: Uint8Array.of(1),
 };
-const COMMIT: Message = {
+const COMMIT: Extract<Message, { kind: "commit" }> = {
   kind: "commit",
   epoch: 2,
   position: 200n,
@@ -75,7 +77,22 @@ class Driver {
     }),
     entropySeed: CHAIN,
     progressMs: 10,
+    maxHeldBytes: MAX_HELD_BYTES,
   });
+
+  /** So many milliseconds in which nothing happens but the clock. */
+  wait(ms: number): this {
+    this.#now += ms;
+    return this.tell({ kind: "tick" });
+  }
+
+  /** The code with which it has ended. */
+  get ending(): string | undefined {
+    const { state } = this.session;
+    return state.kind === "ended" && state.outcome.kind === "gone"
+      ? state.outcome.reason.code
+      : undefined;
+  }
 
   tell(...events: TargetEvent[]): this {
     for (const event of events) {
@@ -243,5 +260,94 @@ describe("taking over", () => {
     expect(driver.did("unpack")).toBe(false);
     driver.tell(message(checkpoint(0, [1, 2])));
     expect(driver.did("unpack")).toBe(true);
+  });
+});
+
+describe("a source that means harm", () => {
+  const segment = (sequence: number, length: number): Message => {
+    const bytes = new Uint8Array(length);
+    bytes[0] = sequence;
+    return { kind: "segment", bytes };
+  };
+  const zeros = (pages: readonly number[], number = 0): Message => {
+    return { kind: "zero-pages", checkpoint: number, pages };
+  };
+  const late: Message = {
+    kind: "late-input",
+    input: { kind: "console", port: "uart", bytes: new Uint8Array(400) },
+  };
+
+  test.each([
+    [MAX_HELD_BYTES - 1, undefined],
+    [MAX_HELD_BYTES, undefined],
+    [MAX_HELD_BYTES + 1, "E_NOT_CONVERGING"],
+  ])("[TA9] %i bytes of trace that wait: %s", (bytes, code) => {
+    const driver = new Driver().tell(...TO_RECEIVING, message(segment(3, bytes - 500)));
+    driver.tell(message(segment(4, 500)));
+    expect(driver.ending).toBe(code);
+    if (code !== undefined) return;
+    expect(driver.session.heldBytes).toBe(bytes);
+    expect(driver.tell({ kind: "made" }).session.heldBytes).toBe(0);
+  });
+
+  test("[TA9] contents ahead of their announcement and inputs after F count as well", () => {
+    const early = new Driver().tell(message(OFFER), JUDGED);
+    const group: Message = { ...GROUP, data: new Uint8Array(900) };
+    expect(early.tell(message(group)).ending).toBeUndefined();
+    expect(early.tell(message(group)).ending).toBe("E_NOT_CONVERGING");
+    const reaching = WAYS.reaching().tell(message(late), message(late));
+    expect(reaching.session.heldBytes).toBe(800);
+    expect(reaching.tell(message(late)).ending).toBe("E_NOT_CONVERGING");
+    // Who may own the machine does not give it up for that.
+    const recording = WAYS.recording().tell(message(late), message(late), message(late));
+    expect(recording.session.state.kind).toBe("recording");
+    expect(recording.session.heldBytes).toBe(800);
+  });
+
+  test("[TA9] inputs after F have no place before F", () => {
+    expect(WAYS.receiving().tell(message(late)).ending).toBe("E_PROTOCOL_STATE");
+  });
+
+  test("[TA9] contents come twice at most, and a little more", () => {
+    const driver = WAYS.receiving();
+    const pages = Array.from({ length: 50 }, (_, page) => page);
+    for (let n = 0; n < 82; n++) driver.tell(message(zeros(pages)));
+    expect(driver.ending).toBeUndefined();
+    expect(driver.tell(message(zeros(pages))).ending).toBe("E_PROTOCOL_STATE");
+  });
+
+  test("[TA9] pages that the machine has not are refused; chunks of zeros are contents", () => {
+    expect(WAYS.receiving().tell(message(zeros([63]))).ending).toBeUndefined();
+    expect(WAYS.receiving().tell(message(zeros([64]))).ending).toBe("E_PROTOCOL_MALFORMED");
+    const chunks = (disk: number): Message => {
+      return { kind: "zero-chunks", checkpoint: 0, chunks: [{ disk, chunk: 7 }] };
+    };
+    const disks = [{ sizeBytes: 65_536 * 8, sha256: CHAIN }];
+    const begin = [message({ ...OFFER, disks }), JUDGED, message(checkpoint(0, [1]))];
+    const driver = new Driver().tell(...begin, message(chunks(0)));
+    expect(driver.did("unpack")).toBe(true);
+    expect(driver.tell(message(chunks(1))).ending).toBe("E_PROTOCOL_MALFORMED");
+  });
+
+  test("[TA9] a commitment to another place than the trace's end is refused", () => {
+    const driver = WAYS.receiving().tell({ kind: "made" }, message(SEGMENT));
+    driver.tell(message({ ...COMMIT, position: 201n }));
+    expect(driver.ending).toBe("E_PROTOCOL_STATE");
+  });
+
+  test("[TA10] a source that is silent over a link that is up is given up", () => {
+    const driver = WAYS.receiving().tell({ kind: "link-up" });
+    expect(driver.wait(29_000).ending).toBeUndefined();
+    driver.tell(message(SEGMENT));
+    expect(driver.wait(29_000).ending).toBeUndefined();
+    expect(driver.wait(2000).ending).toBe("E_PEER_SILENT");
+    const apart = WAYS.receiving().tell({ kind: "link-up" }, { kind: "link-down" });
+    expect(apart.wait(100_000).ending).toBeUndefined();
+  });
+
+  test("[TA10] a commitment whose contents cannot come any more is not waited for", () => {
+    const incomplete = (): Driver => WAYS.receiving().tell(message(SEGMENT), message(COMMIT));
+    expect(incomplete().tell({ kind: "link-lost", reason: REASON }).ending).toBe("E_TEST");
+    expect(incomplete().tell({ kind: "link-up" }).wait(31_000).ending).toBe("E_PEER_SILENT");
   });
 });

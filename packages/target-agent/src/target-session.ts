@@ -9,6 +9,7 @@
 import { assert, CodedError, unreachable } from "@dejavm/base";
 import {
   type BulkMessage,
+  bulkBytes,
   type ControlMessageOf,
   decodePageSet,
   MAX_LIST_ITEMS,
@@ -34,15 +35,20 @@ import {
 const FEED_BATCH = 64;
 /** Bulk messages that may be ahead of their announcement: more than a link has under way. */
 const MAX_EARLY = 1024;
+/** A source that says nothing for so long, over a link that is up, is stuck or means harm. */
+const SILENCE_MS = 30_000;
 /** Half of what the machine's thread may hold: the other half is on its way. */
 const FEED_BYTES = MAX_FED_BYTES / 2;
+
+/** What people can do where nothing better is known. */
+const USUAL_HINT = "the machine runs on at the source; look at both agents' logs";
 
 /** See the head of this file. */
 export class TargetSession {
   readonly #options: TargetOptions;
   readonly #arrivals = new Arrivals();
   readonly #actions: TargetAction[] = [];
-  readonly #late: VmRequest[] = [];
+  readonly #late: ControlMessageOf<"late-input">["input"][] = [];
   #state: TargetState = { kind: "waiting" };
   #made = false;
   /** Contents that came before their checkpoint was announced. */
@@ -50,6 +56,10 @@ export class TargetSession {
   /** Segments that wait to be fed. */
   readonly #unfed: Uint8Array[] = [];
   #fedBytes = 0;
+  /** Of what waits here: segments, contents without announcement, inputs after F. */
+  #heldBytes = 0;
+  #isLinkUp = false;
+  #heardAt = 0;
   #nextSequence: number | undefined;
   #storedSequence = 0;
   #storedCheckpoint: number | undefined;
@@ -83,6 +93,11 @@ export class TargetSession {
     return ["recording", "going-live", "live"].includes(this.#state.kind);
   }
 
+  /** Bytes of the source's messages that wait in the session: `maxHeldBytes` at most. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   /** What the source said of a checkpoint; undefined: forgotten, or never announced. */
   announcement(checkpoint: number): ControlMessageOf<"checkpoint"> | undefined {
     return this.#arrivals.announcement(checkpoint);
@@ -108,9 +123,12 @@ export class TargetSession {
       case "message":
         return this.#message(event.message, now);
       case "link-up":
+        this.#isLinkUp = true;
+        this.#heardAt = now;
         this.#changed = true;
         return;
       case "link-down":
+        this.#isLinkUp = false;
         return;
       case "link-lost":
         return this.#linkLost(event.reason);
@@ -142,6 +160,9 @@ export class TargetSession {
         if (!this.mayOwn) this.#unable(event.reason, true);
         return;
       case "tick":
+        if (this.#waitsForSource && now - this.#heardAt > SILENCE_MS) {
+          return this.#unable(silent(this.phase), true);
+        }
         return this.#tell(now);
       default:
         unreachable(event);
@@ -151,6 +172,7 @@ export class TargetSession {
   // ---- the source
 
   #message(message: Message, now: number): void {
+    this.#heardAt = now;
     switch (message.kind) {
       case "offer":
         if (this.#state.kind !== "waiting") return this.#outOfPlace(message);
@@ -171,6 +193,7 @@ export class TargetSession {
       case "image-refs":
       case "chunk-group":
       case "chunk-refs":
+      case "zero-chunks":
         return this.#bulk(message);
       case "commit":
         return this.#commit(message, now);
@@ -214,7 +237,10 @@ export class TargetSession {
       this.#request({ kind: "supply-zero-pages", pages: zeroPages });
     }
     this.#actions.push({ kind: "open-checkpoint", checkpoint: message });
-    for (const early of this.#early.splice(0)) this.#bulk(early);
+    for (const early of this.#early.splice(0)) {
+      this.#heldBytes -= bulkBytes(early);
+      this.#bulk(early);
+    }
     this.#go(now);
   }
 
@@ -230,21 +256,25 @@ export class TargetSession {
     this.#nextSequence = nextSequence;
     this.#frontier = lastPosition;
     this.#actions.push({ kind: "append", segment: bytes });
+    this.#hold(bytes.length);
     this.#unfed.push(bytes);
     this.#feed();
   }
 
   #bulk(message: BulkMessage): void {
-    const { kind } = this.#state;
-    if (kind !== "receiving" && kind !== "reaching") return this.#outOfPlace(message);
+    const state = this.#state;
+    if (state.kind !== "receiving" && state.kind !== "reaching") return this.#outOfPlace(message);
+    checkPlaces(message, state.offer);
     const { newest } = this.#arrivals;
     if (message.checkpoint > (newest ?? -1)) {
       // Its announcement comes over another connection, and may come later.
       const isNext = message.checkpoint === (newest ?? -1) + 1;
       if (!isNext || this.#early.length >= MAX_EARLY) return this.#outOfPlace(message);
+      this.#hold(bulkBytes(message));
       this.#early.push(message);
       return;
     }
+    this.#arrivals.comes(message.checkpoint, contentsOf(message));
     const id = this.#nextRequest();
     this.#unpacking.add(id);
     this.#actions.push({ kind: "unpack", id, message, keep: message.checkpoint > this.#base });
@@ -254,16 +284,47 @@ export class TargetSession {
     const state = this.#state;
     if (state.kind !== "receiving") return this.#outOfPlace(commit);
     const { epoch } = state.offer;
-    if (commit.epoch !== epoch + 1 || commit.trace.sequence !== this.#nextSequence) {
+    // F is where the trace ends: replay would never come to another place.
+    const isWhole = commit.trace.sequence === this.#nextSequence;
+    if (commit.epoch !== epoch + 1 || !isWhole || commit.position !== this.#frontier) {
       return this.#outOfPlace(commit);
     }
     this.#enter({ kind: "reaching", offer: state.offer, commit, arrivedAt: now });
     this.#go(now);
   }
 
-  #lateInput({ input }: ControlMessageOf<"late-input">): void {
+  #lateInput(message: ControlMessageOf<"late-input">): void {
+    const { input } = message;
+    if (!["reaching", "securing", "recording", "going-live", "live"].includes(this.#state.kind)) {
+      return this.#outOfPlace(message);
+    }
+    this.#hold(inputBytes(input));
     this.#late.push(input);
     if (this.#state.kind === "live") this.#giveLateInputs();
+  }
+
+  /** Throws E_NOT_CONVERGING where more waits than is kept. */
+  #hold(bytes: number): void {
+    const { maxHeldBytes } = this.#options;
+    if (this.#heldBytes + bytes > maxHeldBytes) {
+      const waiting = `${this.#heldBytes} bytes wait already, ${maxHeldBytes} are kept`;
+      throw new CodedError("E_NOT_CONVERGING", `cannot take more from the source: ${waiting}`, {
+        hint: "replay here is too slow for it: throttle the guest, or choose another host",
+      });
+    }
+    this.#heldBytes += bytes;
+  }
+
+  /** Whether nothing can go on here before the source says something. */
+  get #waitsForSource(): boolean {
+    const { kind } = this.#state;
+    if (!this.#isLinkUp) return false;
+    return kind === "receiving" || (kind === "reaching" && !this.#hasAll);
+  }
+
+  /** Whether everything that was announced has come. */
+  get #hasAll(): boolean {
+    return this.#arrivals.complete === this.#arrivals.newest;
   }
 
   #outOfPlace(message: Message): void {
@@ -365,7 +426,9 @@ export class TargetSession {
     if (!this.#made) return;
     while (this.#unfed.length > 0 && this.#fedBytes < FEED_BYTES) {
       const segments = this.#unfed.splice(0, FEED_BATCH);
-      this.#fedBytes += segments.reduce((sum, segment) => sum + segment.length, 0);
+      const bytes = segments.reduce((sum, segment) => sum + segment.length, 0);
+      this.#fedBytes += bytes;
+      this.#heldBytes -= bytes;
       this.#request({ kind: "feed", segments });
     }
   }
@@ -435,7 +498,7 @@ export class TargetSession {
     const { newest } = this.#arrivals;
     const ready = this.#made && this.#base === newest && this.#unfed.length === 0;
     if (state.kind !== "reaching" || !ready || this.#replayTo !== undefined) return;
-    if (this.#arrivals.complete !== newest) return;
+    if (!this.#hasAll) return;
     const { position, ticks, digest } = state.commit;
     this.#replayTo = this.#nextRequest();
     this.#request({ kind: "replay-to", id: this.#replayTo, position, ticks, digest });
@@ -501,7 +564,10 @@ export class TargetSession {
   }
 
   #giveLateInputs(): void {
-    for (const request of this.#late.splice(0)) this.#request(request);
+    for (const input of this.#late.splice(0)) {
+      this.#heldBytes -= inputBytes(input);
+      this.#request(input);
+    }
   }
 
   #askOwner(): void {
@@ -526,6 +592,10 @@ export class TargetSession {
       case "judging":
       case "receiving":
         return this.#unable(reason, false);
+      case "reaching":
+        // What is missing would have come over this link: nobody is to wait for it.
+        if (!this.#hasAll) this.#unable(reason, false);
+        return;
       case "live":
         return this.#end({ kind: "live", epoch: this.#state.epoch });
       default:
@@ -535,14 +605,12 @@ export class TargetSession {
   }
 
   /** This host cannot or may not go on: everything here is forgotten, the source told. */
-  #unable(reason: Reason, tell: boolean, how: { readonly certain?: boolean } = {}): void {
+  #unable(why: Reason, tell: boolean, how: { readonly certain?: boolean } = {}): void {
     if (this.mayOwn && how.certain !== true) return;
     const { phase } = this;
-    if (tell) {
-      const { code, message, hint } = reason;
-      const said = hint === undefined ? { code, message } : { code, message, hint };
-      this.#send({ kind: "refused", phase, reason: said });
-    }
+    const { code, message, hint = USUAL_HINT } = why;
+    const reason = { code, message, hint };
+    if (tell) this.#send({ kind: "refused", phase, reason });
     this.#actions.push({ kind: "forget" });
     this.#end({ kind: "gone", phase, reason });
   }
@@ -616,6 +684,36 @@ export class TargetSession {
   #nextRequest(): number {
     return ++this.#requests;
   }
+}
+
+function silent(phase: TargetPhase): Reason {
+  return {
+    code: "E_PEER_SILENT",
+    message: `the source said nothing for too long (${phase})`,
+    hint: "look at the source's log; the machine runs on there",
+  };
+}
+
+function inputBytes(input: ControlMessageOf<"late-input">["input"]): number {
+  return "bytes" in input ? input.bytes.length : 1;
+}
+
+/** Throws E_PROTOCOL_MALFORMED for pages and chunks that the machine does not have. */
+function checkPlaces(message: BulkMessage, offer: ControlMessageOf<"offer">): void {
+  const items: readonly (number | { readonly page: number } | { readonly disk: number })[] =
+    "refs" in message ? message.refs : "pages" in message ? message.pages : message.chunks;
+  const isThere = (item: (typeof items)[number]): boolean => {
+    if (typeof item === "number") return item < offer.pageCount;
+    return "page" in item ? item.page < offer.pageCount : item.disk < offer.disks.length;
+  };
+  if (items.every(isThere)) return;
+  throw new CodedError("E_PROTOCOL_MALFORMED", `${message.kind} names what the machine has not`);
+}
+
+/** How many pages or chunks a message brings. */
+function contentsOf(message: BulkMessage): number {
+  if ("refs" in message) return message.refs.length;
+  return "pages" in message ? message.pages.length : message.chunks.length;
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {

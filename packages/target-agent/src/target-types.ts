@@ -43,6 +43,8 @@ export interface TargetOptions {
   readonly entropySeed: Uint8Array;
   /** Progress is told at this interval at least, milliseconds. */
   readonly progressMs: number;
+  /** Bytes of the source's messages that may wait in the session. */
+  readonly maxHeldBytes: number;
 }
 
 /** A bulk message unpacked: what it held. */

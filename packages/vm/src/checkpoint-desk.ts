@@ -187,7 +187,7 @@ export class CheckpointDesk {
   }
 
   #readPages(checkpoint: OpenCheckpoint, { id, pages }: Request<"read-pages">): void {
-    const bytes = new Uint8Array(pages.length * PAGE_BYTES);
+    const contents: Uint8Array[] = [];
     const full: number[] = [];
     const zero: number[] = [];
     for (const page of pages) {
@@ -195,15 +195,17 @@ export class CheckpointDesk {
       if (isZero(content)) {
         zero.push(page);
       } else {
-        bytes.set(content, full.length * PAGE_BYTES);
+        contents.push(content);
         full.push(page);
       }
     }
+    const bytes = new Uint8Array(full.length * PAGE_BYTES);
+    for (const [i, content] of contents.entries()) bytes.set(content, i * PAGE_BYTES);
     this.#options.report({
       kind: "pages",
       id,
       pages: Uint32Array.from(full),
-      bytes: zero.length === 0 ? bytes : bytes.slice(0, full.length * PAGE_BYTES),
+      bytes,
       zeroPages: Uint32Array.from(zero),
     });
   }
@@ -232,9 +234,21 @@ export class CheckpointDesk {
   }
 }
 
+/** Words of the buffers that pages are views of: a view for each page would cost more. */
+const WORDS = new WeakMap<ArrayBufferLike, Int32Array>();
+
 /** Most pages that are not zero show it in their first words. */
-function isZero(page: Uint8Array): boolean {
-  const words = new Int32Array(page.buffer, page.byteOffset, page.length / 4);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+function isZero({ buffer, byteOffset, length }: Uint8Array): boolean {
+  let words = WORDS.get(buffer);
+  if (words === undefined) {
+    words = new Int32Array(buffer);
+    WORDS.set(buffer, words);
+  }
+  const end = (byteOffset + length) / 4;
+  for (let i = byteOffset / 4; i < end; i += 4) {
+    if (((words[i] ?? 0) | (words[i + 1] ?? 0) | (words[i + 2] ?? 0) | (words[i + 3] ?? 0)) !== 0) {
+      return false;
+    }
+  }
   return true;
 }

@@ -67,7 +67,8 @@ export class ReplayLoop implements MachineLoop {
   #base: CheckpointBase;
   #state: State = { kind: "running" };
   #target: Request<"replay-to"> | undefined;
-  readonly #asked = new Set<string>();
+  /** What was asked for and has not come: pages by number, chunks by name. */
+  readonly #asked = new Set<number | string>();
   #outputs: Output[] = [];
   /** Bytes of segments by the unit after them, not yet used. */
   #fed: { readonly sequence: number; readonly bytes: number }[] = [];
@@ -258,8 +259,9 @@ export class ReplayLoop implements MachineLoop {
 
   #missing(pages: readonly number[], blocks: readonly MissingBlock[]): void {
     this.#state = { kind: "missing" };
-    const fresh = (key: string): boolean => !this.#asked.has(key) && !!this.#asked.add(key);
-    const newPages = pages.filter((page) => fresh(`${page}`));
+    const fresh = (key: number | string): boolean =>
+      !this.#asked.has(key) && !!this.#asked.add(key);
+    const newPages = pages.filter((page) => fresh(page));
     const newBlocks = blocks.filter(({ disk, chunk }) => fresh(`${disk}:${chunk}`));
     if (newPages.length + newBlocks.length === 0) return;
     this.#options.report({ kind: "missing", pages: newPages, blocks: newBlocks });
@@ -278,7 +280,7 @@ export class ReplayLoop implements MachineLoop {
 
   #supplyPage(page: number, bytes: Uint8Array | undefined): void {
     const { machine } = this.#options;
-    this.#asked.delete(`${page}`);
+    this.#asked.delete(page);
     if (machine.isAbsentPage(page)) machine.supplyPage(page, bytes);
   }
 

@@ -28,8 +28,8 @@ import type { TracePoint } from "@dejavm/trace";
  */
 export type VmMode = "live" | "replaying" | "frozen";
 
-/** Pages of one `read-pages`, and of one `pages` report: 256 KiB. */
-export const MAX_PAGES_PER_READ = 64;
+/** Pages of one `read-pages`, and of one `pages` report: 1 MiB. */
+export const MAX_PAGES_PER_READ = 256;
 /** Chunks of one `read-chunks`, and of one `chunks` report: 1 MiB. */
 export const MAX_CHUNKS_PER_READ = 16;
 /** Reads that may wait in the worker; more are refused. Readers keep a few under way. */

@@ -10,7 +10,14 @@ function policies(seed: number): Readonly<Record<string, JitPolicy>> {
     interpreter: NO_JIT,
     "threshold 1": EAGER_JIT,
     default: DEFAULT_POLICY,
-    "random installation": { heatUnit: 1, threshold: 3, warm: 1, batch: 3, seed },
+    "random installation": {
+      ...EAGER_JIT,
+      threshold: 2,
+      supervisorThreshold: 3,
+      warm: 1,
+      batch: 3,
+      seed,
+    },
     "small code memory": { ...EAGER_JIT, maxCodeBytes: 20_000 },
   };
 }

@@ -9,7 +9,7 @@ import {
   type SourceProgress,
   startSourceMigration,
 } from "@dejavm/source-agent";
-import { Acceptor, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
+import { Acceptor, type Reason, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
 import {
   type DiskFile,
   type StartSpec,
@@ -67,8 +67,8 @@ export interface TargetHostOptions {
   readonly store?: LogStore;
   readonly config: RestoreConfig;
   readonly disks?: readonly DiskFile[];
-  /** An offer is judged once this has settled. */
-  readonly beforeJudging?: () => Promise<void>;
+  /** An offer is judged once this has settled; what it answers is why not. */
+  readonly beforeJudging?: () => Promise<Reason | undefined | void>;
   /** Sees each request to the machine before it does, and may alter it, or keep it waiting. */
   readonly intercept?: (request: VmRequest, machine: LiveMachine) => VmRequest | Promise<VmRequest>;
 }
@@ -93,7 +93,8 @@ export class Target {
       store: this.store,
       agent: "target",
       judge: async (offer) => {
-        await this.#options.beforeJudging?.();
+        const reason = await this.#options.beforeJudging?.();
+        if (reason) return { kind: "refuse", reason };
         return {
           kind: "accept",
           has: {

@@ -7,6 +7,8 @@ export type Accept = (socket: FrameSocket) => FrameSocketEvents;
 /** A path that can be cut. */
 export class Path {
   isCut = false;
+  /** What arrives instead of a message. */
+  tamper: ((from: "dialer" | "listener", bytes: Uint8Array) => Uint8Array) | undefined;
   readonly #oneWayMs: number;
   readonly #open = new Set<() => void>();
 
@@ -36,17 +38,21 @@ export class Path {
       };
       const breakIt = () => close(undefined);
       this.#open.add(breakIt);
-      const send = (to: () => FrameSocketEvents, bytes: Uint8Array) => {
-        const copy = bytes.slice();
+      const send = (
+        from: "dialer" | "listener",
+        to: () => FrameSocketEvents,
+        bytes: Uint8Array,
+      ) => {
+        const copy = this.tamper?.(from, bytes.slice()) ?? bytes.slice();
         void this.#later(() => {
           if (isOpen && !this.isCut) to().onMessage(copy);
         });
       };
       const far = accept({
-        send: (bytes) => send(() => events, bytes),
+        send: (bytes) => send("listener", () => events, bytes),
         close: (code) => close(code),
       });
-      return { send: (bytes) => send(() => far, bytes), close: (code) => close(code) };
+      return { send: (bytes) => send("dialer", () => far, bytes), close: (code) => close(code) };
     };
   }
 

@@ -56,7 +56,9 @@ export class ControlClient {
     body: object | undefined,
   ): Promise<{ readonly status: number; readonly text: string }> {
     const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
-    const sent = request({ socketPath: this.socketPath, method, path }, (response) => {
+    // A connection of its own: one that was kept open may be that of a server which has ended.
+    const where = { socketPath: this.socketPath, method, path, agent: false };
+    const sent = request(where, (response) => {
       readText(response).then(
         (text) => resolve({ status: response.statusCode ?? 0, text }),
         (error: unknown) => reject(absent(this.socketPath, error)),

@@ -41,7 +41,15 @@ export async function findVms(stateDir: string): Promise<readonly FoundVm[]> {
       if (!(error instanceof CodedError && error.code === "E_AGENT_ABSENT")) throw error;
     }
   }
-  return found.toSorted((a, b) => (a.summary.name < b.summary.name ? -1 : 1));
+  return withoutDoubles(found).toSorted((a, b) => (a.summary.name < b.summary.name ? -1 : 1));
+}
+
+/** What is stopped for the agent may run in a `dejavm run --name`: that is the one that counts. */
+function withoutDoubles(found: readonly FoundVm[]): readonly FoundVm[] {
+  const rests = ({ summary: { state } }: FoundVm): boolean =>
+    state === "stopped" || state === "failed" || state === "moved";
+  const busy = new Set(found.filter((vm) => !rests(vm)).map(({ summary }) => summary.name));
+  return found.filter((vm) => !rests(vm) || !busy.has(vm.summary.name));
 }
 
 /** Throws E_VM_UNKNOWN. */

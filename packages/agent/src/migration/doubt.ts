@@ -5,14 +5,14 @@
 import { randomBytes } from "node:crypto";
 import type { LineageInfo } from "@dejavm/log-store";
 import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
-import { type Doubt, decodeVmConfig, type OwnershipWish, resolveDoubt } from "@dejavm/source-agent";
+import { type Doubt, type OwnershipWish, resolveDoubt } from "@dejavm/source-agent";
 import type { VmSummary } from "../control/api.ts";
 import { agentError } from "../errors.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Peer } from "../pairing/peers.ts";
 import { dialPeer } from "../peer/dialer.ts";
 import type { VmHost } from "../vm/agent-vm.ts";
-import type { ControlledVm } from "../vm/controlled-vm.ts";
+import { doubtNotes, RestingVm, restingSummary } from "../vm/resting-vm.ts";
 import { MIGRATION_PATH, offerDetailSchema } from "./outgoing.ts";
 
 /** What is needed to ask. */
@@ -28,19 +28,18 @@ export interface DoubtOptions {
 }
 
 /** See the head of this file. It stands in `ps` until it is settled. */
-export class DoubtfulVm implements ControlledVm {
-  readonly name: string;
+export class DoubtfulVm extends RestingVm {
   readonly #options: DoubtOptions;
   readonly #peer: string;
   readonly #doubt: Doubt;
 
   constructor(options: DoubtOptions) {
+    super(options.lineage);
     const { identity, agentName, peerNamed, onSettled } = options;
-    const { name, id, ownership } = options.lineage;
+    const { id, ownership } = options.lineage;
     const peer = ownership?.peer ?? "";
     this.#options = options;
     this.#peer = peer;
-    this.name = name;
     const detail = offerDetailSchema.safeParse(parseJson(ownership?.detail ?? ""));
     this.#doubt = resolveDoubt({
       offer: {
@@ -60,21 +59,9 @@ export class DoubtfulVm implements ControlledVm {
   }
 
   summary(): VmSummary {
-    const { config, createdAtMs } = this.#options.lineage;
-    const { image, memoryBytes } = decodeVmConfig(config);
-    return {
-      name: this.name,
-      state: "in-doubt",
-      image,
-      memoryBytes,
-      startedAtMs: createdAtMs,
-      forwards: [],
-      consoles: 0,
-      notes: [
-        `offered to ${this.#peer}, which ${this.#doubt.isConnected ? "was" : "cannot be"} reached`,
-        `or: dejavm settle ${this.name} --live-here|--live-there --peer-is-stopped`,
-      ],
-    };
+    const reached = this.#doubt.isConnected ? "was" : "cannot be";
+    const facts = [`offered to ${this.#peer}, which ${reached} reached`];
+    return restingSummary(this.lineage, "in-doubt", doubtNotes(this.name, facts));
   }
 
   /** A person knows what cannot be asked. */
@@ -84,38 +71,6 @@ export class DoubtfulVm implements ControlledVm {
 
   close(): void {
     this.#doubt.close();
-  }
-
-  attachConsole(): () => void {
-    throw this.#inDoubt();
-  }
-
-  type(): void {
-    throw this.#inDoubt();
-  }
-
-  exec(): Promise<never> {
-    return Promise.reject(this.#inDoubt());
-  }
-
-  stop(): Promise<void> {
-    return Promise.reject(this.#inDoubt());
-  }
-
-  pause(): Promise<void> {
-    return Promise.reject(this.#inDoubt());
-  }
-
-  resume(): Promise<void> {
-    return Promise.reject(this.#inDoubt());
-  }
-
-  addForward(): Promise<void> {
-    return Promise.reject(this.#inDoubt());
-  }
-
-  removeForward(): Promise<void> {
-    return Promise.reject(this.#inDoubt());
   }
 
   #record({ state, epoch }: OwnershipWish): void {
@@ -129,7 +84,7 @@ export class DoubtfulVm implements ControlledVm {
     host.log.info({ vm: this.name, state, epoch }, "settled");
   }
 
-  #inDoubt(): Error {
+  protected refusal(): Error {
     return agentError(
       "E_VM_STATE",
       `${this.name} is in doubt: ${this.#peer} may have it`,

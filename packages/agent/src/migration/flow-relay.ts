@@ -1,10 +1,11 @@
 /**
- * The old host's part in connections that were open when their machine moved: the gateway here
- * keeps them, and their frames go through a link to the host where the machine lives now. The link
+ * The old host's part in connections that were open when their machine moved: the gateway here, or
+ * one on a host where it was before, keeps them, and their frames go through a link to the host
+ * where the machine lives now. The link
  * is opened before the machine is frozen, dialled again when it breaks, and ends with the last
  * connection or when its time is over.
  */
-import { flowsMessage, type Gateway, TunnelSource } from "@dejavm/gateway";
+import { type FlowEdge, flowsMessage, TunnelSource } from "@dejavm/gateway";
 import type { WebSocket } from "ws";
 
 /** How long connections from before a move are kept up. */
@@ -13,7 +14,7 @@ const REDIAL_MS = 500;
 
 /** See the head of this file. */
 export class FlowRelay {
-  readonly #gateway: Gateway;
+  readonly #edge: FlowEdge;
   readonly #dial: () => Promise<WebSocket>;
   readonly #onOver: () => void;
   #link: WebSocket | undefined;
@@ -25,8 +26,8 @@ export class FlowRelay {
   #limit: NodeJS.Timeout | undefined;
 
   /** Dials at once. `onOver`: nothing is relayed any more; not called where nothing ever was. */
-  constructor(gateway: Gateway, dial: () => Promise<WebSocket>, onOver: () => void) {
-    this.#gateway = gateway;
+  constructor(edge: FlowEdge, dial: () => Promise<WebSocket>, onOver: () => void) {
+    this.#edge = edge;
     this.#dial = dial;
     this.#onOver = onOver;
     void this.#connect();
@@ -34,13 +35,13 @@ export class FlowRelay {
 
   /** The machine stands still: the other side learns which connections are ours. */
   frozen(): void {
-    this.#flowsAtFreeze = flowsMessage(this.#gateway);
+    this.#flowsAtFreeze = flowsMessage(this.#edge);
     this.#send(this.#flowsAtFreeze);
   }
 
   /** The machine lives there: what is open is relayed from now on. */
   moved(): void {
-    this.#source = new TunnelSource(this.#gateway, {
+    this.#source = new TunnelSource(this.#edge, {
       send: (message) => this.#send(message),
       onOver: () => this.#over(),
     });
@@ -57,7 +58,7 @@ export class FlowRelay {
   }
 
   get flowCount(): number {
-    return this.#source === undefined || this.#isOver ? 0 : this.#gateway.openFlows().length;
+    return this.#source === undefined || this.#isOver ? 0 : this.#edge.openFlows().length;
   }
 
   async #connect(): Promise<void> {

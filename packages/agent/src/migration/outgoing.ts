@@ -2,12 +2,19 @@
 import { randomBytes } from "node:crypto";
 import { CodedError } from "@dejavm/base";
 import { SEMANTICS } from "@dejavm/machine";
-import { frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
+import {
+  type FrameSocket,
+  type FrameSocketEvents,
+  frameSocketOf,
+  MAX_FRAME_BYTES,
+} from "@dejavm/protocol";
 import {
   basesOf,
   encodeVmConfig,
   type MigrationReport,
   notBegunReport,
+  type Reason,
+  type SourceMigration,
   type SourceProgress,
   startSourceMigration,
 } from "@dejavm/source-agent";
@@ -19,8 +26,9 @@ import type { Identity } from "../identity/identity.ts";
 import type { Peer } from "../pairing/peers.ts";
 import { dialPeer } from "../peer/dialer.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
+import { FilesOnDemand } from "./files-on-demand.ts";
 import { provideFiles } from "./provide-files.ts";
-import { TUNNEL_PATH } from "./tunnel-desk.ts";
+import { tunnelPath } from "./tunnel-desk.ts";
 
 /** What an ownership record says about the migration that it is of. */
 export const offerDetailSchema = z.object({ migration: z.string() });
@@ -34,6 +42,8 @@ const FRONTIER_MS = 5;
 /** Old pages that wait for the link in the machine's thread: 64 MiB. */
 const MAX_SAVED_PAGES = 16_384;
 const BYTES_PER_MS_OF_MBIT = 125;
+/** How long a peer is tried that has not been reached yet. */
+const REACH_MS = 10_000;
 /** A rehearsal ends here at the latest: by then the link and the guest are known. */
 const REHEARSE_MS = 15_000;
 
@@ -55,84 +65,131 @@ export type OutgoingProgress = Omit<SourceProgress, "phase"> & { readonly phase:
 
 /** Settles with the report, however it ended. Throws E_VM_STATE where it cannot begin. */
 export async function migrateAway(options: OutgoingOptions): Promise<MigrationReport> {
-  const { host, identity, agentName, peer, vm, request, onProgress } = options;
+  const { identity, peer, vm, request } = options;
   const { state } = vm.summary();
   if (state !== "running") {
     const message = `cannot move ${vm.name}: it is ${state}`;
     throw agentError("E_VM_STATE", message, "`dejavm ps` shows where machines stand");
   }
-  const { recorded, config } = vm.parts;
-  const stored = host.store.findLineage(vm.lineage);
-  const migration = randomBytes(8).toString("hex");
-  const epoch = stored?.ownership?.epoch ?? 1;
-  const { maxDowntimeMs, minSpeed, ifNotConverging, bandwidthMbit, dryRun } = request;
   const dialTunnel = (): Promise<WebSocket> =>
     dialPeer(identity, peer, {
-      path: `${TUNNEL_PATH}${vm.lineage}`,
+      path: tunnelPath(vm.lineage, migration),
       maxMessageBytes: MAX_FRAME_BYTES,
     });
+  const { bandwidthMbit } = request;
   const bandwidth =
     bandwidthMbit === undefined ? Number.POSITIVE_INFINITY : bandwidthMbit * BYTES_PER_MS_OF_MBIT;
   const startedAt = performance.now();
-  let hasBegun = false;
-  const started = vm.migrate(peer.name, dialTunnel, async () => {
-    await provideFiles(options, bandwidth);
-    hasBegun = true;
-    return startSourceMigration({
-      session: {
-        maxDowntimeMs,
-        minShare: minSpeed,
-        ifNotConverging,
-        peer: peer.name,
-        negotiateMs: NEGOTIATE_MS,
-        frontierMs: FRONTIER_MS,
-        maxSavedPages: MAX_SAVED_PAGES,
-        ...(dryRun ? { rehearseMs: REHEARSE_MS } : {}),
-        offer: {
-          kind: "offer",
-          migration,
-          lineage: vm.lineage,
-          name: vm.name,
-          epoch,
-          semantics: SEMANTICS,
-          pageCount: config.memoryBytes / PAGE_BYTES,
-          disks: config.disks.map(({ sizeBytes, sha256 }) => ({ sizeBytes, sha256 })),
-          fingerprint: stored?.fingerprint ?? new Uint8Array(0),
-          description: encodeVmConfig(config),
-          maxDowntimeMs,
-        },
-      },
-      request: (wanted) => vm.parts.vm.request(wanted),
-      record: ({ state: ownership, epoch: recordedEpoch }) => {
-        const detail = JSON.stringify({ migration } satisfies z.infer<typeof offerDetailSchema>);
-        const record = { state: ownership, epoch: recordedEpoch, peer: peer.name, detail };
-        recorded.writer.recordOwnership(record);
-        host.log.info({ vm: vm.name, ...record }, "ownership recorded");
-      },
-      dial: async (_channel, events) => {
-        const link = await dialPeer(identity, peer, {
-          path: MIGRATION_PATH,
-          maxMessageBytes: MAX_FRAME_BYTES,
-        });
-        return frameSocketOf(link, events);
-      },
-      agent: agentName,
-      linkName: () => randomBytes(16).toString("hex"),
-      bases: basesOf(config),
-      maxBytesPerMs: bandwidth,
-      onProgress,
+  const migration = randomBytes(8).toString("hex");
+  let begun: FilesOnDemand | undefined;
+  const start = (): FilesOnDemand => {
+    begun = new FilesOnDemand({
+      start: () => begin(options, { migration, bandwidth }),
+      provide: () => provideFiles(options, bandwidth),
     });
-  });
+    return begun;
+  };
   try {
-    return await started;
+    return await vm.migrate(peer.name, dialTunnel, start);
   } catch (error) {
-    if (hasBegun || !(error instanceof CodedError)) throw error;
+    if (begun?.isProviding !== true || !(error instanceof CodedError)) throw error;
     const report = notBegunReport(
       { migration, lineage: vm.lineage, name: vm.name },
       { code: String(error.code), message: error.message, hint: error.hint },
       performance.now() - startedAt,
     );
-    recorded.writer.addReport({ kind: "migration", json: JSON.stringify(report) });
+    vm.parts.recorded.writer.addReport({ kind: "migration", json: JSON.stringify(report) });
     return report;
+  }
+}
+
+/** Begins one session. */
+function begin(
+  { host, identity, agentName, peer, vm, request, onProgress }: OutgoingOptions,
+  { migration, bandwidth }: { readonly migration: string; readonly bandwidth: number },
+): SourceMigration {
+  const { recorded, config } = vm.parts;
+  const { maxDowntimeMs, minSpeed, ifNotConverging, dryRun } = request;
+  const stored = host.store.findLineage(vm.lineage);
+  const epoch = stored?.ownership?.epoch ?? 1;
+  const peerDial = new PeerDial(identity, peer, (reason) => started.cancel(reason));
+  const started = startSourceMigration({
+    session: {
+      maxDowntimeMs,
+      minShare: minSpeed,
+      ifNotConverging,
+      peer: peer.name,
+      negotiateMs: NEGOTIATE_MS,
+      frontierMs: FRONTIER_MS,
+      maxSavedPages: MAX_SAVED_PAGES,
+      ...(dryRun ? { rehearseMs: REHEARSE_MS } : {}),
+      offer: {
+        kind: "offer",
+        migration,
+        lineage: vm.lineage,
+        name: vm.name,
+        epoch,
+        semantics: SEMANTICS,
+        pageCount: config.memoryBytes / PAGE_BYTES,
+        disks: config.disks.map(({ sizeBytes, sha256 }) => ({ sizeBytes, sha256 })),
+        fingerprint: stored?.fingerprint ?? new Uint8Array(0),
+        description: encodeVmConfig(config),
+        maxDowntimeMs,
+      },
+    },
+    request: (wanted) => vm.parts.vm.request(wanted),
+    record: ({ state: ownership, epoch: recordedEpoch }) => {
+      const detail = JSON.stringify({ migration } satisfies z.infer<typeof offerDetailSchema>);
+      const record = { state: ownership, epoch: recordedEpoch, peer: peer.name, detail };
+      recorded.writer.recordOwnership(record);
+      host.log.info({ vm: vm.name, ...record }, "ownership recorded");
+    },
+    dial: (_channel, events) => peerDial.dial(events),
+    agent: agentName,
+    linkName: () => randomBytes(16).toString("hex"),
+    bases: basesOf(config),
+    maxBytesPerMs: bandwidth,
+    onProgress,
+  });
+  return started;
+}
+
+/** Dials a peer; one that cannot be reached to begin with, or wants no more of us, is given up. */
+class PeerDial {
+  readonly #identity: Identity;
+  readonly #peer: Peer;
+  readonly #giveUp: (reason: Reason) => void;
+  readonly #startedAt = performance.now();
+  #isOver = false;
+
+  constructor(identity: Identity, peer: Peer, giveUp: (reason: Reason) => void) {
+    this.#identity = identity;
+    this.#peer = peer;
+    this.#giveUp = giveUp;
+  }
+
+  async dial(events: FrameSocketEvents): Promise<FrameSocket> {
+    try {
+      const link = await dialPeer(this.#identity, this.#peer, {
+        path: MIGRATION_PATH,
+        maxMessageBytes: MAX_FRAME_BYTES,
+      });
+      this.#isOver = true;
+      return frameSocketOf(link, events);
+    } catch (error) {
+      if (error instanceof CodedError) {
+        const { message, hint } = error;
+        this.#failed({ code: String(error.code), message, hint });
+      }
+      throw error;
+    }
+  }
+
+  /** A link that was there is dialled again for as long as the session wants it. */
+  #failed(reason: Reason): void {
+    const mayCome = reason.code === "E_PEER_UNREACHABLE" && this.#peer.address !== undefined;
+    if (this.#isOver || (mayCome && performance.now() - this.#startedAt < REACH_MS)) return;
+    this.#isOver = true;
+    this.#giveUp(reason);
   }
 }

@@ -24,8 +24,12 @@ import type { ControlledVm } from "./controlled-vm.ts";
 import { gatewayForwards } from "./gateway-forwards.ts";
 import type { ExecSinks, RunningCommand } from "./guest-exec.ts";
 import { configFor, powerFor } from "./machine-config.ts";
+import { doubtNotes } from "./resting-vm.ts";
 import { RunningVm } from "./running-vm.ts";
 import { VmNetwork } from "./vm-network.ts";
+
+/** After a machine has begun. */
+const PREPARE_BASES_MS = 1000;
 
 /** What all machines of an agent share. */
 export interface VmHost {
@@ -33,6 +37,8 @@ export interface VmHost {
   readonly log: Log;
   /** A machine has ended by itself or because it was told to: it is not to be brought back. */
   readonly onStopped: (name: string) => void;
+  /** A machine that has moved needs nothing of this host any more. */
+  readonly onRelayed: (vm: AgentVm) => void;
 }
 
 /** A machine that runs, and what it runs on. */
@@ -82,8 +88,8 @@ export class AgentVm implements ControlledVm {
     this.lineage = recorded.writer.lineage;
     const facts = { name, image, memoryBytes, keyboard, startedAtMs: Date.now() };
     this.running = new RunningVm(facts, vm, gatewayForwards(network.gateway));
-    // Begins to read the images now, so that a migration finds them read.
-    prepareBases(basesOf(config));
+    // So that a migration finds the images read; not while the machine begins, or goes live here.
+    setTimeout(() => prepareBases(basesOf(config)), PREPARE_BASES_MS).unref();
     void vm.ended.catch(() => undefined).then(() => this.#ended());
   }
 
@@ -146,39 +152,31 @@ export class AgentVm implements ControlledVm {
   }
 
   /**
-   * `start` begins a migration of this machine, once the peer has its files; only one at a time is
-   * the caller's to see to. Throws what `start` does: then nothing has begun.
+   * `start` begins a migration of this machine; only one at a time is the caller's to see to.
+   * Throws what `start` throws and its `done` rejects with: the machine runs on here.
    */
   async migrate(
     peer: string,
     dialTunnel: () => Promise<WebSocket>,
-    start: () => Promise<SourceMigration>,
+    start: () => SourceMigration,
   ): Promise<MigrationReport> {
     const { network, recorded } = this.parts;
     this.running.setState("migrating", [`to ${peer}`]);
-    const migration = await this.#begin(start);
     recorded.isHeld = true;
-    this.#relay = new FlowRelay(network.gateway, dialTunnel, () => void network.close());
-    this.#migration = migration;
-    const report = await migration.done;
-    recorded.isHeld = false;
-    this.#migration = undefined;
-    const json = JSON.stringify(report);
-    recorded.writer.addReport({ kind: "migration", json });
-    if (report.outcome.kind === "moved") await this.#leave(peer);
-    else {
-      this.#relay.close();
-      this.running.setState("running");
-    }
-    return report;
-  }
-
-  async #begin(start: () => Promise<SourceMigration>): Promise<SourceMigration> {
+    this.#relay = new FlowRelay(network.edge, dialTunnel, () => this.#relayed());
     try {
-      return await start();
+      this.#migration = start();
+      const report = await this.#migration.done;
+      recorded.writer.addReport({ kind: "migration", json: JSON.stringify(report) });
+      if (report.outcome.kind === "moved") this.#leave(peer);
+      else this.#stay();
+      return report;
     } catch (error) {
-      this.running.setState("running");
+      this.#stay();
       throw error;
+    } finally {
+      recorded.isHeld = false;
+      this.#migration = undefined;
     }
   }
 
@@ -188,8 +186,11 @@ export class AgentVm implements ControlledVm {
 
   summary(): VmSummary {
     const summary = this.running.summary();
+    if (this.#migration?.isInDoubt === true) {
+      return { ...summary, state: "in-doubt", notes: doubtNotes(this.name, summary.notes) };
+    }
     const { state } = this.parts.recorded;
-    const flows = (this.#relay?.flowCount ?? 0) + this.parts.network.tunnelledFlows;
+    const flows = this.#relay?.flowCount || this.parts.network.tunnelledFlows;
     if (flows > 0) summary.notes.push(`${flows} connections relayed`);
     if (state === "recorded" || summary.state !== "running") return summary;
     const note = state === "paused" ? "stands still: the store takes no more" : "not recorded";
@@ -237,11 +238,23 @@ export class AgentVm implements ControlledVm {
     await this.parts.network.close();
   }
 
-  async #leave(peer: string): Promise<void> {
+  /** The last connection that was kept here for the machine is over. */
+  #relayed(): void {
+    this.#host.onRelayed(this);
+    void this.parts.network.close();
+  }
+
+  #stay(): void {
+    this.#relay?.close();
+    this.running.setState("running");
+  }
+
+  /** Whoever has moved it need not wait until its thread has ended. */
+  #leave(peer: string): void {
     this.running.setState("moved", [`lives at ${peer}`]);
     this.#relay?.moved();
     this.parts.recorded.close();
-    await this.parts.vm.terminate();
+    void this.parts.vm.terminate();
   }
 
   async #ended(): Promise<void> {

@@ -23,7 +23,12 @@ export type NetworkNote = Pick<VmDefinition, "forwards" | "netAllow" | "netDeny"
 
 const texts = z.array(z.string()).default([]);
 /** The note that `dejavm run --name` keeps, too. */
-const noteSchema = z.looseObject({ publish: texts, netAllow: texts, netDeny: texts });
+const noteSchema = z.looseObject({
+  net: z.string().default("user"),
+  publish: texts,
+  netAllow: texts,
+  netDeny: texts,
+});
 
 /** The configuration of a new machine. Throws E_IMAGE_*, E_FILE_*, E_DISK_*. */
 export async function configFor(definition: VmDefinition): Promise<VmConfig> {
@@ -70,6 +75,12 @@ export function networkNote({ note }: VmConfig): NetworkNote {
   const parsed = noteSchema.safeParse(JSON.parse(note === "" ? "{}" : note));
   const { publish = [], netAllow = [], netDeny = [] } = parsed.success ? parsed.data : {};
   return { forwards: publish, netAllow, netDeny };
+}
+
+/** Whether its network is one that an agent makes, or none; not a helper's stream. */
+export function isOnAgentsNetwork({ note }: VmConfig): boolean {
+  const parsed = noteSchema.safeParse(JSON.parse(note === "" ? "{}" : note));
+  return !parsed.success || !parsed.data.net.startsWith("stream:");
 }
 
 /** The files that a machine of this configuration is made of. Throws E_FILE_*. */

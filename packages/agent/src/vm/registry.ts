@@ -4,7 +4,7 @@
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import type { LineageInfo } from "@dejavm/log-store";
+import type { LineageId, LineageInfo } from "@dejavm/log-store";
 import { decodeVmConfig } from "@dejavm/source-agent";
 import { z } from "zod";
 import type { VmDefinition } from "../control/api.ts";
@@ -15,11 +15,15 @@ import { checkVmName } from "../names.ts";
 import { readPrivateFile, writePrivateFile } from "../state-dir.ts";
 import { AgentVm, type VmHost } from "./agent-vm.ts";
 import type { ControlledVm } from "./controlled-vm.ts";
+import { isOnAgentsNetwork } from "./machine-config.ts";
+import { StoppedVm } from "./resting-vm.ts";
 
 /** What the registry asks of the agent. */
 export interface RegistryOptions {
   readonly stateDir: string;
   readonly host: Omit<VmHost, "onStopped">;
+  /** A machine runs here that did not before. */
+  readonly onStarted: (vm: AgentVm) => void;
   /** Asks the peer of an offer that was found in the records; calls back when it is settled. */
   readonly ask: (lineage: LineageInfo, onSettled: (owner: "here" | "there") => void) => DoubtfulVm;
 }
@@ -35,6 +39,8 @@ export class VmRegistry implements VmDirectory {
   readonly #host: VmHost;
   readonly #vms = new Map<string, AgentVm>();
   readonly #doubtful = new Map<string, DoubtfulVm>();
+  /** Machines of this agent that do not run since it started. */
+  readonly #stopped = new Map<string, StoppedVm>();
   /** Names of machines that are being started. */
   readonly #starting = new Set<string>();
 
@@ -50,20 +56,23 @@ export class VmRegistry implements VmDirectory {
   }
 
   list(): readonly ControlledVm[] {
-    return [...this.#vms.values(), ...this.#doubtful.values()];
+    return [...this.#vms.values(), ...this.#doubtful.values(), ...this.#stopped.values()];
   }
 
   /** True for names that are taken by machines that are here, or just coming up. */
   isTaken(name: string): boolean {
     const state = this.#vms.get(name)?.summary().state;
     const here = state !== undefined && state !== "moved";
-    return here || this.#starting.has(name) || this.#doubtful.has(name);
+    const rests = this.#doubtful.has(name) || this.#stopped.has(name);
+    return here || rests || this.#starting.has(name);
   }
 
   /** Throws E_VM_UNKNOWN. */
   named(name: string): AgentVm {
     const vm = this.#vms.get(name);
     if (vm !== undefined) return vm;
+    const stopped = this.#stopped.get(name);
+    if (stopped !== undefined) throw mustStart(name, stopped.summary().state);
     throw agentError("E_VM_UNKNOWN", `no machine ${name} runs here`, "`dejavm ps` lists machines");
   }
 
@@ -90,6 +99,33 @@ export class VmRegistry implements VmDirectory {
   }
 
   /**
+   * Brings back a machine that is in the store and runs nowhere: one of this agent that was
+   * stopped, or one of `dejavm run --name` that has ended; it is this agent's from then on. Throws
+   * E_VM_UNKNOWN, E_VM_STATE, E_VM_NOT_HERE, E_STORE_BUSY where its `run` has not ended.
+   */
+  async start(name: string): Promise<AgentVm> {
+    const state = this.#vms.get(name)?.summary().state;
+    const isOver = state === undefined || ["stopped", "failed", "moved"].includes(state);
+    if (!isOver || this.#doubtful.has(name)) {
+      const message = `cannot start ${name}: it is ${state ?? "in doubt"}`;
+      throw agentError("E_VM_STATE", message, "`dejavm ps` shows where machines stand");
+    }
+    const lineage = this.#host.store.findLineage(checkVmName(name));
+    if (lineage === undefined) {
+      const hint = "`dejavm log ls` lists what is kept; `dejavm run` makes one";
+      throw agentError("E_VM_UNKNOWN", `there is no machine ${name} in the store`, hint);
+    }
+    const config = decodeVmConfig(lineage.config);
+    if (!isOnAgentsNetwork(config)) {
+      const message = `cannot start ${name}: its network is a helper's stream`;
+      throw agentError("E_VM_STATE", message, `run it as before: dejavm run --name ${name}`);
+    }
+    const vm = await this.#starts(name, () => AgentVm.resume(this.#host, name, config));
+    this.#stopped.delete(name);
+    return vm;
+  }
+
+  /**
    * Puts everything back as it was when the agent ended: machines that ran run, offers are asked
    * about, what had not arrived is forgotten. What cannot be brought back is logged.
    */
@@ -99,6 +135,7 @@ export class VmRegistry implements VmDirectory {
       switch (ownership?.state) {
         case "live":
           if (this.#isDesired(name, ownership.peer)) await this.#bringBack(lineage);
+          else if (this.#isOurs(name)) this.#stopped.set(name, new StoppedVm(lineage));
           break;
         case "offering":
           this.#doubt(lineage);
@@ -118,6 +155,7 @@ export class VmRegistry implements VmDirectory {
     this.#vms.set(vm.name, vm);
     this.#mark(vm.name, "running");
     this.#host.log.info({ vm: vm.name }, "machine arrived");
+    this.#options.onStarted(vm);
   }
 
   async remove(vm: ControlledVm): Promise<void> {
@@ -127,9 +165,11 @@ export class VmRegistry implements VmDirectory {
       throw agentError("E_VM_STATE", message, `stop it first: dejavm stop ${vm.name}`);
     }
     const known = this.#vms.get(vm.name);
-    if (known !== undefined) this.#host.store.removeLineage(known.parts.recorded.writer.lineage);
+    const lineage = known?.lineage ?? this.#stopped.get(vm.name)?.lineage.id;
+    if (lineage !== undefined) this.#host.store.removeLineage(lineage as LineageId);
     rmSync(this.#fileOf(vm.name), { force: true });
     this.#vms.delete(vm.name);
+    this.#stopped.delete(vm.name);
     this.#host.log.info({ vm: vm.name }, "machine removed");
   }
 
@@ -165,11 +205,14 @@ export class VmRegistry implements VmDirectory {
     this.#host.log.warn({ vm: name, peer: lineage.ownership?.peer }, "in doubt: the peer is asked");
   }
 
-  async #bringBack({ name, config }: LineageInfo): Promise<void> {
+  async #bringBack(lineage: LineageInfo): Promise<void> {
+    const { name, config } = lineage;
     try {
       await this.#starts(name, () => AgentVm.resume(this.#host, name, decodeVmConfig(config)));
     } catch (error) {
       this.#host.log.error({ vm: name, err: error }, "could not be brought back");
+      const why = error instanceof Error ? error.message : String(error);
+      this.#stopped.set(name, new StoppedVm(lineage, why));
     }
   }
 
@@ -183,6 +226,7 @@ export class VmRegistry implements VmDirectory {
       this.#vms.set(name, vm);
       this.#mark(name, "running");
       this.#host.log.info({ vm: name }, "machine started");
+      this.#options.onStarted(vm);
       return vm;
     } finally {
       this.#starting.delete(name);
@@ -197,6 +241,11 @@ export class VmRegistry implements VmDirectory {
     return mark.success && mark.data.desired === "running";
   }
 
+  /** Whether it was this agent that ran it; others are of `dejavm run --name`. */
+  #isOurs(name: string): boolean {
+    return readPrivateFile(this.#fileOf(name)) !== undefined;
+  }
+
   #mark(name: string, desired: Desired): void {
     writePrivateFile(this.#fileOf(name), `${JSON.stringify({ desired })}\n`);
   }
@@ -204,4 +253,8 @@ export class VmRegistry implements VmDirectory {
   #fileOf(name: string): string {
     return join(this.#directory, `${name}.json`);
   }
+}
+
+function mustStart(name: string, state: string): Error {
+  return agentError("E_VM_STATE", `${name} is ${state}`, `bring it back: dejavm start ${name}`);
 }

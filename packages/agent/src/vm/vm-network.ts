@@ -3,6 +3,7 @@
  * until the network is ready for it.
  */
 import {
+  type FlowEdge,
   Gateway,
   type NetworkPolicy,
   type PortForward,
@@ -126,6 +127,11 @@ export class VmNetwork {
     const timer = setTimeout(limit.resolve, limitMs);
     await Promise.race([this.#flowsKnown.promise, limit.promise]);
     clearTimeout(timer);
+  }
+
+  /** The guest's connections, whoever has them: for the host that it moves to. */
+  get edge(): FlowEdge {
+    return this.#switched;
   }
 
   /** Connections that go through another host. */

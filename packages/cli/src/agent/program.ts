@@ -120,6 +120,15 @@ function addSteering(program: Command): void {
     })
     .addHelpText("after", "\nExample:\n  dejavm stop web");
   configure(stop);
+  const start = common(program.command("start"))
+    .argument("<name>", NAME)
+    .description("Let the agent bring back a machine: a stopped one, or one of `run --name`")
+    .action(async (name: string, options: Common) => {
+      const { start: action } = await import("./vm-commands.ts");
+      await action(name, options);
+    })
+    .addHelpText("after", "\nExample:\n  dejavm start web");
+  configure(start);
   const others = [
     ["pause", "Let a machine stand still"],
     ["resume", "Let a paused machine go on"],

@@ -1,5 +1,14 @@
 /** `dejavm ps`, `stop`, `pause`, `resume`, `rm`, `port`: machines that run, whoever runs them. */
-import { findVmNamed, findVms, portsSchema, stateDirectory, type VmSummary } from "@dejavm/agent";
+import {
+  agentSocket,
+  ControlClient,
+  findVmNamed,
+  findVms,
+  portsSchema,
+  stateDirectory,
+  type VmSummary,
+  vmSummarySchema,
+} from "@dejavm/agent";
 import { z } from "zod";
 import { usageError } from "../errors.ts";
 import { textTable } from "../text-table.ts";
@@ -66,6 +75,14 @@ export async function settle(name: string, options: SettleOptions): Promise<void
   const body = { live, peerIsStopped };
   await client.ask({ method: "POST", path: `/v1/vms/${name}/settle`, body, answer: nothing });
   say(options, { name, live }, `${name} lives ${live}`);
+}
+
+/** The agent brings back a machine of the store, its own from then on. Throws E_VM_*, E_STORE_*. */
+export async function start(name: string, options: VmOptions): Promise<void> {
+  const client = new ControlClient(agentSocket(stateDirectory(options.stateDir)));
+  const path = `/v1/vms/${encodeURIComponent(name)}/start`;
+  const summary = await client.ask({ method: "POST", path, answer: vmSummarySchema });
+  say(options, summary, `${name} runs`);
 }
 
 /** Throws E_VM_UNKNOWN, E_VM_STATE. */

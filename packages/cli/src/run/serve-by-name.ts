@@ -5,6 +5,7 @@ import {
   prepareStateDirectory,
   RunningVm,
   runSocket,
+  type StreamRoute,
   stateDirectory,
   type VmFacts,
   vmRoutes,
@@ -36,10 +37,24 @@ export async function serveByName(
   const server = await ControlServer.listen({
     socketPath: runSocket(stateDir, name),
     routes: vmRoutes(directory),
-    streams: vmStreams(directory),
+    streams: [...vmStreams(directory), refusedMigration(name)],
     onDefect: (error) => process.stderr.write(`dejavm: ${String(error)}\n`),
   });
   return { vm, close: () => server.close() };
+}
+
+/** Whoever moves it has to know how a machine gets to the agent. */
+function refusedMigration(name: string): StreamRoute {
+  return {
+    method: "GET",
+    path: "/v1/vms/:name/migrate",
+    open: () => {
+      const way = `end that run (Ctrl-A x keeps it), then: dejavm start ${name}`;
+      throw new CodedError("E_VM_STATE", `cannot move ${name}: it is of a \`dejavm run\``, {
+        hint: `only an agent moves machines: ${way}`,
+      });
+    },
+  };
 }
 
 function endsByItself(name: string): CodedError {

@@ -70,6 +70,44 @@ test("[NE7] open flows go on through the old gateway, new ones through the new",
   expect(overCount()).toBe(1);
 });
 
+test("[NE7] a flow follows over a second move, through both gateways that were left", async () => {
+  const { network, connection, overCount } = await moveInTheMiddle();
+  const third = await Gateway.start({ policy: POLICY });
+  gateways.push(third);
+  const last = new SwitchedNetwork(third);
+  let over = 0;
+  const tunnel = { send: (message: Uint8Array) => source.receive(message) };
+  network.unplug();
+  last.addTunnel(tunnel, network.openFlows());
+  const source: TunnelSource = new TunnelSource(network, {
+    send: (message) => void last.receive(tunnel, message),
+    onOver: () => over++,
+  });
+  guest.replug(last);
+  expect(last.tunnelledFlows).toBe(1);
+  expect(connection.finished).toBe(false);
+  await expect.poll(() => connection.finished, { timeout: 15_000 }).toBe(true);
+  expect(Buffer.compare(Buffer.from(connection.received), DATA)).toBe(0);
+  expect(third.metrics().tcpOpenedOut).toBe(0);
+  await expect.poll(() => last.tunnelledFlows).toBe(0);
+  expect([overCount(), over]).toEqual([1, 1]);
+});
+
+test("[NE7] what ends at a second move ends at the first gateway, too", async () => {
+  const { network, overCount } = await moveInTheMiddle();
+  const third = await Gateway.start({ policy: POLICY });
+  gateways.push(third);
+  const last = new SwitchedNetwork(third);
+  const tunnel = { send: (message: Uint8Array) => source.receive(message) };
+  const source: TunnelSource = new TunnelSource(network, {
+    send: (message) => void last.receive(tunnel, message),
+    onOver: () => undefined,
+  });
+  guest.replug(last);
+  source.end();
+  expect([last.tunnelledFlows, network.tunnelledFlows, overCount()]).toEqual([0, 0, 1]);
+});
+
 test("[NE7] a relay that ends resets its flows; one that is lost leaves RST behind", async () => {
   const first = await moveInTheMiddle();
   first.source.end();

@@ -8,59 +8,68 @@ import { decodeTunnelMessage, encodeTunnelMessage, type TunnelMessage } from "..
 import type { Gateway } from "./gateway.ts";
 
 /**
+ * The network that a VM has left: its gateway, or with it the tunnels to gateways that the VM had
+ * left before (`SwitchedNetwork`), so that a connection follows over any number of moves.
+ */
+export type FlowEdge = Pick<
+  Gateway,
+  "openFlows" | "retire" | "plug" | "unplug" | "sendFrame" | "abortAll"
+>;
+
+/**
  * The open flows as a message of a tunnel, before there is a `TunnelSource`: the other side knows
  * them by the time that the VM is live there. The gateway can still go on if it never is.
  */
-export function flowsMessage(gateway: Gateway): Uint8Array {
-  return encodeTunnelMessage({ kind: "flows", flows: gateway.openFlows() });
+export function flowsMessage(edge: FlowEdge): Uint8Array {
+  return encodeTunnelMessage({ kind: "flows", flows: edge.openFlows() });
 }
 
 /** At the old gateway. It serves the flows that are open, and says when each and all are over. */
 export class TunnelSource {
-  readonly #gateway: Gateway;
+  readonly #edge: FlowEdge;
   readonly #send: (message: Uint8Array) => void;
   readonly #onOver: () => void;
   #over = false;
 
   /**
-   * Takes the gateway's cable and tells the flows. `onOver` is called once, when the last flow has
+   * Takes the edge's cable and tells the flows. `onOver` is called once, when the last flow has
    * ended, the other side has said so, or `end` was called.
    */
   constructor(
-    gateway: Gateway,
+    edge: FlowEdge,
     { send, onOver }: { send: (message: Uint8Array) => void; onOver: () => void },
   ) {
-    this.#gateway = gateway;
+    this.#edge = edge;
     this.#send = send;
     this.#onOver = onOver;
-    gateway.retire((flow) => this.#flowEnded(flow));
-    this.#tell({ kind: "flows", flows: gateway.openFlows() });
-    gateway.plug((bytes) => this.#tell({ kind: "frame", bytes }));
+    edge.retire((flow) => this.#flowEnded(flow));
+    this.#tell({ kind: "flows", flows: edge.openFlows() });
+    edge.plug((bytes) => this.#tell({ kind: "frame", bytes }));
     this.#endIfIdle();
   }
 
   /** A message of the other side. Throws E_NET_TUNNEL. */
   receive(bytes: Uint8Array): void {
     const message = decodeTunnelMessage(bytes);
-    if (message.kind === "frame") this.#gateway.sendFrame(message.bytes);
+    if (message.kind === "frame") this.#edge.sendFrame(message.bytes);
     if (message.kind === "bye") this.#finish();
   }
 
   /** The carrier is gone: what is open stays, until it is back or given up. */
   interrupt(): void {
-    this.#gateway.unplug();
+    this.#edge.unplug();
   }
 
   /** A new carrier: the flows are told again. */
   resume(): void {
-    this.#tell({ kind: "flows", flows: this.#gateway.openFlows() });
-    this.#gateway.plug((bytes) => this.#tell({ kind: "frame", bytes }));
+    this.#tell({ kind: "flows", flows: this.#edge.openFlows() });
+    this.#edge.plug((bytes) => this.#tell({ kind: "frame", bytes }));
   }
 
   /** Resets what is open, on both sides. */
   end(): void {
     if (this.#over) return;
-    this.#gateway.abortAll();
+    this.#edge.abortAll();
     this.#tell({ kind: "bye" });
     this.#finish();
   }
@@ -71,7 +80,7 @@ export class TunnelSource {
   }
 
   #endIfIdle(): void {
-    if (this.#over || this.#gateway.openFlows().length > 0) return;
+    if (this.#over || this.#edge.openFlows().length > 0) return;
     this.#tell({ kind: "bye" });
     this.#finish();
   }
@@ -93,10 +102,12 @@ export interface Tunnel {
 }
 
 /** At the new gateway: the guest's cable, with the gateway here and tunnels to others behind it. */
-export class SwitchedNetwork {
+export class SwitchedNetwork implements FlowEdge {
   readonly #local: Gateway;
   readonly #switch = new FlowSwitch<Tunnel>();
+  readonly #tunnels = new Set<Tunnel>();
   #onFrame: ((frame: Uint8Array) => void) | undefined;
+  #onFlowEnded: (flow: Flow) => void = () => undefined;
 
   constructor(local: Gateway) {
     this.#local = local;
@@ -109,12 +120,16 @@ export class SwitchedNetwork {
 
   /** From now on `tunnel` has these flows: those that were open when the VM was frozen. */
   addTunnel(tunnel: Tunnel, flows: readonly Flow[]): void {
+    this.#tunnels.add(tunnel);
     this.#switch.add(tunnel, flows);
   }
 
   /** The carrier is gone for good: its flows get RST from the gateway here. */
   removeTunnel(tunnel: Tunnel): void {
+    this.#tunnels.delete(tunnel);
+    const flows = this.#switch.flows(tunnel);
     this.#switch.remove(tunnel);
+    for (const flow of flows) this.#onFlowEnded(flow);
   }
 
   /** A message that came through `tunnel`; true when nothing more comes. Throws E_NET_TUNNEL. */
@@ -126,13 +141,13 @@ export class SwitchedNetwork {
         return false;
       case "flows":
         this.#switch.remove(tunnel);
-        this.#switch.add(tunnel, message.flows);
+        this.addTunnel(tunnel, message.flows);
         return false;
       case "flow-ended":
-        this.#switch.flowEnded(tunnel, message.flow);
+        if (this.#switch.flowEnded(tunnel, message.flow)) this.#onFlowEnded(message.flow);
         return false;
       case "bye":
-        this.#switch.remove(tunnel);
+        this.removeTunnel(tunnel);
         return true;
     }
   }
@@ -152,5 +167,27 @@ export class SwitchedNetwork {
     const tunnel = this.#switch.route(frame);
     if (tunnel === undefined) this.#local.sendFrame(frame);
     else tunnel.send(encodeTunnelMessage({ kind: "frame", bytes: frame }));
+  }
+
+  // ---- the VM has moved on
+
+  /** Those of the gateway here, and those that go through tunnels. */
+  openFlows(): Flow[] {
+    return [...this.#local.openFlows(), ...this.#switch.flows()];
+  }
+
+  /** The VM has another gateway now; `onFlowEnded` hears of each flow's end, whoever has it. */
+  retire(onFlowEnded: (flow: Flow) => void): void {
+    this.#onFlowEnded = onFlowEnded;
+    this.#local.retire(onFlowEnded);
+  }
+
+  /** Ends all flows; the gateways behind the tunnels do the same with theirs. */
+  abortAll(): void {
+    this.#local.abortAll();
+    for (const tunnel of this.#tunnels) {
+      tunnel.send(encodeTunnelMessage({ kind: "bye" }));
+      this.removeTunnel(tunnel);
+    }
   }
 }

@@ -66,6 +66,13 @@ export class Packer {
     };
   }
 
+  /** Starts the thread before the first use. */
+  prepare(): void {
+    if (this.#isClosed || this.#worker !== undefined) return;
+    this.#worker = this.#start();
+    this.#worker.unref();
+  }
+
   /** What is under way is rejected with E_STORE_CLOSED. */
   close(): void {
     this.#isClosed = true;

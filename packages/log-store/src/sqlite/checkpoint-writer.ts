@@ -61,6 +61,8 @@ interface Items {
 export class SqliteCheckpointWriter implements CheckpointWriter {
   readonly #parts: CheckpointWriterParts;
   #state: "open" | "committed" | "abandoned" = "open";
+  /** Of the puts that are one commit. */
+  #together: ManifestEntry[] | undefined;
 
   constructor(parts: CheckpointWriterParts) {
     this.#parts = parts;
@@ -108,6 +110,21 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
     for (const name of chunks) checkChunk({ ...name, bytes: undefined });
     assert(pack.itemBytes === CHUNK_BYTES, "the pack has chunks");
     this.#putPack(chunks.map(placeOfChunk), pack);
+  }
+
+  together(puts: () => void): void {
+    this.#check();
+    assert(this.#together === undefined, "puts are put together once");
+    const entries: ManifestEntry[] = [];
+    this.#put(() => {
+      this.#together = entries;
+      try {
+        puts();
+      } finally {
+        this.#together = undefined;
+      }
+      return entries;
+    });
   }
 
   referPages(pages: Uint32Array, hashes: Uint8Array): Uint32Array {
@@ -237,6 +254,10 @@ export class SqliteCheckpointWriter implements CheckpointWriter {
 
   /** One commit: `prepare` says which contents lie where. */
   #put(prepare: () => ManifestEntry[]): void {
+    if (this.#together !== undefined) {
+      for (const entry of prepare()) this.#together.push(entry);
+      return;
+    }
     const { database, contents, id } = this.#parts;
     try {
       database.writing("cannot write a checkpoint", () => {

@@ -189,6 +189,11 @@ export class StoreDatabase {
     return () => this.#besides.delete(beside);
   }
 
+  /** Starts the thread that moves the write-ahead log, before there is one to be moved. */
+  prepare(): void {
+    this.#mover?.prepare();
+  }
+
   /** Moves what the write-ahead log holds into the database file. */
   settle(): void {
     this.reading("cannot settle the store", (sqlite) => sqlite.pragma("wal_checkpoint(TRUNCATE)"));

@@ -104,6 +104,11 @@ export class SqliteLogStore implements LogStore {
     return this.#database.tornTail;
   }
 
+  prepare(): void {
+    this.packer.prepare();
+    this.#database.prepare();
+  }
+
   lineages(): readonly LineageInfo[] {
     return lineageRows(this.#database).map((row) => lineageInfo(this.#database, row));
   }

@@ -38,6 +38,11 @@ export class WalMover {
     this.#pages = pages;
   }
 
+  /** Starts the thread before there is something to do. */
+  prepare(): void {
+    this.#worker ??= this.#start();
+  }
+
   /** Something was committed. */
   committed(): void {
     if (++this.#commits % COMMITS_PER_LOOK !== 0) return;

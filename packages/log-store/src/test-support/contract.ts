@@ -331,6 +331,28 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       expect(store.readContent(unknown)).toBeUndefined();
     });
 
+    it("[LS6] takes puts together: all of them or none", () => {
+      const [pack, more] = [makePack(PAGE_BYTES, pageBytes(4, 1)), pageBytes(2, 7)];
+      const open = writer.beginCheckpoint(checkpointAt(0));
+      open.together(() => {
+        open.putPackedPages(pages, pack);
+        open.putPages(Uint32Array.of(30, 31), more);
+      });
+      expect(() =>
+        open.together(() => {
+          open.putZeroPages(pages);
+          open.putPages(Uint32Array.of(40), pageBytes(1, 9));
+          throw new Error("no");
+        }),
+      ).toThrow("no");
+      open.putPages(Uint32Array.of(41), pageBytes(1, 11));
+      const reader = store.openCheckpoint(open.commit().id);
+      expect([...reader.pages]).toEqual([...pages, 30, 31, 41].toSorted((a, b) => a - b));
+      expect(reader.readPages(pages)).toEqual(pageBytes(4, 1));
+      expect(reader.readPages(Uint32Array.of(30, 31))).toEqual(more);
+      expect(finish(store.verify()).problems).toEqual([]);
+    });
+
     it("[LS6] takes puts whose contents a thread hashes and packs, each content once", async () => {
       const first = writer.beginCheckpoint(checkpointAt(0));
       first.putPages(Uint32Array.of(3), pageBytes(1, 1));

@@ -141,6 +141,7 @@ export class HartCore {
       unfuse: (op) => (op < SINGLE_OPS ? op : opOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
       flush: () => this.exports.flush_tlb(),
       hasBreakpoint: (offset) => this.code.hasBreakpoint(offset),
+      isSupervisor: () => this.get32("mode") === 1,
       requestPause: () => this.set32("stopRequest", 1),
     });
     this.#reset(policy.heatUnit);

@@ -562,13 +562,12 @@ export class ModuleBuilder {
     }
   }
 
-  /** Function names, for profilers and stack traces. */
+  /** Names of own functions, for profilers and stack traces. */
   #nameSection(s: CodeBuffer): void {
     s.name("name");
     const names = new CodeBuffer();
-    const all = [...this.#imports, ...this.#functions];
-    names.u32(all.length);
-    for (const { index, name } of all) {
+    names.u32(this.#functions.length);
+    for (const { index, name } of this.#functions) {
       names.u32(index);
       names.name(name);
     }

@@ -8,14 +8,15 @@ import {
   type CheckpointId,
   type CheckpointWriter,
   type LineageWriter,
+  MAX_PACK_ITEMS,
   PackedPuts,
   type Packer,
 } from "@dejavm/log-store";
 import { PAGE_BYTES, position, ticks } from "@dejavm/machine";
-import { type CheckpointReport, MAX_PAGES_PER_READ, type VmRequest } from "@dejavm/vm";
+import type { CheckpointReport, VmRequest } from "@dejavm/vm";
 
 /** Contents of one read: one pack of the store. */
-const PAGES_PER_READ = MAX_PAGES_PER_READ;
+const PAGES_PER_READ = MAX_PACK_ITEMS;
 const CHUNKS_PER_READ = 4;
 /** Reads that are under way: the machine's thread reads while another one hashes and compresses. */
 const READS_UNDER_WAY = 4;
@@ -47,6 +48,7 @@ export class CheckpointCopier {
   #chunk = 0;
   #underWay = 0;
   #isAbandoned = false;
+  #isPaused = false;
 
   constructor(options: CopierOptions) {
     this.#options = options;
@@ -66,6 +68,12 @@ export class CheckpointCopier {
   /** Begins to read; the machine answers with what `put` takes. */
   start(): void {
     this.#goOn();
+  }
+
+  /** Asks for nothing more until it is to go on: others need the time. */
+  set isPaused(isPaused: boolean) {
+    this.#isPaused = isPaused;
+    if (!isPaused && !this.#isAbandoned) this.#goOn();
   }
 
   put(read: Read): void {
@@ -93,6 +101,7 @@ export class CheckpointCopier {
   }
 
   #goOn(): void {
+    if (this.#isPaused) return;
     while (this.#underWay < READS_UNDER_WAY && this.#askNext()) this.#underWay++;
     if (this.#underWay === 0) this.#options.onCopied();
   }

@@ -74,7 +74,8 @@ export class PageReader {
     const pages = items.filter((item) => referred.has(item));
     const rest = items.filter((item) => !referred.has(item));
     for (const page of pages) referred.delete(page);
-    const wanted = { checkpoint, pages: Uint32Array.from(pages), groupPages: action.groupPages };
+    const { groupPages, isFast } = action;
+    const wanted = { checkpoint, pages: Uint32Array.from(pages), groupPages, isFast };
     const { messages } = await this.#packer().again(wanted);
     if (rest.length === 0) {
       this.#done({ id, messages, zeroPages: 0, referenced: 0 });
@@ -95,7 +96,8 @@ export class PageReader {
       zeroPages = zero.length;
       if (zeroPages > 0) messages.push({ kind: "zero-pages", checkpoint, pages: [...zero] });
       if (pages.length > 0) {
-        const wanted = { checkpoint, pages, bytes, groupPages: action.groupPages };
+        const { groupPages, isFast } = action;
+        const wanted = { checkpoint, pages, bytes, groupPages, isFast };
         const packed = await this.#packer().pages(wanted);
         this.#noteReferred(checkpoint, packed.messages);
         messages.push(...packed.messages);

@@ -77,8 +77,7 @@ export class RecordedVm {
   #isFlushing = false;
   /** The checkpoint that is being made. */
   #copier: CheckpointCopier | undefined;
-  /** Whether no checkpoint begins: while the machine moves, its CPU and its pages go there. */
-  isHeld = false;
+  #isHeld = false;
   #ids = FIRST_OWN_ID;
   readonly #ownIds = new Set<number>();
   /** In the worker and in the store: what the next checkpoint is relative to. */
@@ -106,6 +105,15 @@ export class RecordedVm {
 
   get state(): RecordingState {
     return this.#state;
+  }
+
+  /**
+   * Whether no checkpoint begins, and one that has begun waits: while the machine moves, its CPU
+   * and its pages go there.
+   */
+  set isHeld(isHeld: boolean) {
+    this.#isHeld = isHeld;
+    if (this.#copier !== undefined) this.#copier.isPaused = isHeld;
   }
 
   /** Outputs that wait for the store. */
@@ -254,7 +262,7 @@ export class RecordedVm {
 
   #isDue(): boolean {
     return (
-      !this.isHeld &&
+      !this.#isHeld &&
       this.#copier === undefined &&
       this.#state === "recorded" &&
       this.#ownIds.size === 0 &&
@@ -293,6 +301,7 @@ export class RecordedVm {
       onFailed: (error) => this.#storeFailed(error),
     });
     this.#copier = copier;
+    copier.isPaused = this.#isHeld;
     copier.start();
   }
 

@@ -65,6 +65,8 @@ export interface SourceMigration {
   /** A person decides what cannot be asked; only while in doubt. */
   settle(live: "here" | "there"): void;
   readonly isCommitted: boolean;
+  /** The target may have it, and cannot be heard. */
+  readonly isInDoubt: boolean;
   /** Always resolves: with the report. */
   readonly done: Promise<MigrationReport>;
 }
@@ -109,6 +111,11 @@ class Migration implements SourceMigration {
 
   get isCommitted(): boolean {
     return this.#session.isCommitted;
+  }
+
+  get isInDoubt(): boolean {
+    const { kind } = this.#session.state;
+    return kind === "asking" || (kind === "committed" && !this.#link.state.isUp);
   }
 
   handleReport(report: VmReport): void {

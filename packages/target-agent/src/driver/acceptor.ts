@@ -74,7 +74,7 @@ export class Acceptor {
     }
     const known = this.#links.get(hello.link);
     if (known !== undefined) return known.attach(socket, hello);
-    if (hello.known || hello.channel !== 0) {
+    if (hello.known) {
       socket.close(CLOSE_CODE.linkUnknown, "this agent was restarted");
       return undefined;
     }

@@ -34,6 +34,8 @@ const TICK_MS = 10;
 const MAX_UNSTORED_SEGMENTS = 64;
 /** The target's progress is told at most this often. */
 const PROGRESS_MS = 10;
+/** What may wait in memory to be replayed: a minute's trace of a busy guest, several times. */
+const MAX_HELD_BYTES = 256 * 2 ** 20;
 
 /** A machine in its thread, as `TargetHost.makeMachine` gives it. */
 export interface ReplayingMachine {
@@ -111,6 +113,7 @@ export class TargetMigration {
       },
       entropySeed: new Uint8Array(randomBytes(32)),
       progressMs: PROGRESS_MS,
+      maxHeldBytes: MAX_HELD_BYTES,
     });
     this.#link = new LinkDriver(
       {
@@ -254,7 +257,7 @@ export class TargetMigration {
       case "store-checkpoint":
         this.#storeTrace();
         this.#store?.commitCheckpoint(action.checkpoint);
-        return this.#soon({ kind: "checkpoint-stored", checkpoint: action.checkpoint });
+        return this.#later(this.#secure(action.checkpoint));
       case "record-live":
         return this.#recordLive(action.epoch);
       case "answer-owner":
@@ -358,6 +361,15 @@ export class TargetMigration {
     this.#store.append(segments);
     const { sequence, unitCount } = readSegmentHeader(last);
     this.#soon({ kind: "trace-stored", nextSequence: sequence + unitCount });
+  }
+
+  /**
+   * What was stored is brought to the disk while both machines run: `recordLive` waits for all that
+   * is not there yet, and then nobody runs.
+   */
+  async #secure(checkpoint: number): Promise<void> {
+    await this.#host.store.sync();
+    this.#handle({ kind: "checkpoint-stored", checkpoint });
   }
 
   /** Nothing waits for the tick once the machine is to be taken over. */

@@ -15,6 +15,8 @@ import type { ChunkBatch, ChunkName } from "@dejavm/vm";
 const CHUNK_BYTES = 65_536;
 const HASH_BYTES = 32;
 const PREFIX_BYTES = 8;
+/** About 1 MiB on disk, and a few ms in which nothing else happens here. */
+const PACKS_PER_COMMIT = 8;
 
 function prefixesOf(hashes: Uint8Array): Uint8Array {
   const count = hashes.length / HASH_BYTES;
@@ -34,6 +36,12 @@ export class TargetStore {
   readonly #existed: boolean;
   readonly #writer: LineageWriter;
   readonly #checkpoints = new Map<number, CheckpointWriter>();
+  /** Packs that wait to be put together with others. */
+  #packs: {
+    readonly checkpoint: number;
+    readonly pages: Uint32Array;
+    readonly pack: ContentPack;
+  }[] = [];
   #begun = false;
 
   /** Throws what the store says: the name is taken, another process writes to it. */
@@ -92,27 +100,34 @@ export class TargetStore {
   }
 
   putPages(checkpoint: number, pages: readonly number[], bytes: Uint8Array): void {
-    this.#open(checkpoint)?.putPages(Uint32Array.from(pages), bytes);
+    this.#putPacks();
+    this.#open(checkpoint).putPages(Uint32Array.from(pages), bytes);
   }
 
-  /** A pack that was made here. */
+  /** A pack that was made here. It waits for others, until `commitCheckpoint` at the latest. */
   putPackedPages(checkpoint: number, pages: Uint32Array, pack: ContentPack): void {
-    this.#open(checkpoint)?.putPackedPages(pages, pack);
+    const last = this.#packs.at(-1);
+    if (last !== undefined && last.checkpoint !== checkpoint) this.#putPacks();
+    this.#packs.push({ checkpoint, pages, pack });
+    if (this.#packs.length >= PACKS_PER_COMMIT) this.#putPacks();
   }
 
+  /** What the first checkpoint does not have is zero. */
   putZeroPages(checkpoint: number, pages: readonly number[]): void {
-    this.#open(checkpoint)?.putZeroPages(Uint32Array.from(pages));
+    if (checkpoint === 0) return;
+    this.#putPacks();
+    this.#open(checkpoint).putZeroPages(Uint32Array.from(pages));
   }
 
   putChunks(checkpoint: number, { chunks, bytes }: ChunkBatch): void {
     const changes = chunks.map((name, i) => {
       return { ...name, bytes: bytes.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES) };
     });
-    this.#open(checkpoint)?.putChunks(changes);
+    this.#open(checkpoint).putChunks(changes);
   }
 
   putZeroChunks(checkpoint: number, chunks: readonly ChunkName[]): void {
-    this.#open(checkpoint)?.putChunks(chunks.map((name) => ({ ...name, bytes: undefined })));
+    this.#open(checkpoint).putChunks(chunks.map((name) => ({ ...name, bytes: undefined })));
   }
 
   /** Contents by sha256; undefined: not here. */
@@ -127,7 +142,8 @@ export class TargetStore {
   }
 
   commitCheckpoint(checkpoint: number): void {
-    this.#open(checkpoint)?.commit();
+    this.#putPacks();
+    this.#open(checkpoint).commit();
   }
 
   /** Durable on return, with all that was put before. */
@@ -137,6 +153,7 @@ export class TargetStore {
 
   /** As if nothing had come. */
   forget(): void {
+    this.#packs = [];
     for (const checkpoint of this.#checkpoints.values()) checkpoint.abandon();
     const { lineage } = this.#writer;
     if (this.#existed) this.#record("moved", this.#offer.epoch);
@@ -144,7 +161,19 @@ export class TargetStore {
     if (!this.#existed) this.#store.removeLineage(lineage);
   }
 
-  #open(checkpoint: number): CheckpointWriter | undefined {
+  /** All packs that wait, in one commit: they are of one checkpoint. */
+  #putPacks(): void {
+    const packs = this.#packs;
+    const [first] = packs;
+    if (first === undefined) return;
+    this.#packs = [];
+    const writer = this.#open(first.checkpoint);
+    writer.together(() => {
+      for (const { pages, pack } of packs) writer.putPackedPages(pages, pack);
+    });
+  }
+
+  #open(checkpoint: number): CheckpointWriter {
     const writer = this.#checkpoints.get(checkpoint);
     assert(writer !== undefined, `checkpoint ${checkpoint} is open`);
     return writer;

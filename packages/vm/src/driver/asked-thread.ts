@@ -20,6 +20,11 @@ export class AskedThread<Request, Answer extends { readonly id: number }> {
     this.#url = new URL(`${module}.${isSource(base) ? "ts" : "js"}`, base);
   }
 
+  /** Starts it before the first use: loading its modules takes a while. */
+  prepare(): void {
+    void this.#started;
+  }
+
   /** What is not answered. */
   post(request: Request): void {
     this.#started.postMessage(request, []);

@@ -35,8 +35,8 @@ async function digestAt1000(): Promise<string | undefined> {
 test("a machine in a prepared thread is like any other; the next one gets its own", async () => {
   const usual = await digestAt1000();
   expect(usual).toMatch(/^[0-9a-f]{32}$/);
-  prepareThread();
-  prepareThread();
+  prepareThread(96 * 2 ** 20);
+  prepareThread(64 * 2 ** 20);
   expect(await digestAt1000()).toBe(usual);
   expect(await digestAt1000()).toBe(usual);
 });

@@ -21,7 +21,9 @@ import { EngineMonitor, microseconds } from "./engine-monitor.ts";
 import { hostCodecs } from "./host-codecs.ts";
 import { machineOptions, makeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
+import type { WarmUpOrder } from "./threads.ts";
 import { reportTransfers } from "./transfer.ts";
+import { warmUp } from "./warm-up.ts";
 
 const TICKS_PER_MS = 10_000;
 /** Node's timers take no more. */
@@ -208,7 +210,19 @@ function startGuarded(spec: StartSpec): void {
   );
 }
 
+/** Without a machine yet: gets ready for one, then takes it. */
+function takeOrders(order: StartSpec | WarmUpOrder): void {
+  if (!("kind" in order)) {
+    port.off("message", takeOrders);
+    return startGuarded(order);
+  }
+  guarded(
+    () => port.close(),
+    () => warmUp(order.memoryBytes),
+  );
+}
+
 // What `threads.ts` put there, in the same process: a machine, or null: it comes as a message.
 const given = workerData as StartSpec | null;
-if (given === null) port.once("message", startGuarded);
+if (given === null) port.on("message", takeOrders);
 else startGuarded(given);

@@ -19,6 +19,8 @@ export interface JitPolicy {
   readonly heatUnit: number;
   /** Units of heat after which a block is translated; Infinity: never. */
   readonly threshold: number;
+  /** The same for S-mode: kernels spread over more code, and run it faster when it is cold. */
+  readonly supervisorThreshold: number;
   /**
    * Units of heat that a block needs to be part of a region that another one makes hot; 0: all
    * that was run is taken in.
@@ -35,16 +37,29 @@ export interface JitPolicy {
 }
 
 /** The policy found best by measurement (docs/PERFORMANCE.md). */
-export const DEFAULT_POLICY: JitPolicy = { heatUnit: 255, threshold: 32, warm: 4, batch: 16 };
+export const DEFAULT_POLICY: JitPolicy = {
+  heatUnit: 255,
+  threshold: 32,
+  supervisorThreshold: 96,
+  warm: 4,
+  batch: 16,
+};
 /** Only the interpreter. */
 export const NO_JIT: JitPolicy = {
   heatUnit: 0,
   threshold: Number.POSITIVE_INFINITY,
+  supervisorThreshold: Number.POSITIVE_INFINITY,
   warm: 0,
   batch: 1,
 };
 /** Everything that runs is translated at once. */
-export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, warm: 0, batch: 1 };
+export const EAGER_JIT: JitPolicy = {
+  heatUnit: 1,
+  threshold: 1,
+  supervisorThreshold: 1,
+  warm: 0,
+  batch: 1,
+};
 
 /**
  * A block inside some region is run by that region, and seldom worth one of its own: it takes so
@@ -52,8 +67,8 @@ export const EAGER_JIT: JitPolicy = { heatUnit: 1, threshold: 1, warm: 0, batch:
  */
 const COVERED_FACTOR = 4;
 
-/** Pauses of the hart after which a small batch is translated all the same. */
-const MAX_WAIT = 8;
+/** Pauses of the hart, a millisecond apart where it is paced, that a small batch waits at most. */
+const MAX_WAIT = 100;
 
 /** What waits and has got so many times the heat that it takes is not to wait for others. */
 const URGENT_FACTOR = 1.5;
@@ -106,6 +121,8 @@ export interface JitHost {
   flush(): void;
   /** Whether the interpreter must see the instruction at this offset of a page. */
   hasBreakpoint(offset: number): boolean;
+  /** Whether the hart is in S-mode. */
+  isSupervisor(): boolean;
   /** Asks `run` to return soon. */
   requestPause(): void;
 }
@@ -168,7 +185,8 @@ export class Jit {
     if (page === undefined) this.#heat.set(slot, (page = new Map<number, number>()));
     const heat = (page.get(index) ?? 0) + 1;
     page.set(index, heat);
-    const { threshold, batch } = this.#policy;
+    const { batch } = this.#policy;
+    const threshold = this.#policy[host.isSupervisor() ? "supervisorThreshold" : "threshold"];
     const covered = this.#covered.get(slot)?.has(index) === true;
     const limit = covered ? threshold * COVERED_FACTOR : threshold;
     if (heat === limit) this.#queue.push({ slot, index, covered });

@@ -56,8 +56,8 @@ async function take(request: MovePackRequest): Promise<void> {
     case "chunks":
       return answer(request.id, moveOf(request.move).chunks(request));
     case "again": {
-      const { id, move, checkpoint, pages, groupPages } = request;
-      return answer(id, moveOf(move).again(checkpoint, pages, groupPages));
+      const { id, move, ...wanted } = request;
+      return answer(id, moveOf(move).again(wanted));
     }
     default:
       unreachable(request);

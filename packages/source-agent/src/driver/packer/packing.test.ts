@@ -70,7 +70,13 @@ describe("packing", () => {
     const fresh = Array.from({ length: 10 }, (_, i) => new Uint8Array(PAGE).fill(i + 1));
     const pages = Uint32Array.from({ length: 13 }, (_, i) => 100 + i);
     const bytes = joined(page(kernel, 4), page(disk, 1), other, ...fresh);
-    const { messages, referenced } = made.pages({ checkpoint: 2, pages, bytes, groupPages: 4 });
+    const { messages, referenced } = made.pages({
+      checkpoint: 2,
+      pages,
+      bytes,
+      groupPages: 4,
+      isFast: false,
+    });
     expect(referenced).toBe(3);
     expect(messages.map(({ kind }) => kind)).toEqual([
       "page-refs",
@@ -93,13 +99,19 @@ describe("packing", () => {
     const made = await packing();
     made.known.add(hash("sha256", page(other, 0), "buffer").subarray(0, 8));
     const pages = Uint32Array.of(5, 6);
-    made.pages({ checkpoint: 0, pages, bytes: joined(page(disk, 2), other), groupPages: 16 });
-    const { messages } = made.again(0, pages, 16);
+    made.pages({
+      checkpoint: 0,
+      pages,
+      bytes: joined(page(disk, 2), other),
+      groupPages: 16,
+      isFast: true,
+    });
+    const { messages } = made.again({ checkpoint: 0, pages, groupPages: 16, isFast: true });
     expect(contents(messages)).toEqual([
       [5, page(disk, 2)],
       [6, page(other, 0)],
     ]);
-    expect(made.again(0, pages, 16).messages).toEqual([]);
+    expect(made.again({ checkpoint: 0, pages, groupPages: 16, isFast: true }).messages).toEqual([]);
   });
 
   it("packs chunks, and refers to stored ones only", async () => {

@@ -12,8 +12,12 @@ import { KnownContents } from "./known-contents.ts";
 
 const PAGE_BYTES = 4096;
 const CHUNK_BYTES = 65_536;
-/** On RAM level 3 saves a twentieth more than level 1 and takes half as long again: 200 MB/s. */
+/**
+ * Levels of zstd. On RAM level 3 saves a twentieth more than level 1 and takes half as long again:
+ * 200 MB/s.
+ */
 const LEVEL = 3;
+const FAST_LEVEL = 1;
 
 /** Pages of one checkpoint, one after the other. */
 export interface PagesToPack {
@@ -22,6 +26,8 @@ export interface PagesToPack {
   readonly bytes: Uint8Array;
   /** Pages of one message: what had better not be overtaken by the trace. */
   readonly groupPages: number;
+  /** The path is so fast that little compression is best. */
+  readonly isFast: boolean;
 }
 
 /** Chunks of one checkpoint, one after the other. */
@@ -54,7 +60,8 @@ export class Packing {
     this.#bases = bases;
   }
 
-  pages({ checkpoint, pages, bytes, groupPages }: PagesToPack): Packed {
+  pages({ bytes, ...wanted }: PagesToPack): Packed {
+    const { checkpoint, pages } = wanted;
     const stored: { page: number; sha256: Uint8Array }[] = [];
     const image: { page: number; disk: number; block: number }[] = [];
     const whole: WholePage[] = [];
@@ -76,12 +83,13 @@ export class Packing {
     const messages: BulkMessage[] = [];
     if (stored.length > 0) messages.push({ kind: "page-refs", checkpoint, refs: stored });
     if (image.length > 0) messages.push({ kind: "image-refs", checkpoint, refs: image });
-    messages.push(...groups(checkpoint, whole, groupPages));
+    messages.push(...groups(whole, wanted));
     return { messages, referenced: stored.length + image.length };
   }
 
   /** The target does not have what these were referred to: they are sent whole. */
-  again(checkpoint: number, pages: Uint32Array, groupPages: number): Packed {
+  again(wanted: Omit<PagesToPack, "bytes">): Packed {
+    const { checkpoint, pages } = wanted;
     const referred = this.#referred.get(checkpoint);
     const whole: WholePage[] = [];
     for (const page of pages) {
@@ -90,7 +98,7 @@ export class Packing {
       if (where === undefined) continue;
       whole.push({ page, content: where instanceof Uint8Array ? where : this.#readBlock(where) });
     }
-    return { messages: groups(checkpoint, whole, groupPages), referenced: 0 };
+    return { messages: groups(whole, wanted), referenced: 0 };
   }
 
   chunks({ checkpoint, chunks, bytes }: ChunksToPack): Packed {
@@ -105,7 +113,10 @@ export class Packing {
     const messages: BulkMessage[] = [];
     if (refs.length > 0) messages.push({ kind: "chunk-refs", checkpoint, refs });
     if (whole.length > 0) {
-      const packed = compressed(whole.map(({ content }) => content));
+      const packed = compressed(
+        whole.map(({ content }) => content),
+        LEVEL,
+      );
       const names = whole.map(({ name }) => name);
       messages.push({
         kind: "chunk-group",
@@ -145,9 +156,8 @@ export class Packing {
 }
 
 function groups(
-  checkpoint: number,
   pages: readonly WholePage[],
-  groupPages: number,
+  { checkpoint, groupPages, isFast }: Omit<PagesToPack, "bytes">,
 ): readonly BulkMessage[] {
   const messages: BulkMessage[] = [];
   // Of equal size: a short last one would be compressed worse.
@@ -155,7 +165,10 @@ function groups(
   for (let i = 0; i < count; i++) {
     const from = Math.floor((i * pages.length) / count);
     const group = pages.slice(from, Math.floor(((i + 1) * pages.length) / count));
-    const packed = compressed(group.map(({ content }) => content));
+    const packed = compressed(
+      group.map(({ content }) => content),
+      isFast ? FAST_LEVEL : LEVEL,
+    );
     messages.push({
       kind: "page-group",
       checkpoint,
@@ -167,18 +180,36 @@ function groups(
 }
 
 /** `data` has a buffer of its own, which can go to another thread. */
-function compressed(parts: readonly Uint8Array[]): { codec: "raw" | "zstd"; data: Uint8Array } {
-  const raw = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+function compressed(
+  parts: readonly Uint8Array[],
+  level: number,
+): { codec: "raw" | "zstd"; data: Uint8Array } {
+  const raw = together(parts);
+  const packed = zstdCompressSync(raw, {
+    params: { [constants.ZSTD_c_compressionLevel]: level },
+    pledgedSrcSize: raw.length,
+    chunkSize: raw.length,
+  });
+  if (packed.length >= raw.length) return { codec: "raw", data: raw.slice() };
+  return { codec: "zstd", data: new Uint8Array(packed) };
+}
+
+/** Parts one after the other; as they are where they stand so already. */
+function together(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts;
+  if (first === undefined) return new Uint8Array(0);
+  let size = 0;
+  let areAdjacent = true;
+  for (const part of parts) {
+    areAdjacent &&= part.buffer === first.buffer && part.byteOffset === first.byteOffset + size;
+    size += part.length;
+  }
+  if (areAdjacent) return new Uint8Array(first.buffer, first.byteOffset, size);
+  const raw = new Uint8Array(size);
   let at = 0;
   for (const part of parts) {
     raw.set(part, at);
     at += part.length;
   }
-  const packed = zstdCompressSync(raw, {
-    params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
-    pledgedSrcSize: raw.length,
-    chunkSize: raw.length,
-  });
-  if (packed.length >= raw.length) return { codec: "raw", data: raw };
-  return { codec: "zstd", data: new Uint8Array(packed) };
+  return raw;
 }

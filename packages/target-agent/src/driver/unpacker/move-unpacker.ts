@@ -28,6 +28,11 @@ const thread = new AskedThread<MoveUnpackRequest, MoveUnpackAnswer>(
 );
 let moves = 0;
 
+/** Starts the thread now, so that a migration finds it ready. */
+export function prepareUnpacker(): void {
+  thread.prepare();
+}
+
 /** What one migration unpacks. `close` it. */
 export class MoveUnpacker {
   readonly #move = ++moves;

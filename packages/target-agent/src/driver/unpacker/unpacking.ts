@@ -99,7 +99,10 @@ function packsOf(pages: readonly number[], bytes: Uint8Array): UnpackedPages["pa
   for (let from = 0; from < pages.length; from += MAX_PACK_ITEMS) {
     const some = pages.slice(from, from + MAX_PACK_ITEMS);
     const theirs = bytes.subarray(from * PAGE_BYTES, (from + some.length) * PAGE_BYTES);
-    packs.push({ pages: Uint32Array.from(some), pack: makePack(PAGE_BYTES, theirs.slice()) });
+    const pack = makePack(PAGE_BYTES, theirs, "quick");
+    // The machine is given `bytes`; the store gets its own.
+    const data = pack.codec === "raw" ? pack.data.slice() : pack.data;
+    packs.push({ pages: Uint32Array.from(some), pack: { ...pack, data } });
   }
   return packs;
 }

@@ -1,0 +1,121 @@
+/**
+ * What must hold in a simulated life, looked at after every millisecond and at the end. With a
+ * hostile peer it must hold for the honest host; what the other one says of itself is nothing.
+ */
+import type { MigrationReport } from "@dejavm/source-agent";
+import type { TargetOutcome } from "@dejavm/target-agent";
+import { digestOf, type ModelOutput, type ModelState } from "./model.ts";
+import type { SimHost } from "./sim-host.ts";
+import { MAX_HELD_BYTES } from "./sim-types.ts";
+
+/** Something that must never happen did. */
+class Violation extends Error {
+  override readonly name = "Violation";
+}
+
+/** See the head of this file. Everything here throws `Violation`. */
+export class Invariants {
+  /** Whether a host does harm by now. */
+  readonly #isHostile: (host: SimHost) => boolean;
+  /** Inputs whose echo was seen outside. */
+  readonly #acknowledged = new Set<number>();
+  /** Values that were seen, by place. */
+  readonly #seen = new Map<string, number>();
+  #lastSeen = 0;
+  /** Digest of the machine that stood still last. */
+  #frozenDigest: string | undefined;
+
+  constructor(isHostile: (host: SimHost) => boolean) {
+    this.#isHostile = isHostile;
+  }
+
+  /** After every millisecond. */
+  step(hosts: readonly SimHost[], now: number): void {
+    const honest = hosts.filter((host) => !this.#isHostile(host));
+    const live = honest.filter((host) => host.isLive);
+    if (live.length > 1) throw new Violation(`two live machines at ${now} ms`);
+    for (const { name, record } of live) {
+      if (record === "live" || record === "offering") continue;
+      throw new Violation(`a machine runs at ${name}, whose record says ${record}`);
+    }
+    for (const { name, heldBytes } of honest) {
+      if (heldBytes > MAX_HELD_BYTES) throw new Violation(`${name} holds ${heldBytes} bytes`);
+    }
+  }
+
+  outputs(host: SimHost, outputs: readonly ModelOutput[], now: number): void {
+    if (this.#isHostile(host)) return;
+    if (host.vm?.mode !== "live" || !host.isUp) {
+      throw new Violation(`output of a machine that is not live, at ${now} ms`);
+    }
+    for (const { position, echo, value } of outputs) {
+      const key = `${position} ${echo ?? ""}`;
+      const seen = this.#seen.get(key);
+      if (seen !== undefined) {
+        throw new Violation(`output at ${position} twice (${value}, ${seen})`);
+      }
+      if (position < this.#lastSeen) throw new Violation(`output at ${position} out of order`);
+      this.#seen.set(key, value);
+      this.#lastSeen = position;
+      if (echo === undefined) continue;
+      if (this.#acknowledged.has(echo)) throw new Violation(`input ${echo} was taken twice`);
+      this.#acknowledged.add(echo);
+    }
+  }
+
+  /** A machine stands still at F. */
+  frozen(host: SimHost, state: ModelState): void {
+    if (!this.#isHostile(host)) this.#frozenDigest = digestOf(state);
+  }
+
+  /** A machine that has come runs. */
+  cameLive(host: SimHost, state: ModelState, isFromHostile: boolean): void {
+    if (this.#isHostile(host)) return;
+    if (isFromHostile || digestOf(state) === this.#frozenDigest) return;
+    throw new Violation("the machine that came is not the one that left");
+  }
+
+  /** A migration from there is over. */
+  sent(host: SimHost, { outcome }: MigrationReport): void {
+    if (this.#isHostile(host)) return;
+    if (outcome.kind === "stayed") checkReason(outcome, outcome.phase);
+  }
+
+  /** A migration to there is over. */
+  received(host: SimHost, outcome: TargetOutcome): void {
+    if (this.#isHostile(host) || outcome.kind === "live") return;
+    checkReason(outcome.reason, outcome.phase);
+  }
+
+  /** Once everything has healed, and a person has settled what was in doubt. */
+  end(hosts: readonly SimHost[], story: string): void {
+    const honest = hosts.filter((host) => !this.#isHostile(host));
+    const live = honest.filter((host) => host.isLive);
+    const stands = honest.map((host) => host.describe()).join("\n");
+    const isAlone = honest.length < hosts.length;
+    const least = isAlone && !honest.some((host) => isOwner(host)) ? 0 : 1;
+    if (live.length < least || live.length > 1) {
+      throw new Violation(`${live.length} live machines in the end: ${story}\n${stands}`);
+    }
+    const [owner] = live;
+    if (owner === undefined) return;
+    const inputs = new Set(owner.vm?.state.inputs);
+    const lost = [...this.#acknowledged].filter((input) => !inputs.has(input));
+    if (lost.length > 0) throw new Violation(`acknowledged inputs lost: ${lost.join(" ")}`);
+  }
+}
+
+/** Whether the machine has lived there and was not handed over since, by its records. */
+function isOwner({ store }: SimHost): boolean {
+  const states = store.ownership.map(({ state }) => state);
+  const since = states.slice(states.lastIndexOf("live"));
+  return since[0] === "live" && !(since[1] === "offering" && since.includes("moved"));
+}
+
+function checkReason(
+  { code, message }: { readonly code: string; readonly message: string },
+  phase: string,
+): void {
+  if (/^E_[A-Z0-9_]+$/u.test(code) && message !== "" && phase !== "") return;
+  throw new Violation(`a migration ended without saying why: ${code} ${phase} ${message}`);
+}
