@@ -119,5 +119,5 @@ test("[NE7] a relay that ends resets its flows; one that is lost leaves RST behi
 test("[NE4] frames of flows whose tunnel is gone are reset by the gateway here", async () => {
   const { network, tunnel, connection } = await moveInTheMiddle();
   network.removeTunnel(tunnel);
-  await expect.poll(() => connection.failed).toBe(true);
+  await expect.poll(() => connection.failed, { timeout: 15_000 }).toBe(true);
 });
