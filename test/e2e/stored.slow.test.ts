@@ -9,6 +9,8 @@ import {
   ControlClient,
   findVms,
   infoSchema,
+  invitationSchema,
+  peerSchema,
   type VmSummary,
   vmSummarySchema,
 } from "@dejavm/agent";
@@ -38,9 +40,13 @@ afterEach(async () => {
 
 async function startAgent(): Promise<void> {
   await agent?.close();
-  const file = join(stateDir, "agent.json");
+  agent = await agentNamed("a", stateDir, "none");
+}
+
+function agentNamed(name: string, directory: string, listen: string): Promise<Agent> {
+  const file = join(directory, "agent.json");
   writeFileSync(file, "{}");
-  agent = await Agent.start(agentConfig({ name: "a", listen: "none", stateDir }, file), QUIET);
+  return Agent.start(agentConfig({ name, listen, stateDir: directory }, file), QUIET);
 }
 
 const list = async (): Promise<VmSummary[]> =>
@@ -110,4 +116,32 @@ test("[AG10] what is not in the store, or is run by another process, is not star
   writer.release();
   store.close();
   await start();
+});
+
+test("[SO6] an offer found at start: the peer is asked, then the machine is back", async () => {
+  await start();
+  await countOnce(client, NAME, 0);
+  const otherDir = mkdtempSync(join(tmpdir(), "dejavm-peer-"));
+  const other = await agentNamed("b", otherDir, "127.0.0.1:0");
+  const { token, address } = await new ControlClient(agentSocket(otherDir)).ask({
+    method: "POST",
+    path: "/v1/invitations",
+    answer: invitationSchema,
+  });
+  const body = { token, address };
+  await client.ask({ method: "POST", path: "/v1/pairings", body, answer: peerSchema });
+  await agent?.close();
+  agent = undefined;
+  const store = openLogStore(join(stateDir, "store"));
+  const writer = store.openLineage(store.findLineage(NAME)?.id ?? ("none" as never));
+  const detail = JSON.stringify({ migration: "m" });
+  writer.recordOwnership({ state: "offering", epoch: 2, peer: "b", detail });
+  writer.release();
+  store.close();
+  await startAgent();
+  const state = async (): Promise<string | undefined> => (await list())[0]?.state;
+  await expect.poll(state, { timeout: 60_000 }).toBe("running");
+  expect(await countOnce(client, NAME, 1)).toBe(2);
+  await other.close();
+  rmSync(otherDir, { recursive: true });
 });

@@ -30,8 +30,8 @@ export const MISCHIEF = [
 export type MischiefKind = (typeof MISCHIEF)[number];
 
 /** Copies of a message in a flood, and messages that are flooded. */
-const FLOOD_COPIES = 120;
-const MAX_FLOODED = 60;
+const FLOOD_COPIES = 50;
+const MAX_FLOODED = 30;
 /** Messages that are remembered to be sent again. */
 const MEMORY = 200;
 

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Simulation } from "./simulation.ts";
 
 /** The rest runs in the project `slow`, and by `npm run soak`. */
-const COUNT = 25;
+const COUNT = 12;
 
 test(`[SI1] ${COUNT} fresh seeds: one live machine at most, nothing acknowledged lost`, () => {
   const first = Math.floor(Math.random() * 2 ** 31);

@@ -16,12 +16,16 @@ export const HASH_BYTES = 32;
 
 /** zstd's fastest level: about 500 MB/s, and RAM shrinks to less than a third. */
 const LEVEL = 1;
+/** Given by itself it makes that level a third faster, and what comes out a little smaller. */
+const HASH_LOG = 15;
 /** For what has to be stored at once: 300 MB/s more, a third less saved. */
 const QUICK_LEVEL = -7;
 /** The least that Node's zlib takes as the size of a piece. */
 const MIN_CHUNK = 64;
 /** Compression that saves less is not worth unpacking. */
 const WORTH_IT = 0.95;
+/** What of something large is tried first: what a guest receives is mostly compressed already. */
+const SAMPLE_BYTES = 32 << 10;
 
 /** Contents of equal size, hashed and compressed. Plain data: it may cross to another thread. */
 export interface ContentPack {
@@ -102,12 +106,23 @@ export function checkPack(pack: ContentPack): void {
 /** zstd, at the store's level if no other is given. */
 export function compress(bytes: Uint8Array, level = LEVEL): Uint8Array {
   const packed = zstdCompressSync(bytes, {
-    params: { [constants.ZSTD_c_compressionLevel]: level },
+    params: {
+      [constants.ZSTD_c_compressionLevel]: level,
+      ...(level === LEVEL ? { [constants.ZSTD_c_hashLog]: HASH_LOG } : {}),
+    },
     pledgedSrcSize: bytes.length,
     // All of it in one piece: joining pieces costs more than the room.
     chunkSize: Math.max(MIN_CHUNK, bytes.length),
   });
   return plain(packed);
+}
+
+/** The same, or `bytes` as they are where a piece of them shows that it is not worth it. */
+export function compressIfWorth(bytes: Uint8Array): Uint8Array {
+  const from = Math.floor((bytes.length - SAMPLE_BYTES) / 2);
+  if (from < SAMPLE_BYTES) return compress(bytes);
+  const sample = bytes.subarray(from, from + SAMPLE_BYTES);
+  return compress(sample).length < sample.length * WORTH_IT ? compress(bytes) : bytes;
 }
 
 /** Undoes `compress`; never makes more than `maxBytes`. Throws E_STORE_CORRUPT. */

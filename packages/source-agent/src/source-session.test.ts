@@ -350,6 +350,18 @@ describe("a target that means harm", () => {
     expect(ending(driver)).toBe("E_PEER_SILENT");
   });
 
+  test("[SO8] a target that has nothing to tell but takes contents is not silent", () => {
+    const driver = moving();
+    const takes = (bulkUnderWayBytes: number): SourceEvent => {
+      return { kind: "tick", link: { ...LINK, bulkUnderWayBytes } };
+    };
+    for (let n = 0; driver.now < 70_000; n++) driver.tell(takes(n % 2));
+    expect(ending(driver)).toBeUndefined();
+    const since = driver.now;
+    while (driver.now < since + 31_000) driver.tell(takes(1));
+    expect(ending(driver)).toBe("E_PEER_SILENT");
+  });
+
   test("[SO8] frames that come while the machine stands are kept up to 16 MiB", () => {
     const driver = new Driver().tell(...TO_FREEZING);
     const frame = vm({

@@ -390,6 +390,8 @@ export class SourceSession {
   // ---- time, decisions
 
   #tick(link: LinkView, now: number): void {
+    // Contents that arrive are a sign of life, too: of an idle guest there is nothing to tell.
+    if (link.bulkUnderWayBytes !== this.#link?.bulkUnderWayBytes) this.#heardAt = now;
     this.#link = link;
     const state = this.#state;
     if (state.kind === "negotiating") {

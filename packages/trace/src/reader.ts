@@ -19,13 +19,13 @@ export interface TraceUnit {
 
 /** See the head of this file. */
 export class TraceReader {
-  readonly #codecs: Pick<TraceCodecs, "sha256" | "decompress">;
+  readonly #codecs: Pick<TraceCodecs, "sha256" | "decompress" | "crc32">;
   #point: TracePoint;
   #ended = false;
 
   /** Expects the unit that begins at `at`, in whatever segment it is. */
   constructor(options: {
-    readonly codecs: Pick<TraceCodecs, "sha256" | "decompress">;
+    readonly codecs: Pick<TraceCodecs, "sha256" | "decompress" | "crc32">;
     readonly at: TracePoint;
   }) {
     this.#codecs = options.codecs;

@@ -129,9 +129,9 @@ function framed(
  */
 export function openSegment(
   bytes: Uint8Array,
-  codecs: Pick<TraceCodecs, "decompress">,
+  codecs: Pick<TraceCodecs, "decompress" | "crc32">,
 ): OpenSegment {
-  const { header, lengths, payload } = parseSegment(bytes);
+  const { header, lengths, payload } = parseSegment(bytes, codecs.crc32);
   const plain = header.compressed ? unpack(payload, header.plainBytes, codecs) : payload;
   let at = 0;
   const units = lengths.map((length) => plain.subarray(at, (at += length)));
@@ -149,7 +149,7 @@ interface ParsedSegment {
   readonly payload: Uint8Array;
 }
 
-function parseSegment(bytes: Uint8Array): ParsedSegment {
+function parseSegment(bytes: Uint8Array, checksum: TraceCodecs["crc32"] = crc32): ParsedSegment {
   if (bytes.length > MAX_SEGMENT_BYTES) {
     throw corruptTrace(`segment of ${bytes.length} bytes, want at most ${MAX_SEGMENT_BYTES}`);
   }
@@ -158,7 +158,7 @@ function parseSegment(bytes: Uint8Array): ParsedSegment {
   if (magic !== MAGIC) throw corruptTrace(`segment begins with ${magic}, want ${MAGIC}`);
   const version = reader.u8();
   const flags = reader.u8();
-  checkCrc(bytes);
+  checkCrc(bytes, checksum);
   if (version !== SEGMENT_VERSION) throw unknownTraceVersion(`segment version ${version}`);
   if ((flags & ~FLAG_COMPRESSED) !== 0) throw unknownTraceVersion(`segment flags ${flags}`);
   const compressed = (flags & FLAG_COMPRESSED) !== 0;
@@ -191,11 +191,11 @@ function parseSegment(bytes: Uint8Array): ParsedSegment {
   return { header, lengths, payload };
 }
 
-function checkCrc(bytes: Uint8Array): void {
+function checkCrc(bytes: Uint8Array, checksum: (bytes: Uint8Array) => number): void {
   const end = bytes.length - CRC_BYTES;
   const reader = new ByteReader(bytes, (detail) => corruptTrace(`segment: ${detail}`));
   reader.bytes(Math.max(end, 0));
-  const [stored, actual] = [reader.u32(), crc32(bytes.subarray(0, end))];
+  const [stored, actual] = [reader.u32(), checksum(bytes.subarray(0, end))];
   if (stored !== actual) throw corruptTrace(`segment has checksum ${actual}, want ${stored}`);
 }
 

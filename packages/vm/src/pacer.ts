@@ -93,6 +93,8 @@ export class LivePacer implements Pacer {
   #measured = false;
   /** The slew that the machine's rate includes; undefined before the first clock event. */
   #rateSlew: number | undefined;
+  /** The machine's rate, if it is ours. */
+  #rate: bigint | undefined;
   /** Where the run now going on began. */
   #runStart: { readonly now: number; readonly position: Position } | undefined;
 
@@ -119,10 +121,10 @@ export class LivePacer implements Pacer {
       if (drift < -DRIFT_LIMIT_TICKS) this.#replan(seen.now, due);
     } else if (this.#rateSlew === undefined || Math.abs(drift) > DRIFT_LIMIT_TICKS) {
       this.#replan(seen.now, shown);
-      return this.#clock(0n);
+      return this.#steer(seen);
     } else if (this.#rateSlew !== 0 && this.#planned(seen.now) === this.#ideal(seen.now)) {
       this.#plan = { now: seen.now, ticks: this.#ideal(seen.now), slew: 0 };
-      return this.#clock(0n);
+      return this.#steer(seen);
     }
     return this.#slice(seen);
   }
@@ -193,10 +195,18 @@ export class LivePacer implements Pacer {
     this.#plan = { now, ticks: shown, slew };
   }
 
+  /** A rate for the plan, unless the machine has it already. */
+  #steer(seen: Observation): PaceStep {
+    const before = this.#rate;
+    const step = this.#clock(0n);
+    return this.#rate === before ? this.#slice(seen) : step;
+  }
+
   #clock(step: bigint): PaceStep {
     this.#rateSlew = this.#plan.slew;
     const rate = roundedRate(this.#ticksPerPosition * (1 + this.#rateSlew) * RATE_ONE);
-    return { kind: "clock", rate: rate > MAX_RATE ? MAX_RATE : rate, step };
+    this.#rate = rate > MAX_RATE ? MAX_RATE : rate;
+    return { kind: "clock", rate: this.#rate, step };
   }
 }
 

@@ -148,11 +148,13 @@ export function goalOf(
   return parseMoment(text, option, { first, last });
 }
 
-/** Throws E_REPLAY_DIVERGED with all that is known about it. */
+/** Throws E_REPLAY_DIVERGED; all that is known about it goes to stderr before. */
 export function refuseDivergence({ divergence }: StoredReplayResult, more?: string): void {
   if (divergence === undefined) return;
   const text = divergenceText(divergence);
-  throw new CodedError("E_REPLAY_DIVERGED", more === undefined ? text : `${text}\n${more}`, {
+  tell(more === undefined ? text : `${text}\n${more}`);
+  const [summary = ""] = text.split("\n");
+  throw new CodedError("E_REPLAY_DIVERGED", summary, {
     hint: "'dejavm log verify' tells damage from a defect of ours; report the latter",
   });
 }

@@ -13,6 +13,7 @@ import {
   type TracePoint,
 } from "@dejavm/trace";
 import type Database from "better-sqlite3";
+import { compressIfWorth } from "../content-pack.ts";
 import { HOST_CODECS } from "../host-codecs.ts";
 import type { StoreDatabase } from "./database.ts";
 import { failPoint } from "./fail-point.ts";
@@ -124,7 +125,7 @@ function mergeMany(segments: readonly Segment[]): readonly Segment[] {
 }
 
 function merge(segments: readonly Uint8Array[]): Segment {
-  return mergeSegments(segments, HOST_CODECS);
+  return mergeSegments(segments, { ...HOST_CODECS, compress: compressIfWorth });
 }
 
 /** The end of a lineage's trace. */

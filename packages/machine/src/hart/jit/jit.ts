@@ -67,8 +67,8 @@ export const EAGER_JIT: JitPolicy = {
  */
 const COVERED_FACTOR = 4;
 
-/** Pauses of the hart after which a small batch is translated all the same. */
-const MAX_WAIT = 8;
+/** Pauses of the hart, a millisecond apart where it is paced, that a small batch waits at most. */
+const MAX_WAIT = 100;
 
 /** What waits and has got so many times the heat that it takes is not to wait for others. */
 const URGENT_FACTOR = 1.5;
