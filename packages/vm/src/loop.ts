@@ -36,6 +36,8 @@ const DIGEST_PAGES_PER_SLICE = 256;
 /** Smallest share of the time that a throttled guest gets. */
 const MIN_SHARE = 0.01;
 const TICKS_PER_MS = 10_000;
+/** A rest of a throttled guest: below what its clients notice. */
+const REST_TICKS = 5 * TICKS_PER_MS;
 
 /** When `advance` wants to be called again. Every request is a reason to call it at once. */
 export type LoopWait =
@@ -97,6 +99,8 @@ export class ExecutionLoop implements MachineLoop {
   #share = 1;
   /** A throttled guest may not run before. */
   #restUntil = 0;
+  /** Until then what a throttled guest has run is its share. */
+  #paidUntil = 0;
   #progress: { readonly interval: number; next: number } | undefined;
   #runTicks = 0;
   #atLimit = false;
@@ -237,12 +241,22 @@ export class ExecutionLoop implements MachineLoop {
     const stop = machine.run(until, skipIdleUntil, this.#answerDue);
     const took = clock() - start;
     this.#runTicks += took;
-    if (this.#share < 1) this.#restUntil = start + took / this.#share;
+    if (this.#share < 1) this.#rest(start, start + took);
     this.#slices++;
     if (this.#slices % SLICES_PER_COLLECTION === 0) this.#collectBlocks();
     this.#handOut();
     this.#recording?.afterSlice(took);
     return this.#stopped(stop);
+  }
+
+  /**
+   * A throttled guest that has had more than its share rests until it has not. It rests seldom and
+   * for long: a thread that sleeps waits for a processor each time.
+   */
+  #rest(start: number, now: number): void {
+    const paid = Math.max(this.#paidUntil, start - REST_TICKS);
+    this.#paidUntil = paid + (now - start) / this.#share;
+    if (this.#paidUntil - now >= REST_TICKS) this.#restUntil = this.#paidUntil;
   }
 
   #stopped(stop: StopReason): LoopWait {
