@@ -180,6 +180,8 @@ export class Checkpoints {
       if (!isOver || this.#pages.pendingOf(id) > 0 || this.#chunks.pendingOf(id) > 0) continue;
       if ([...this.#reads.values()].some((read) => read.checkpoint === id)) continue;
       this.#open.delete(id);
+      this.#pages.close(id);
+      this.#chunks.close(id);
       closed.push({ kind: "vm", request: { kind: "close-checkpoint", id } });
     }
     this.#pages.forgetBefore(base);

@@ -51,3 +51,16 @@ test("[TP1] what is asked for again and again is sent once", () => {
   expect(plan.next(9)).toEqual({ checkpoint: 0, items: [40], urgent: true });
   expect(plan.next(9)).toEqual({ checkpoint: 0, items: [1, 2], urgent: false });
 });
+
+test("[TP4] nothing of a checkpoint that is closed is read again", () => {
+  const plan = new TransferPlan();
+  plan.begin(0, [1, 2]);
+  plan.begin(1, [2]);
+  drain(plan);
+  plan.want(0, [2]);
+  plan.close(0);
+  plan.again(0, [1]);
+  plan.want(0, [2]);
+  expect(plan.next(9)).toBeUndefined();
+  expect(plan.pending).toBe(0);
+});

@@ -33,6 +33,8 @@ interface Layer {
   hot: number[];
   pending: number;
   superseded: number;
+  /** It cannot be read any more. */
+  isClosed: boolean;
 }
 
 /** See the head of this file. */
@@ -57,6 +59,7 @@ export class TransferPlan {
       hot: [],
       pending: states.size,
       superseded: 0,
+      isClosed: false,
     });
   }
 
@@ -84,7 +87,7 @@ export class TransferPlan {
   /** These have to be sent after all: what they were sent as was of no use. */
   again(checkpoint: number, items: Iterable<number>): void {
     const layer = this.#layer(checkpoint);
-    if (layer === undefined) return;
+    if (layer === undefined || layer.isClosed) return;
     for (const item of items) {
       if (layer.items.get(item) !== "sent") continue;
       layer.items.set(item, "pending");
@@ -121,8 +124,19 @@ export class TransferPlan {
     this.#layers.splice(0, this.#layers.length, ...kept);
   }
 
+  /**
+   * A checkpoint cannot be read any more. A target that said that it has all of it, and asks for
+   * some of it nevertheless, gets nothing.
+   */
+  close(checkpoint: number): void {
+    const layer = this.#layer(checkpoint);
+    if (layer === undefined) return;
+    layer.isClosed = true;
+    this.#urgent = this.#urgent.filter((entry) => entry.checkpoint !== checkpoint);
+  }
+
   #hurry(layer: Layer, item: number): void {
-    if (layer.asked.has(item)) return;
+    if (layer.isClosed || layer.asked.has(item)) return;
     layer.asked.add(item);
     this.#urgent.push({ checkpoint: layer.checkpoint, item });
   }
