@@ -16,5 +16,5 @@ test(`[SI1] ${COUNT} fresh seeds: one live machine at most, nothing acknowledged
 });
 
 test.each(KNOWN_SEEDS)("[SI1] seed %i", (seed) => {
-  expect(new Simulation(seed).run().moves).toBeGreaterThanOrEqual(0);
+  expect(() => new Simulation(seed).run()).not.toThrow();
 });
