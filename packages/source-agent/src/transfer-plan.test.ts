@@ -54,13 +54,13 @@ test("[TP1] what is asked for again and again is sent once", () => {
 
 test("[TP4] nothing of a checkpoint that is closed is read again", () => {
   const plan = new TransferPlan();
-  plan.begin(0, [1, 2]);
-  plan.begin(1, [2]);
+  plan.begin(0, [1, 2, 3]);
+  plan.begin(1, [2, 3]);
   drain(plan);
   plan.want(0, [2]);
   plan.close(0);
   plan.again(0, [1]);
-  plan.want(0, [2]);
+  plan.want(0, [3]);
   expect(plan.next(9)).toBeUndefined();
   expect(plan.pending).toBe(0);
 });
