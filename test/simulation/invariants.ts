@@ -71,8 +71,24 @@ export class Invariants {
   /** A machine that has come runs. */
   cameLive(host: SimHost, state: ModelState, isFromHostile: boolean): void {
     if (this.#isHostile(host)) return;
-    if (isFromHostile || digestOf(state) === this.#frozenDigest) return;
+    if (isFromHostile) return this.#cameFromHostile(host);
+    if (digestOf(state) === this.#frozenDigest) return;
     throw new Violation("the machine that came is not the one that left");
+  }
+
+  /**
+   * A host may have offered its machine and heard that the peer has it: then that peer answers for
+   * it, and what it sends back is another machine. One that was not handed over is still here.
+   */
+  #cameFromHostile({ name, store }: SimHost): void {
+    const before = store.ownership.slice(0, -1).map(({ state }) => state);
+    const since = before.slice(before.lastIndexOf("live"));
+    if (since[0] === "live" && !since.includes("moved")) {
+      throw new Violation(`${name} gave up its machine for one of a hostile peer`);
+    }
+    this.#acknowledged.clear();
+    this.#seen.clear();
+    this.#lastSeen = 0;
   }
 
   /** A migration from there is over. */
