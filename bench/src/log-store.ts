@@ -236,7 +236,7 @@ async function putCheckpoint(
   // An odd stride spreads them over all of RAM, as a guest's writes are.
   const stride = count === all ? 1 : Math.floor(all / count) | 1;
   const watch = new Stopwatch();
-  const puts = new PackedPuts({ checkpoint: open, packer: store.packer });
+  const puts = new PackedPuts({ checkpoint: open, store });
   for (let from = 0; from < count; from += PAGES_AT_ONCE) {
     const batches: { numbers: Uint32Array; bytes: Uint8Array }[] = [];
     for (let at = from; at < Math.min(from + PAGES_AT_ONCE, count); at += PAGES_PER_PUT) {

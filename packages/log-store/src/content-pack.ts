@@ -61,11 +61,13 @@ export function makePack(itemBytes: number, bytes: Uint8Array, how?: "quick"): C
 /** sha256 of each of the items that stand one after the other. */
 export function hashItems(itemBytes: number, bytes: Uint8Array): Uint8Array {
   const count = bytes.length / itemBytes;
-  const hashes = new Uint8Array(count * HASH_BYTES);
+  const hashes = Buffer.alloc(count * HASH_BYTES);
   for (let i = 0; i < count; i++) {
-    hashes.set(sha256(bytes.subarray(i * itemBytes, (i + 1) * itemBytes)), i * HASH_BYTES);
+    const item = bytes.subarray(i * itemBytes, (i + 1) * itemBytes);
+    // A string costs less than a buffer of its own: an eighth of the whole.
+    hashes.write(hash("sha256", item, "latin1"), i * HASH_BYTES, "latin1");
   }
-  return hashes;
+  return plain(hashes);
 }
 
 /** The same for items whose hashes are known. */

@@ -4,7 +4,7 @@ import { assert, unreachable } from "@dejavm/base";
 import { type ContentPack, compressPack, HASH_BYTES, hashItems } from "../content-pack.ts";
 import { giveable, type PackAnswer, type PackRequest } from "./packer.ts";
 
-/** Items whose hashes are known, until it is clear which of them are wanted. */
+/** Items whose hashes are known, until those that are wanted are stored. */
 interface Held {
   readonly itemBytes: number;
   readonly bytes: Uint8Array;
@@ -25,9 +25,9 @@ port.on("message", (request: PackRequest) => {
       break;
     }
     case "pack": {
-      const pack = packOf(take(request.id), request.items);
-      // Small results of zlib lie in a pool, which stays here.
-      const data = giveable(pack.data);
+      const pack = packOf(itemsOf(request.id), request.items);
+      // What is not compressed is still held, and small results of zlib lie in a pool.
+      const data = pack.codec === "raw" ? pack.data.slice() : giveable(pack.data);
       const answer: PackAnswer = { kind: "packed", id: request.id, pack: { ...pack, data } };
       port.postMessage(answer, [data.buffer]);
       break;
@@ -40,10 +40,9 @@ port.on("message", (request: PackRequest) => {
   }
 });
 
-function take(id: number): Held {
+function itemsOf(id: number): Held {
   const items = held.get(id);
-  assert(items !== undefined, `items ${id} were hashed and are not packed yet`);
-  held.delete(id);
+  assert(items !== undefined, `items ${id} were hashed and are not forgotten yet`);
   return items;
 }
 

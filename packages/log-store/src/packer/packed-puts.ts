@@ -1,13 +1,13 @@
 /**
  * Puts pages and chunks of an open checkpoint while another thread hashes and compresses them. What
  * is zeros or what the store has costs a hash; several puts may be under way, and they take effect
- * in their order.
+ * in their order, each in one commit. While one is written down, the next ones are being packed.
  */
 import { assert } from "@dejavm/base";
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
 import { type ContentPack, HASH_BYTES, hexHash, sha256 } from "../content-pack.ts";
-import type { CheckpointWriter, ChunkName } from "../log-store.ts";
-import type { HashedItems, Packer } from "./packer.ts";
+import type { CheckpointWriter, ChunkName, LogStore } from "../log-store.ts";
+import type { HashedItems } from "./packer.ts";
 
 const ZERO_PAGE = Buffer.from(sha256(new Uint8Array(PAGE_BYTES))).toString("hex");
 const ZERO_CHUNK = Buffer.from(sha256(new Uint8Array(CHUNK_BYTES))).toString("hex");
@@ -23,16 +23,37 @@ interface Kind<Name> {
   readonly putPack: (names: readonly Name[], pack: ContentPack) => void;
 }
 
+/** What there is to do for a put; items are indices of its names. */
+interface Sorted {
+  readonly hashed: HashedItems;
+  readonly zeros: readonly number[];
+  readonly full: readonly number[];
+  /** Those of `full` that are packed: the first with each content that nobody has. */
+  readonly firsts: readonly number[];
+  /** Their hashes. */
+  readonly keys: readonly string[];
+  readonly packing: Promise<ContentPack | undefined>;
+}
+
 /** See the head of this file. Puts reject with what the store throws. */
 export class PackedPuts {
-  readonly #packer: Packer;
+  readonly #checkpoint: CheckpointWriter;
+  readonly #store: Pick<LogStore, "packer" | "hasContents">;
   readonly #pages: Kind<number>;
   readonly #chunks: Kind<ChunkName>;
-  /** The last put that was begun. */
+  /** Contents that are being packed by their hashes: nobody else needs to. */
+  readonly #underWay = new Set<string>();
+  /** The last put that was begun: it is sorted; it is put. */
+  #sorted: Promise<unknown> = Promise.resolve();
   #last: Promise<void> = Promise.resolve();
 
-  constructor({ checkpoint, packer }: { checkpoint: CheckpointWriter; packer: Packer }) {
-    this.#packer = packer;
+  constructor(options: {
+    readonly checkpoint: CheckpointWriter;
+    readonly store: Pick<LogStore, "packer" | "hasContents">;
+  }) {
+    const { checkpoint, store } = options;
+    this.#checkpoint = checkpoint;
+    this.#store = store;
     this.#pages = {
       itemBytes: PAGE_BYTES,
       zeroHash: ZERO_PAGE,
@@ -66,45 +87,74 @@ export class PackedPuts {
   #put<Name>(kind: Kind<Name>, names: readonly Name[], bytes: Uint8Array): Promise<void> {
     assert(bytes.length === names.length * kind.itemBytes, "bytes for each name");
     if (names.length === 0) return this.#last;
-    const hashing = this.#packer.hash(kind.itemBytes, bytes);
-    const before = this.#last.catch(() => undefined);
-    this.#last = storeAfter(before, kind, names, hashing);
+    const hashing = this.#store.packer.hash(kind.itemBytes, bytes);
+    const sorting = this.#sort(settled(this.#sorted), kind, hashing);
+    this.#sorted = sorting;
+    this.#last = this.#write(settled(this.#last), kind, names, sorting);
     // Whoever put it hears of a failure; the next one only waits for the end.
     this.#last.catch(() => undefined);
     return this.#last;
   }
-}
 
-async function storeAfter<Name>(
-  before: Promise<void>,
-  kind: Kind<Name>,
-  names: readonly Name[],
-  hashing: Promise<HashedItems>,
-): Promise<void> {
-  const hashed = await hashing;
-  await before;
-  await store(kind, names, hashed);
-}
-
-async function store<Name>(
-  kind: Kind<Name>,
-  names: readonly Name[],
-  hashed: HashedItems,
-): Promise<void> {
-  const keys = names.map((_, i) => hexHash(hashed.hashes, i));
-  let missing: number[] = [];
-  try {
-    const [zeros, full] = parted([...names.keys()], (i) => keys[i] === kind.zeroHash);
-    if (zeros.length > 0) kind.putZeros(pick(names, zeros));
-    const unknown = new Set(kind.refer(pick(names, full), pickHashes(hashed.hashes, full)));
-    missing = full.filter((i) => pick(names, [i]).some((name) => unknown.has(name)));
-  } finally {
-    if (missing.length === 0) hashed.forget();
+  /** Begins to pack what nobody has, behind the put before, whose contents are then known. */
+  async #sort<Name>(
+    before: Promise<void>,
+    kind: Kind<Name>,
+    hashing: Promise<HashedItems>,
+  ): Promise<Sorted> {
+    const hashed = await hashing;
+    await before;
+    try {
+      const { hashes } = hashed;
+      const all = Array.from({ length: hashes.length / HASH_BYTES }, (_, i) => hexHash(hashes, i));
+      const [zeros, full] = parted([...all.keys()], (i) => all[i] === kind.zeroHash);
+      const has = this.#store.hasContents(pickHashes(hashes, full));
+      const firsts = full.filter((i, at) => {
+        const key = all[i] ?? "";
+        return has[at] !== true && !this.#underWay.has(key) && all.indexOf(key) === i;
+      });
+      const packing = firsts.length === 0 ? Promise.resolve(undefined) : hashed.pack(firsts);
+      packing.catch(() => undefined);
+      const keys = pick(all, firsts);
+      for (const key of keys) this.#underWay.add(key);
+      return { hashed, zeros, full, firsts, keys, packing };
+    } catch (error) {
+      hashed.forget();
+      throw error;
+    }
   }
-  if (missing.length === 0) return;
-  const [firsts, others] = parted(missing, (i) => keys.indexOf(keys[i] ?? "") === i);
-  kind.putPack(pick(names, firsts), await hashed.pack(firsts));
-  if (others.length > 0) kind.refer(pick(names, others), pickHashes(hashed.hashes, others));
+
+  async #write<Name>(
+    before: Promise<void>,
+    kind: Kind<Name>,
+    names: readonly Name[],
+    sorting: Promise<Sorted>,
+  ): Promise<void> {
+    const { hashed, zeros, full, firsts, keys, packing } = await sorting;
+    try {
+      await before;
+      const pack = await packing;
+      let unknown = new Set<Name>();
+      this.#checkpoint.together(() => {
+        if (zeros.length > 0) kind.putZeros(pick(names, zeros));
+        if (pack !== undefined) kind.putPack(pick(names, firsts), pack);
+        const others = full.filter((i) => !firsts.includes(i));
+        if (others.length === 0) return;
+        unknown = new Set(kind.refer(pick(names, others), pickHashes(hashed.hashes, others)));
+      });
+      // `gc` has taken them away meanwhile, or the put that packed them has failed.
+      const gone = full.filter((i) => pick(names, [i]).some((name) => unknown.has(name)));
+      if (gone.length > 0) kind.putPack(pick(names, gone), await hashed.pack(gone));
+    } finally {
+      for (const key of keys) this.#underWay.delete(key);
+      hashed.forget();
+    }
+  }
+}
+
+/** Once it has ended, however it did. */
+async function settled(promise: Promise<unknown>): Promise<void> {
+  await promise.catch(() => undefined);
 }
 
 /** Those that pass, and the others. */

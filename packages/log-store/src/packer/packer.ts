@@ -9,7 +9,7 @@ import { assert, type CodedError } from "@dejavm/base";
 import type { ContentPack } from "../content-pack.ts";
 import { storeError } from "../store-errors.ts";
 
-/** To the thread. `pack` and `forget` end what `hash` began with the same id. */
+/** To the thread. `forget` ends what `hash` began with the same id. */
 export type PackRequest =
   | {
       readonly kind: "hash";
@@ -25,7 +25,7 @@ export type PackAnswer =
   | { readonly kind: "hashed"; readonly id: number; readonly hashes: Uint8Array }
   | { readonly kind: "packed"; readonly id: number; readonly pack: ContentPack };
 
-/** Contents that the thread has hashed and still holds. End with `pack` or `forget`. */
+/** Contents that the thread has hashed and holds until `forget`. */
 export interface HashedItems {
   /** sha256 of each, 32 bytes each. */
   readonly hashes: Uint8Array;

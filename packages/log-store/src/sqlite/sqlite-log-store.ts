@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
 import { pointAfter, type Segment, type TracePoint } from "@dejavm/trace";
-import { HASH_BYTES } from "../content-pack.ts";
 import type {
   CheckpointId,
   CheckpointInfo,
@@ -221,10 +220,7 @@ export class SqliteLogStore implements LogStore {
   hasContents(hashes: Uint8Array): boolean[] {
     return this.#database.reading("cannot look for contents", () => {
       this.#contents.refresh();
-      return Array.from({ length: hashes.length / HASH_BYTES }, (_, i) => {
-        const hash = hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES);
-        return this.#contents.find(hash, undefined) !== undefined;
-      });
+      return this.#contents.findAll(hashes, undefined).map((content) => content !== undefined);
     });
   }
 

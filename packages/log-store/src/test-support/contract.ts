@@ -358,7 +358,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       first.putPages(Uint32Array.of(3), pageBytes(1, 1));
       const base = first.commit();
       const open = writer.beginCheckpoint(checkpointAt(1, base.id));
-      const puts = new PackedPuts({ checkpoint: open, packer: store.packer });
+      const puts = new PackedPuts({ checkpoint: open, store });
       const [known, fresh] = [pageBytes(1, 1), pageBytes(1, 2)];
       const zeros = new Uint8Array(PAGE_BYTES);
       const bytes = new Uint8Array(Buffer.concat([known, zeros, fresh, fresh]));
@@ -393,7 +393,7 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
 
     it("[LS6] puts on a thread fail with what the store says, and when it closes", async () => {
       const open = writer.beginCheckpoint(checkpointAt(0));
-      const puts = new PackedPuts({ checkpoint: open, packer: store.packer });
+      const puts = new PackedPuts({ checkpoint: open, store });
       const outside = puts.putPages(Uint32Array.of(1024), pageBytes(1, 1));
       await expect(outside).rejects.toMatchObject({ code: "E_STORE_CHECKPOINT" });
       // This one shrinks to a few bytes, which zlib keeps in a pool.

@@ -8,9 +8,9 @@ import {
   type CheckpointId,
   type CheckpointWriter,
   type LineageWriter,
+  type LogStore,
   MAX_PACK_ITEMS,
   PackedPuts,
-  type Packer,
 } from "@dejavm/log-store";
 import { PAGE_BYTES, position, ticks } from "@dejavm/machine";
 import type { CheckpointReport, VmRequest } from "@dejavm/vm";
@@ -27,7 +27,7 @@ type Read = Extract<CheckpointReport, { kind: "pages" | "chunks" }>;
 /** What it works with. */
 export interface CopierOptions {
   readonly begun: Begun;
-  readonly packer: Packer;
+  readonly store: Pick<LogStore, "packer" | "hasContents">;
   readonly writer: LineageWriter;
   /** In the store, of the checkpoint that this one is relative to. */
   readonly parent: CheckpointId | undefined;
@@ -52,7 +52,7 @@ export class CheckpointCopier {
 
   constructor(options: CopierOptions) {
     this.#options = options;
-    const { begun, packer, writer, parent, memoryBytes } = options;
+    const { begun, store, writer, parent, memoryBytes } = options;
     assert(begun.trace !== undefined, "a checkpoint for the store is one of a recorded machine");
     this.#checkpoint = writer.beginCheckpoint({
       position: position(begun.position),
@@ -62,7 +62,7 @@ export class CheckpointCopier {
       state: begun.state,
       ...(parent === undefined ? {} : { parent }),
     });
-    this.#puts = new PackedPuts({ checkpoint: this.#checkpoint, packer });
+    this.#puts = new PackedPuts({ checkpoint: this.#checkpoint, store });
   }
 
   /** Begins to read; the machine answers with what `put` takes. */

@@ -292,7 +292,7 @@ export class RecordedVm {
     const parent = begun.since === undefined ? undefined : this.#base?.stored;
     const copier = new CheckpointCopier({
       begun,
-      packer: store.packer,
+      store,
       writer,
       parent,
       memoryBytes,

@@ -1,0 +1,74 @@
+import { PAGE_BYTES, position, ticks } from "@dejavm/machine";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import type { CheckpointWriter } from "../log-store.ts";
+import { MemoryLogStore } from "../memory-log-store.ts";
+import { MemoryStorage } from "../memory-storage.ts";
+import { pageBytes, TestTrace } from "../test-support/test-trace.ts";
+import { PackedPuts } from "./packed-puts.ts";
+
+let store: MemoryLogStore;
+let open: CheckpointWriter;
+/** Pages of each pack that was put. */
+let packs: number[][];
+let puts: PackedPuts;
+
+beforeEach(() => {
+  store = new MemoryLogStore({ storage: new MemoryStorage() });
+  const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
+  const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
+  open = writer.beginCheckpoint({
+    position: position(0n),
+    ticks: ticks(0n),
+    trace: new TestTrace().pointAt(0),
+    memoryPages: 64,
+    state: new Uint8Array(0),
+  });
+  packs = [];
+  const put = open.putPackedPages.bind(open);
+  open.putPackedPages = (pages, pack) => {
+    packs.push([...pages]);
+    put(pages, pack);
+  };
+  puts = new PackedPuts({ checkpoint: open, store });
+});
+
+afterEach(() => store.close());
+
+function read(...pages: number[]): Uint8Array {
+  return store.openCheckpoint(open.commit().id).readPages(Uint32Array.from(pages));
+}
+
+it("[LS6] a content of a put under way is not packed again", async () => {
+  await Promise.all([
+    puts.putPages(Uint32Array.of(1, 2), pageBytes(2, 1)),
+    puts.putPages(
+      Uint32Array.of(3, 4, 5),
+      new Uint8Array([...pageBytes(2, 1), ...pageBytes(1, 9)]),
+    ),
+    puts.putPages(Uint32Array.of(6), pageBytes(1, 9)),
+  ]);
+  expect(packs).toEqual([[1, 2], [5]]);
+  const wanted = [...pageBytes(2, 1), ...pageBytes(1, 9), ...pageBytes(1, 9)];
+  expect(read(3, 4, 5, 6)).toEqual(new Uint8Array(wanted));
+});
+
+it("[LS6] it is packed after all where that put fails", async () => {
+  const failing = puts.putPages(Uint32Array.of(64), pageBytes(1, 1));
+  const same = puts.putPages(Uint32Array.of(1), pageBytes(1, 1));
+  await expect(failing).rejects.toMatchObject({ code: "E_STORE_CHECKPOINT" });
+  await same;
+  expect(packs).toEqual([[64], [1]]);
+  expect(read(1)).toEqual(pageBytes(1, 1));
+});
+
+it("[LS6] so it is where the store has lost it between looking and writing", async () => {
+  const has = store.hasContents.bind(store);
+  store.hasContents = (hashes) => has(hashes).map(() => true);
+  await puts.putPages(Uint32Array.of(1, 2), new Uint8Array([...pageBytes(1, 1), ...zeros()]));
+  expect(packs).toEqual([[1]]);
+  expect(read(1, 2)).toEqual(new Uint8Array([...pageBytes(1, 1), ...zeros()]));
+});
+
+function zeros(): Uint8Array {
+  return new Uint8Array(PAGE_BYTES);
+}
