@@ -83,6 +83,11 @@ export class ByteWriter {
     return this.#bytes.slice(0, this.#length);
   }
 
+  /** The same for a writer that is not used any more: no copy where the room was exact. */
+  end(): Uint8Array {
+    return this.#length === this.#bytes.length ? this.#bytes : this.finish();
+  }
+
   #reserve(count: number): number {
     const at = this.#length;
     const need = at + count;

@@ -106,28 +106,49 @@ export function bulkBytes(message: BulkMessage): number {
 const CODECS: readonly GroupCodec[] = ["raw", "zstd"];
 const LAYERS: readonly ChunkLayer[] = ["base", "overlay"];
 
-/** The bytes of a bulk message, without the frame's header. Our own messages are within limits. */
-export function encodeBulk(message: BulkMessage): Uint8Array {
-  const writer = new ByteWriter(64 + ("data" in message ? message.data.length : 0));
+/** Bytes of a bulk message, without the frame's header. */
+export function bulkBodyBytes(message: BulkMessage): number {
+  switch (message.kind) {
+    case "page-group":
+      return 12 + message.pages.length * 4 + message.data.length;
+    case "zero-pages":
+      return 8 + message.pages.length * 4;
+    case "page-refs":
+      return 8 + message.refs.length * (4 + SHA256_BYTES);
+    case "image-refs":
+      return 8 + message.refs.length * 12;
+    case "chunk-group":
+      return 12 + message.chunks.length * 8 + message.data.length;
+    case "zero-chunks":
+      return 8 + message.chunks.length * 8;
+    case "chunk-refs":
+      return 8 + message.refs.length * (8 + SHA256_BYTES);
+    default:
+      return unreachable(message);
+  }
+}
+
+/** Writes a bulk message, without the frame's header. Our own messages are within limits. */
+export function writeBulk(writer: ByteWriter, message: BulkMessage): ByteWriter {
   writer.u32(message.checkpoint);
   switch (message.kind) {
     case "page-group":
       head(writer, CODECS.indexOf(message.codec), 0, message.pages.length);
       writer.u32(message.pages.length * PAGE_BYTES);
       for (const page of message.pages) writer.u32(page);
-      return writer.bytes(message.data).finish();
+      return writer.bytes(message.data);
     case "zero-pages":
       head(writer, 0, 0, message.pages.length);
       for (const page of message.pages) writer.u32(page);
-      return writer.finish();
+      return writer;
     case "page-refs":
       head(writer, 0, 0, message.refs.length);
       for (const { page, sha256 } of message.refs) writer.u32(page).bytes(sha256);
-      return writer.finish();
+      return writer;
     case "image-refs":
       head(writer, 0, 0, message.refs.length);
       for (const { page, disk, block } of message.refs) writer.u32(page).u32(disk).u32(block);
-      return writer.finish();
+      return writer;
     case "chunk-group":
       head(
         writer,
@@ -137,17 +158,17 @@ export function encodeBulk(message: BulkMessage): Uint8Array {
       );
       writer.u32(message.chunks.length * CHUNK_BYTES);
       for (const { disk, chunk } of message.chunks) writer.u32(disk).u32(chunk);
-      return writer.bytes(message.data).finish();
+      return writer.bytes(message.data);
     case "zero-chunks":
       head(writer, 0, 0, message.chunks.length);
       for (const { disk, chunk } of message.chunks) writer.u32(disk).u32(chunk);
-      return writer.finish();
+      return writer;
     case "chunk-refs":
       head(writer, 0, 0, message.refs.length);
       for (const { disk, chunk, sha256 } of message.refs) {
         writer.u32(disk).u32(chunk).bytes(sha256);
       }
-      return writer.finish();
+      return writer;
     default:
       return unreachable(message);
   }

@@ -1,6 +1,6 @@
 import { CodedError, Prng } from "@dejavm/base";
 import { describe, expect, it } from "vitest";
-import { type BulkMessage, MAX_GROUP_REFERENCES } from "./bulk.ts";
+import { type BulkMessage, bulkBodyBytes, MAX_GROUP_REFERENCES } from "./bulk.ts";
 import { decodeFrame, encodeFrame, type Frame, type Message } from "./frame.ts";
 import { MAX_GROUP_CHUNKS, MAX_GROUP_PAGES, MAX_PAGES, MAX_SEGMENT_BYTES } from "./limits.ts";
 import { scanMessagePack } from "./msgpack-scan.ts";
@@ -76,6 +76,12 @@ const FRAMES: readonly Frame[] = [
   bulk({ kind: "chunk-refs", checkpoint: 0, refs: [{ disk: 1, chunk: 9, sha256: SHA }] }),
 ];
 
+const BULK = /^(page|image|chunk|zero)-/;
+
+function isBulk(frame: Frame): frame is Frame & { readonly message: BulkMessage } {
+  return frame.kind === "message" && BULK.test(frame.message.kind);
+}
+
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
 }
@@ -98,6 +104,16 @@ describe("frames", () => {
       expect(decodeFrame(encodeFrame(frame))).toEqual(frame);
     },
   );
+
+  it("knows beforehand how long a bulk message is", () => {
+    const bulks = FRAMES.filter(isBulk);
+    expect(bulks).toHaveLength(7);
+    for (const frame of bulks) {
+      const { message } = frame;
+      const bodyBytes = encodeFrame(frame).length - 5;
+      expect([message.kind, bulkBodyBytes(message)]).toEqual([message.kind, bodyBytes]);
+    }
+  });
 
   it("[PC2] golden bytes", () => {
     expect(FRAMES.slice(1, 4).map((frame) => hex(encodeFrame(frame)))).toEqual([

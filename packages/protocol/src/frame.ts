@@ -16,7 +16,7 @@
 import { assert, ByteReader, ByteWriter, unreachable } from "@dejavm/base";
 import { Packr } from "msgpackr";
 import * as z from "zod/mini";
-import { type BulkMessage, decodeBulk, encodeBulk } from "./bulk.ts";
+import { type BulkMessage, bulkBodyBytes, decodeBulk, writeBulk } from "./bulk.ts";
 import { protocolError } from "./errors.ts";
 import {
   MAX_BULK_CHANNELS,
@@ -125,8 +125,9 @@ export function encodeFrame(frame: Frame): Uint8Array {
 }
 
 function encodeMessage(sequence: number, message: Message): Uint8Array {
-  const write = (kind: number, body: Uint8Array) =>
-    new ByteWriter(body.length + MESSAGE_HEADER_BYTES).u8(kind).u32(sequence).bytes(body).finish();
+  const begin = (kind: number, bodyBytes: number) =>
+    new ByteWriter(MESSAGE_HEADER_BYTES + bodyBytes).u8(kind).u32(sequence);
+  const write = (kind: number, body: Uint8Array) => begin(kind, body.length).bytes(body).end();
   switch (message.kind) {
     case "segment":
       return write(KIND.segment, message.bytes);
@@ -137,7 +138,7 @@ function encodeMessage(sequence: number, message: Message): Uint8Array {
     case "chunk-refs":
     case "zero-pages":
     case "zero-chunks":
-      return write(KIND[message.kind], encodeBulk(message));
+      return writeBulk(begin(KIND[message.kind], bulkBodyBytes(message)), message).end();
     default:
       return write(KIND.control, pack(message));
   }

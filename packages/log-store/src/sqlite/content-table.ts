@@ -48,6 +48,14 @@ export function hashPrefix(hash: Uint8Array): number {
   return Buffer.from(hash.buffer, hash.byteOffset, HASH_BYTES).readUIntBE(0, PREFIX_BYTES);
 }
 
+/** The same of each of the hashes that stand one after the other. */
+function hashPrefixes(hashes: Uint8Array): number[] {
+  const bytes = Buffer.from(hashes.buffer, hashes.byteOffset, hashes.length);
+  return Array.from({ length: hashes.length / HASH_BYTES }, (_, i) =>
+    bytes.readUIntBE(i * HASH_BYTES, PREFIX_BYTES),
+  );
+}
+
 /** Everything about contents, on one connection. */
 export class ContentTable {
   readonly #byPrefixes: Database.Statement<number[], { prefix: number; content: number }>;
@@ -63,6 +71,8 @@ export class ContentTable {
   #recentCount = 0;
   /** Packs up to this one are in `#recent` or in the index. */
   #seenPack = 0;
+  /** Packs up to this one are in the index, as of the last `refresh`. */
+  #indexedPack = 0;
   readonly #unpacked = new Map<number, UnpackedPack>();
 
   constructor(sqlite: Database.Database) {
@@ -89,7 +99,8 @@ export class ContentTable {
 
   /** Takes notice of what others have added. Call it at the begin of a transaction that looks. */
   refresh(): void {
-    if (this.#seenPack === 0) this.#seenPack = this.#indexed.get()?.pack ?? 0;
+    this.#indexedPack = this.#indexed.get()?.pack ?? 0;
+    if (this.#seenPack === 0) this.#seenPack = this.#indexedPack;
     for (const { id, hashes } of this.#newHashes.iterate(this.#seenPack)) {
       this.#remember(id, hashes);
     }
@@ -112,21 +123,28 @@ export class ContentTable {
   }
 
   #findSome(hashes: Uint8Array, itemBytes: number | undefined): (number | undefined)[] {
-    const each = Array.from({ length: hashes.length / HASH_BYTES }, (_, i) =>
-      hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES),
-    );
-    const prefixes = each.map(hashPrefix);
+    const prefixes = hashPrefixes(hashes);
+    const indexed = this.#findIndexed(prefixes);
+    return prefixes.map((prefix, i) => {
+      const [recent, earlier] = [this.#recent.get(prefix), indexed.get(prefix)];
+      // So it is with nearly all contents that come.
+      if (recent === undefined && earlier === undefined) return undefined;
+      const hash = hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES);
+      const known = [...(recent ?? []), ...(earlier ?? [])];
+      return known.find((content) => this.#isContent(content, hash, itemBytes));
+    });
+  }
+
+  /** By prefix; at most MAX_PACK_ITEMS of those. */
+  #findIndexed(prefixes: readonly number[]): Map<number, number[]> {
     const indexed = new Map<number, number[]>();
+    if (this.#indexedPack === 0) return indexed;
     // The statement has a fixed number of places; one prefix asked for twice is found once.
     const asked = Array.from({ length: MAX_PACK_ITEMS }, (_, i) => prefixes[i] ?? prefixes[0] ?? 0);
     for (const { prefix, content } of this.#byPrefixes.all(...asked)) {
       indexed.set(prefix, [...(indexed.get(prefix) ?? []), content]);
     }
-    return each.map((hash, i) => {
-      const prefix = prefixes[i] ?? 0;
-      const known = [...(this.#recent.get(prefix) ?? []), ...(indexed.get(prefix) ?? [])];
-      return known.find((content) => this.#isContent(content, hash, itemBytes));
-    });
+    return indexed;
   }
 
   #isContent(content: number, hash: Uint8Array, itemBytes: number | undefined): boolean {
@@ -154,6 +172,7 @@ export class ContentTable {
       for (const content of contents) this.#insertIndex.run(prefix, content);
     }
     this.#setIndexed.run(this.#seenPack);
+    this.#indexedPack = this.#seenPack;
     failPoint("index.before-commit");
   }
 
@@ -208,8 +227,7 @@ export class ContentTable {
   }
 
   #remember(id: number, hashes: Uint8Array): void {
-    for (let slot = 0; slot * HASH_BYTES < hashes.length; slot++) {
-      const prefix = hashPrefix(hashes.subarray(slot * HASH_BYTES));
+    for (const [slot, prefix] of hashPrefixes(hashes).entries()) {
       const content = id * MAX_PACK_ITEMS + slot;
       const known = this.#recent.get(prefix);
       if (known === undefined) this.#recent.set(prefix, [content]);

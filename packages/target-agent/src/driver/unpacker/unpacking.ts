@@ -112,7 +112,9 @@ function inflate(codec: "raw" | "zstd", data: Uint8Array, rawBytes: number): Uin
   if (codec === "raw") return data.slice();
   try {
     const bytes = zstdDecompressSync(data, { maxOutputLength: rawBytes, chunkSize: rawBytes });
-    if (bytes.length === rawBytes) return new Uint8Array(bytes);
+    if (bytes.length === rawBytes) {
+      return new Uint8Array(bytes.buffer, bytes.byteOffset, rawBytes);
+    }
   } catch {
     // Whatever zlib says: the peer promised something else.
   }
