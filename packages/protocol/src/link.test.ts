@@ -194,6 +194,17 @@ describe("link", () => {
 });
 
 describe("bulk", () => {
+  it("wants larger messages while none waits: the hosts are what limits then", () => {
+    const pair = new LinkPair(CONTINENTAL);
+    const { link } = pair.a;
+    const whenStarved = link.bulkMessageBytes;
+    expect(link.measures.isStarved).toBe(true);
+    // Nothing leaves before the peer has greeted.
+    link.sendBulk(group(0), pair.now);
+    expect(link.measures.isStarved).toBe(false);
+    expect(link.bulkMessageBytes).toBe(whenStarved / 2);
+  });
+
   it.each([
     ["metro", { oneWayMs: 5, bytesPerMs: 40_000 }],
     ["continental", CONTINENTAL],

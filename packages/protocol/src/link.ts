@@ -41,6 +41,8 @@ const MESSAGE_MS = 4;
 const MIN_MESSAGE_BYTES = 4096;
 /** As long as the path is being found out: each message costs both hosts time. */
 const EARLY_MESSAGE_BYTES = 32 * 1024;
+/** Where the hosts are what limits, larger ones are no queue for the trace, and fewer. */
+const STARVED_FACTOR = 2;
 const MAX_MESSAGE_BYTES = 128 * 1024;
 /** Round trips remembered for the median. */
 const RTT_SAMPLES = 15;
@@ -52,6 +54,8 @@ export interface LinkMeasures {
   /** What bulk gets through, bytes per ms; 0 while unknown. */
   readonly bytesPerMs: number;
   readonly bulkUnderWayBytes: number;
+  /** Whether no bulk waits to leave: what limits is whoever makes it, and not the path. */
+  readonly isStarved: boolean;
   /** Bytes written on all connections, repeats included. */
   readonly writtenBytes: number;
   readonly resumes: number;
@@ -114,11 +118,16 @@ export class Link {
     return bytes < this.#pacer.bytesPerMs * BULK_QUEUE_MS;
   }
 
+  get #isStarved(): boolean {
+    return this.#bulkQueue.length === 0;
+  }
+
   /** Bytes that one bulk message had better not exceed: trace cannot overtake what is leaving. */
   get bulkMessageBytes(): number {
     const bytes = this.#pacer.bytesPerMs * MESSAGE_MS;
     const least = this.#pacer.isFindingOut ? EARLY_MESSAGE_BYTES : MIN_MESSAGE_BYTES;
-    return Math.min(Math.max(bytes, least), MAX_MESSAGE_BYTES);
+    const factor = this.#isStarved ? STARVED_FACTOR : 1;
+    return Math.min(Math.max(bytes, least) * factor, MAX_MESSAGE_BYTES);
   }
 
   /** Whether nothing waits for an acknowledgement. */
@@ -132,6 +141,7 @@ export class Link {
       rttMs: sorted[sorted.length >> 1],
       bytesPerMs: this.#pacer.bytesPerMs,
       bulkUnderWayBytes: this.#pacer.underWayBytes,
+      isStarved: this.#isStarved,
       writtenBytes: this.#writtenBytes,
       resumes: this.#resumes,
     };

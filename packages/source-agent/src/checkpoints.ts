@@ -25,7 +25,10 @@ const FIRST_INCREMENT_PAGES = 256;
 const SIZE_WEIGHT = 0.1;
 /** A page that is only named still takes both hosts as long as so many bytes. */
 const LEAST_READ_BYTES = 200;
-/** Above this, 64 Mbit/s, compressing harder takes longer than it saves on the path. */
+/**
+ * Above this, 64 Mbit/s, compressing harder takes longer than it saves on the path; and wherever
+ * the path waits for what is compressed.
+ */
 const FAST_BYTES_PER_MS = 8000;
 /** Chunks named in one message. */
 const CHUNKS_PER_MESSAGE = 4096;
@@ -156,7 +159,7 @@ export class Checkpoints {
       const { batch, what, groupPages } = read;
       const { checkpoint, items, urgent: now } = batch;
       this.#reads.set(id, { checkpoint, what, urgent: now, count: items.length });
-      const isFast = link.bytesPerMs === 0 || link.bytesPerMs >= FAST_BYTES_PER_MS;
+      const isFast = link.isStarved || link.bytesPerMs >= FAST_BYTES_PER_MS;
       yield { kind: "read", id, checkpoint, what, items, urgent: now, groupPages, isFast };
     }
   }

@@ -22,6 +22,7 @@ const LINK: LinkView = {
   rttMs: 10,
   bytesPerMs: 1000,
   bulkUnderWayBytes: 0,
+  isStarved: false,
   writtenBytes: 0,
   resumes: 0,
 };
@@ -202,6 +203,15 @@ const WAYS: Readonly<Record<Exclude<SourceState["kind"], "copying">, readonly So
   retracting: [...TO_OFFERING, { kind: "cancel", reason: REASON }],
   ended: [{ kind: "cancel", reason: REASON }],
 };
+
+test("what the path waits for is compressed little, what waits for the path more", () => {
+  for (const isStarved of [true, false]) {
+    const tick: SourceEvent = { kind: "tick", link: { ...LINK, isStarved } };
+    const { actions } = new Driver().tell(ACCEPT, tick, vm(begun(0)));
+    const reads = actions.filter((action) => action.kind === "read");
+    expect(reads.map(({ isFast }) => isFast)).toEqual([isStarved]);
+  }
+});
 
 describe("every state and every event", () => {
   for (const [state, way] of Object.entries(WAYS)) {

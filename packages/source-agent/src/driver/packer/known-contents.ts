@@ -14,9 +14,9 @@ export class KnownContents {
   image: BlockIndex | undefined;
   readonly #stored = new Set<bigint>();
 
-  /** Whether nothing is known: hashing would be for nothing. */
-  get isEmpty(): boolean {
-    return this.#stored.size === 0 && (this.image === undefined || this.image.size === 0);
+  /** False: it is certainly not known, and hashing would be for nothing. */
+  mayHave(page: Uint8Array): boolean {
+    return this.hasStored || this.image?.mayHave(page) === true;
   }
 
   /** Whether the target has pages from earlier. */

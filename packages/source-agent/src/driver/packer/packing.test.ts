@@ -54,6 +54,9 @@ describe("block index", () => {
       const find = (bytes: Uint8Array) =>
         index.find(Buffer.from(hash("sha256", bytes, "buffer")).readBigUInt64BE());
       expect(index.size).toBe(7 + 5);
+      for (let i = 0; i < 5; i++) expect(index.mayHave(page(kernel, i))).toBe(true);
+      const strangers = Array.from({ length: 100 }, () => random.fill(new Uint8Array(PAGE)));
+      expect(strangers.filter((bytes) => index.mayHave(bytes)).length).toBeLessThan(5);
       expect(find(page(disk, 7))).toEqual({ disk: 0, block: 7 });
       expect(find(page(kernel, 2))).toEqual({ disk: 2, block: 2 });
       expect(find(page(disk, 3))).toBeUndefined();
