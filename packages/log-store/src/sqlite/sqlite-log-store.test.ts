@@ -50,6 +50,28 @@ it("[LS7] frees in the background what retention has dropped", async () => {
   rmSync(directory, { recursive: true });
 });
 
+it("[LS6] finds contents again after they have gone to the index", () => {
+  const directory = mkdtempSync(join(tmpdir(), "dejavm-store-"));
+  const store = openLogStore(directory);
+  const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
+  const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
+  const trace = new TestTrace().pointAt(0);
+  // More than wait in memory for the index.
+  const memoryPages = 17_000;
+  const words = new Uint32Array(memoryPages * 1024);
+  for (let page = 0; page < memoryPages; page++) words[page * 1024] = page + 1;
+  const pages = Uint32Array.from({ length: memoryPages }, (_, i) => i);
+  for (let i = 1; i <= 2; i++) {
+    const place = { position: position(0n), ticks: ticks(0n), trace, memoryPages };
+    const open = writer.beginCheckpoint({ ...place, state: new Uint8Array(0) });
+    open.putPages(pages, new Uint8Array(words.buffer));
+    open.commit();
+    expect(finish(store.verify())).toMatchObject({ problems: [], contents: memoryPages });
+  }
+  store.close();
+  rmSync(directory, { recursive: true });
+});
+
 it("[LS4] compaction goes on after a restart, and past a damaged segment", () => {
   const directory = mkdtempSync(join(tmpdir(), "dejavm-store-"));
   const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
