@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { position, ticks } from "@dejavm/machine";
 import { expect, it } from "vitest";
+import { hashItems } from "../content-pack.ts";
 import { finish, type LogStore } from "../log-store.ts";
 import { registerLogStoreContract } from "../test-support/contract.ts";
 import { pageBytes, TestTrace } from "../test-support/test-trace.ts";
@@ -60,14 +61,17 @@ it("[LS6] finds contents again after they have gone to the index", () => {
   const memoryPages = 17_000;
   const words = new Uint32Array(memoryPages * 1024);
   for (let page = 0; page < memoryPages; page++) words[page * 1024] = page + 1;
+  const bytes = new Uint8Array(words.buffer);
   const pages = Uint32Array.from({ length: memoryPages }, (_, i) => i);
-  for (let i = 1; i <= 2; i++) {
-    const place = { position: position(0n), ticks: ticks(0n), trace, memoryPages };
-    const open = writer.beginCheckpoint({ ...place, state: new Uint8Array(0) });
-    open.putPages(pages, new Uint8Array(words.buffer));
-    open.commit();
-    expect(finish(store.verify())).toMatchObject({ problems: [], contents: memoryPages });
-  }
+  const place = { position: position(0n), ticks: ticks(0n), trace, memoryPages };
+  const open = writer.beginCheckpoint({ ...place, state: new Uint8Array(0) });
+  open.putPages(pages, bytes);
+  open.commit();
+  const later = writer.beginCheckpoint({ ...place, state: new Uint8Array(0) });
+  const first = hashItems(4096, bytes.subarray(0, 10 * 4096));
+  expect(later.referPages(pages.subarray(0, 10), first)).toHaveLength(0);
+  const other = hashItems(4096, new Uint8Array(4096).fill(1));
+  expect([...later.referPages(pages.subarray(0, 1), other)]).toEqual([0]);
   store.close();
   rmSync(directory, { recursive: true });
 });
