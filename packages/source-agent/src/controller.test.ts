@@ -87,7 +87,8 @@ describe("controller", () => {
       const seen: number[] = [];
       for (let now = 0; now < 4000; now += 50) {
         const sourceSpeed = (over.sourceSpeed ?? 0) * share;
-        const s = situation({ ...LAG, isComplete: false, share, now, ...over, sourceSpeed });
+        const far = { ...LAG, incrementBytes: 1e8, isComplete: false };
+        const s = situation({ ...far, share, now, ...over, sourceSpeed });
         const decision = controller.decide(s);
         if (decision.kind !== "throttle") continue;
         share = decision.share;
@@ -100,6 +101,8 @@ describe("controller", () => {
     expect(steps.at(-1)).toBeCloseTo(0.6, 1);
     expect(shares({ sourceSpeed: 300_000 }).at(-1)).toBe(0.5);
     expect(shares({ sourceSpeed: 50_000 })).toEqual([]);
+    // 2 MB take 260 ms: that is all the lag there will be.
+    expect(shares({ sourceSpeed: 100_000, incrementBytes: 2e6 })).toEqual([]);
     expect(shares({ sourceSpeed: 100_000, lagPositions: 1_000_000 })).toEqual([]);
     expect(shares({ sourceSpeed: 100_000, replaySpeed: 0 })).toEqual([]);
   });

@@ -119,14 +119,17 @@ export class Controller {
   }
 
   /**
-   * While pages are under way the lag grows, and where replay is not much faster than the source it
-   * would take long to go again: the guest is slowed down from now on, as it would be later.
+   * While pages are under way the lag grows. An increment takes it away in one go, unless that is so
+   * large that it would leave as much: then the lag will be chased, and where replay is not much
+   * faster than the source that takes long. The guest is slowed down from now on, as it would be
+   * later.
    */
   #meanwhile(s: Situation): Decision {
     const wait = { kind: "wait", why: "a checkpoint is under way" } as const;
     const lag = lagMs(s, s.lagPositions);
     if (s.replaySpeed === 0 || s.sourceSpeed === 0 || lag < EARLY_LAG_MS) return wait;
     const ratio = s.sourceSpeed / s.replaySpeed;
+    if (copyMsOf(s) * ratio < lag * WORTHWHILE) return wait;
     const isTried = this.#steppedAt !== undefined && s.now - this.#steppedAt < STEP_MS;
     if (ratio <= EARLY_RATIO || isTried) return wait;
     const wanted = s.share * Math.max(STEP_FACTOR, EARLY_RATIO / ratio);
