@@ -1,5 +1,5 @@
-import { describe, expect, it } from "vitest";
-import { ByteWriter } from "./bytes.ts";
+import { describe, expect, it, test } from "vitest";
+import { ByteWriter, release } from "./bytes.ts";
 
 describe("ByteWriter", () => {
   it("gives what was written, and keeps it apart from what comes after", () => {
@@ -18,4 +18,10 @@ describe("ByteWriter", () => {
     const wide = new ByteWriter(8).u32(1).end();
     expect(wide.buffer.byteLength).toBe(4);
   });
+});
+
+test("released memory is gone", () => {
+  const bytes = new Uint8Array(4096);
+  release(bytes.buffer);
+  expect([bytes.length, bytes.buffer.byteLength, bytes.buffer.detached]).toEqual([0, 0, true]);
 });

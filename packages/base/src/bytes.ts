@@ -187,3 +187,12 @@ export class ByteReader {
     return at;
   }
 }
+
+/**
+ * Gives the memory of `buffer` back at once, instead of when it is found to be garbage: V8 marks a
+ * whole heap, however large, each time that some 64 MiB of such buffers have gathered. Views of it
+ * are empty from then on.
+ */
+export function release(buffer: ArrayBuffer): void {
+  buffer.transfer(0);
+}

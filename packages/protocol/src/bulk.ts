@@ -14,7 +14,7 @@
  * `data` is `rawBytes` long once decompressed: whole pages (4,096 bytes) or chunks (65,536), in the
  * order of the numbers.
  */
-import { ByteReader, ByteWriter, unreachable } from "@dejavm/base";
+import { ByteReader, type ByteWriter, unreachable } from "@dejavm/base";
 import { protocolError } from "./errors.ts";
 import {
   MAX_BASES,

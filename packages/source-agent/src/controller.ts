@@ -119,8 +119,8 @@ export class Controller {
   }
 
   /**
-   * While pages are under way the lag grows. An increment takes it away in one go, unless that is so
-   * large that it would leave as much: then the lag will be chased, and where replay is not much
+   * While pages are under way the lag grows. An increment takes it away in one go, unless that is
+   * so large that it would leave as much: then the lag will be chased, and where replay is not much
    * faster than the source that takes long. The guest is slowed down from now on, as it would be
    * later.
    */

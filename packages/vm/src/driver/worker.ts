@@ -4,7 +4,7 @@
  * loop when it goes live.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { assert } from "@dejavm/base";
+import { assert, release } from "@dejavm/base";
 import { type InputEvent, position } from "@dejavm/machine";
 import type { TracePoint } from "@dejavm/trace";
 import { toReport } from "../host-errors.ts";
@@ -22,7 +22,7 @@ import { hostCodecs } from "./host-codecs.ts";
 import { machineOptions, makeMachine, type StartSpec } from "./machine-maker.ts";
 import { saveSnapshot } from "./snapshot-file.ts";
 import type { WarmUpOrder } from "./threads.ts";
-import { reportTransfers } from "./transfer.ts";
+import { reportTransfers, requestTransfers } from "./transfer.ts";
 import { warmUp } from "./warm-up.ts";
 
 const TICKS_PER_MS = 10_000;
@@ -77,7 +77,11 @@ class Turner {
 
   handle(requests: readonly VmRequest[]): void {
     guarded(this.#onEnd, () => {
-      for (const request of requests) this.#loop?.handle(request);
+      for (const request of requests) {
+        this.#loop?.handle(request);
+        // What was given away to this thread has been copied to where it belongs.
+        for (const buffer of requestTransfers(request)) release(buffer);
+      }
     });
     flush();
     this.wake();

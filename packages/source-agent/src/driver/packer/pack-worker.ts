@@ -1,6 +1,6 @@
 /** The thread that packs what migrations send; `move-packer.ts` starts it and talks with it. */
 import { parentPort } from "node:worker_threads";
-import { assert, unreachable } from "@dejavm/base";
+import { assert, release, unreachable } from "@dejavm/base";
 import { BlockIndex } from "./block-index.ts";
 import type { MovePackAnswer, MovePackRequest } from "./move-packer.ts";
 import { type Packed, Packing } from "./packing.ts";
@@ -52,9 +52,11 @@ async function take(request: MovePackRequest): Promise<void> {
     case "forget":
       return moveOf(request.move).forget(request.checkpoint);
     case "pages":
-      return answer(request.id, moveOf(request.move).pages(request));
+      answer(request.id, moveOf(request.move).pages(request));
+      return releaseOf(request.bytes);
     case "chunks":
-      return answer(request.id, moveOf(request.move).chunks(request));
+      answer(request.id, moveOf(request.move).chunks(request));
+      return releaseOf(request.bytes);
     case "again": {
       const { id, move, ...wanted } = request;
       return answer(id, moveOf(move).again(wanted));
@@ -69,4 +71,9 @@ function answer(id: number, packed: Packed): void {
     "data" in message && message.data.buffer instanceof ArrayBuffer ? [message.data.buffer] : [],
   );
   port.postMessage({ id, packed } satisfies MovePackAnswer, buffers);
+}
+
+/** What came whole is this thread's own. */
+function releaseOf({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer) release(buffer);
 }

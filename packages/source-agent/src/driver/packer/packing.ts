@@ -72,7 +72,8 @@ export class Packing {
       if (known === undefined || sha256 === undefined) {
         whole.push({ page, content });
       } else if (known.kind === "stored") {
-        this.#refer(checkpoint, page, content);
+        // Few are, and what was read is released.
+        this.#refer(checkpoint, page, content.slice());
         stored.push({ page, sha256 });
       } else {
         const { disk, block } = known;
