@@ -51,7 +51,7 @@ export class Checkpoints {
   readonly #open = new Set<number>();
   readonly #log: MigrationLog;
   #nextRead = 0;
-  #newest: { readonly id: number; readonly at: number } | undefined;
+  #newest: { readonly id: number; readonly at: number; readonly position: bigint } | undefined;
   #increment: { readonly pages: number; readonly perMs: number } | undefined;
   /** Mean size on the wire of a page that is sent, and of one that is read, whatever it becomes. */
   #pageBytes = USUAL_PAGE_BYTES;
@@ -65,6 +65,11 @@ export class Checkpoints {
   /** Undefined: none has begun. */
   get newest(): number | undefined {
     return this.#newest?.id;
+  }
+
+  /** Where the machine was when the newest began; undefined: none has begun. */
+  get newestPosition(): bigint | undefined {
+    return this.#newest?.position;
   }
 
   /** Whether one was asked for that has not begun yet. */
@@ -118,7 +123,7 @@ export class Checkpoints {
       const elapsed = Math.max(1, now - last.at);
       this.#increment = { pages: report.pages.length, perMs: report.pages.length / elapsed };
     }
-    this.#newest = { id: report.id, at: now };
+    this.#newest = { id: report.id, at: now, position: report.position };
     this.#open.add(report.id);
     this.#pages.begin(report.id, report.pages);
     this.#chunks.begin(report.id, report.chunks.map(chunkKey));

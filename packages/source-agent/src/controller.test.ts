@@ -10,6 +10,7 @@ function situation(over: Partial<Situation> = {}): Situation {
     replaySpeed: 100_000,
     lagPositions: 0,
     targetLagPositions: 0,
+    positionsSinceCheckpoint: 0,
     share: 1,
     rttMs: 60,
     bytesPerMs: 10_000,
@@ -87,7 +88,8 @@ describe("controller", () => {
       const seen: number[] = [];
       for (let now = 0; now < 4000; now += 50) {
         const sourceSpeed = (over.sourceSpeed ?? 0) * share;
-        const far = { ...LAG, incrementBytes: 1e8, isComplete: false };
+        const grown = { positionsSinceCheckpoint: 100_000 * 500, incrementBytes: 1e8 };
+        const far = { ...LAG, ...grown, isComplete: false };
         const s = situation({ ...far, share, now, ...over, sourceSpeed });
         const decision = controller.decide(s);
         if (decision.kind !== "throttle") continue;
@@ -103,7 +105,8 @@ describe("controller", () => {
     expect(shares({ sourceSpeed: 50_000 })).toEqual([]);
     // 2 MB take 260 ms: that is all the lag there will be.
     expect(shares({ sourceSpeed: 100_000, incrementBytes: 2e6 })).toEqual([]);
-    expect(shares({ sourceSpeed: 100_000, lagPositions: 1_000_000 })).toEqual([]);
+    // However far behind the target is: what is under way puts it here.
+    expect(shares({ sourceSpeed: 100_000, positionsSinceCheckpoint: 1_000_000 })).toEqual([]);
     expect(shares({ sourceSpeed: 100_000, replaySpeed: 0 })).toEqual([]);
   });
 

@@ -30,6 +30,8 @@ export interface Situation {
   readonly lagPositions: number;
   /** Positions between the newest frontier at the target and the target, as last heard. */
   readonly targetLagPositions: number;
+  /** Positions that the source has made since the newest checkpoint: the lag once it is there. */
+  readonly positionsSinceCheckpoint: number;
   /** Share of the CPU that the guest has now. */
   readonly share: number;
   /** Undefined: unknown yet. */
@@ -119,14 +121,14 @@ export class Controller {
   }
 
   /**
-   * While pages are under way the lag grows. An increment takes it away in one go, unless that is
-   * so large that it would leave as much: then the lag will be chased, and where replay is not much
-   * faster than the source that takes long. The guest is slowed down from now on, as it would be
-   * later.
+   * While pages are under way the lag grows that will be left when they are there. The next
+   * increment takes it away in one go, unless that is so large that it would leave as much: then it
+   * will be chased, and where replay is not much faster than the source that takes long. The guest
+   * is slowed down from now on, as it would be later.
    */
   #meanwhile(s: Situation): Decision {
     const wait = { kind: "wait", why: "a checkpoint is under way" } as const;
-    const lag = lagMs(s, s.lagPositions);
+    const lag = lagMs(s, s.positionsSinceCheckpoint);
     if (s.replaySpeed === 0 || s.sourceSpeed === 0 || lag < EARLY_LAG_MS) return wait;
     const ratio = s.sourceSpeed / s.replaySpeed;
     if (copyMsOf(s) * ratio < lag * WORTHWHILE) return wait;

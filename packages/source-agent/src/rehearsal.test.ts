@@ -8,6 +8,7 @@ const SITUATION: Situation = {
   replaySpeed: 100_000,
   lagPositions: 20_000_000,
   targetLagPositions: 20_000_000,
+  positionsSinceCheckpoint: 20_000_000,
   share: 1,
   rttMs: 100,
   bytesPerMs: 5000,

@@ -507,6 +507,7 @@ export class SourceSession {
       replaySpeed: this.#replaySpeed.perMs,
       lagPositions: Number(max(this.#position - target.position, 0n)),
       targetLagPositions: Number(max(target.frontier - target.position, 0n)),
+      positionsSinceCheckpoint: Number(this.#position - (this.#checkpoints.newestPosition ?? 0n)),
       share: this.#share,
       rttMs: link.rttMs,
       bytesPerMs: link.bytesPerMs,
