@@ -2,8 +2,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { freePort } from "./free-port.ts";
 
 /** How a guest is run and how its network reaches it. */
 export type GuestKind = "value" | "qemuSeam" | "qemu";
@@ -188,16 +188,6 @@ async function setUp(child: ChildProcess): Promise<void> {
 /** As in /proc/net/tcp. */
 function hexPort(port: number): string {
   return port.toString(16).toUpperCase().padStart(4, "0");
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 function sleep(ms: number): Promise<void> {

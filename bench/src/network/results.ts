@@ -1,4 +1,8 @@
-/** What the network benchmark's samples come to: medians, ratios, and why something is absent. */
+/**
+ * What the network benchmark's samples come to: medians, ratios, and why something is absent. A
+ * ratio is the median of the rounds' own ratios: both values of such a one are of the same moment,
+ * whatever else the host does at others.
+ */
 import { geometricMean, median } from "../stats.ts";
 import type { GuestKind } from "./guests.ts";
 import type { NetworkRow } from "./rows.ts";
@@ -13,6 +17,7 @@ export interface NetworkResultRow {
   readonly qemuSeam: number | null;
   /** The same guest in QEMU with its user network. */
   readonly qemu: number | null;
+  /** Median over the rounds of `value` to `qemuSeam`. */
   readonly ratioSeam: number | null;
   readonly ratio: number | null;
   /** Why a value is null. */
@@ -27,43 +32,52 @@ export interface NetworkBenchResult {
   readonly geomeanRatio: number | null;
 }
 
+/** Values of one round by guest; those that were found out. */
+export type Round = Readonly<Partial<Record<GuestKind, number>>>;
+
 /** What was measured of one row. */
 export class RowSamples {
   readonly #row: Pick<NetworkRow, "name" | "unit" | "higherIsBetter">;
-  readonly #values: Readonly<Record<GuestKind, number[]>> = { value: [], qemuSeam: [], qemu: [] };
+  readonly #rounds: Round[] = [];
   readonly #failures: Partial<Record<GuestKind, string>> = {};
 
   constructor(row: Pick<NetworkRow, "name" | "unit" | "higherIsBetter">) {
     this.#row = row;
   }
 
-  add(kind: GuestKind, value: number): void {
-    this.#values[kind].push(value);
+  add(round: Round): void {
+    this.#rounds.push(round);
   }
 
-  /** A round without a value; the median is of the others. */
+  /** Why a round has no value of this guest; the last one is told. */
   fail(kind: GuestKind, why: string): void {
     this.#failures[kind] = why;
   }
 
   result(): NetworkResultRow {
-    const { name, unit, higherIsBetter } = this.#row;
-    const of = (kind: GuestKind): number | null => orNull(median(this.#values[kind]));
-    const [value, qemuSeam, qemu] = [of("value"), of("qemuSeam"), of("qemu")];
-    const better = (other: number | null): number | null => {
-      if (value === null || other === null) return null;
-      return higherIsBetter ? value / other : other / value;
-    };
+    const { name, unit } = this.#row;
     return {
       name,
       unit,
-      value,
-      qemuSeam,
-      qemu,
-      ratioSeam: better(qemuSeam),
-      ratio: better(qemu),
+      value: this.#value("value"),
+      qemuSeam: this.#value("qemuSeam"),
+      qemu: this.#value("qemu"),
+      ratioSeam: this.#ratioTo("qemuSeam"),
+      ratio: this.#ratioTo("qemu"),
       failures: { ...this.#failures },
     };
+  }
+
+  #value(kind: GuestKind): number | null {
+    return medianOf(this.#rounds.map((round) => round[kind]));
+  }
+
+  #ratioTo(kind: GuestKind): number | null {
+    const ratios = this.#rounds.map(({ value, [kind]: other }) => {
+      if (value === undefined || other === undefined) return undefined;
+      return this.#row.higherIsBetter ? value / other : other / value;
+    });
+    return medianOf(ratios);
   }
 }
 
@@ -77,6 +91,11 @@ export function networkResult(samples: readonly RowSamples[]): NetworkBenchResul
     geomeanRatioSeam: mean(rows.map(({ ratioSeam }) => ratioSeam)),
     geomeanRatio: mean(rows.map(({ ratio }) => ratio)),
   };
+}
+
+/** Null where none is known. */
+function medianOf(values: readonly (number | undefined)[]): number | null {
+  return orNull(median(values.filter((value) => value !== undefined)));
 }
 
 function orNull(value: number): number | null {

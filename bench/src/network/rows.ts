@@ -9,7 +9,7 @@ export interface RowContext {
   readonly ports: HostPorts;
   /** The command. */
   readonly redisBenchmark: string;
-  /** Share of the full amount of work that is done: above 0, 1 for all. */
+  /** So much of the row's work is done: 1 for one value, more to warm a guest up. */
   readonly share: number;
   /** Aborted when the row's time is over. */
   readonly signal: AbortSignal;
@@ -25,19 +25,23 @@ export interface NetworkRow {
   readonly measure: (context: RowContext) => Promise<number>;
 }
 
-const BULK_BYTES = 24 * 2 ** 20;
-const ROUND_TRIPS = 1500;
-const CONNECTIONS = 400;
+// The work of one value: some 0.4 s, so that the values of a round are of the same moment.
+const DOWNLOAD_BYTES = 6 * 2 ** 20;
+const UPLOAD_BYTES = 12 * 2 ** 20;
+const ROUND_TRIPS = 300;
+const CONNECTIONS = 200;
 const CLIENTS = 50;
+/** Requests of one value of the row redis-50-clients. */
+export const REDIS_50_REQUESTS = 1500;
 
 /** Every row, in the order of the table. */
 export const ROWS: readonly NetworkRow[] = [
-  bulk("download", download),
-  bulk("upload", upload),
-  redis("redis-1-client", { clients: 1, pipeline: 1, requests: 3000 }),
-  redis("redis-50-clients", { clients: CLIENTS, pipeline: 1, requests: 12_000 }),
-  redis("redis-1-client-pipelined", { clients: 1, pipeline: 16, requests: 40_000 }),
-  redis("redis-50-clients-pipelined", { clients: CLIENTS, pipeline: 16, requests: 80_000 }),
+  bulk("download", { byteCount: DOWNLOAD_BYTES, seconds: download }),
+  bulk("upload", { byteCount: UPLOAD_BYTES, seconds: upload }),
+  redis("redis-1-client", { clients: 1, pipeline: 1, requests: 300 }),
+  redis("redis-50-clients", { clients: CLIENTS, pipeline: 1, requests: REDIS_50_REQUESTS }),
+  redis("redis-1-client-pipelined", { clients: 1, pipeline: 16, requests: 6400 }),
+  redis("redis-50-clients-pipelined", { clients: CLIENTS, pipeline: 16, requests: 16_000 }),
   {
     name: "connections",
     unit: "1/s",
@@ -54,17 +58,19 @@ export const ROWS: readonly NetworkRow[] = [
   },
 ];
 
-/** `seconds`: how long so many bytes take. */
-function bulk(
-  name: string,
-  seconds: (port: number, count: number, signal: AbortSignal) => Promise<number>,
-): NetworkRow {
+interface BulkLoad {
+  readonly byteCount: number;
+  /** How long so many bytes take. */
+  readonly seconds: (port: number, count: number, signal: AbortSignal) => Promise<number>;
+}
+
+function bulk(name: string, { byteCount, seconds }: BulkLoad): NetworkRow {
   return {
     name,
     unit: "MB/s",
     higherIsBetter: true,
     measure: async ({ ports, share, signal }) => {
-      const count = Math.ceil(BULK_BYTES * share);
+      const count = Math.ceil(byteCount * share);
       return count / 1e6 / (await seconds(ports.bulk, count, signal));
     },
   };

@@ -4,7 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { inspectSnapshot } from "@dejavm/vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { planRun } from "./run/plan.ts";
 
 const MAIN = fileURLToPath(new URL("main.ts", import.meta.url));
 
@@ -120,5 +122,15 @@ describe("dejavm", () => {
     const second = await dejavm(["run", "--from", snapshot, ...common]);
     expect(second.status).toBe(3);
     expect(JSON.parse(second.stdout)).toMatchObject({ position: 200_000, positionsRun: 100_000 });
+  });
+
+  test("the network of a guest from a snapshot knows its card, however silent it is", async () => {
+    const snapshot = file("net.snapshot");
+    const run = ["--firmware", file("spin"), "--net", "user", "--max-instructions", "1e5"];
+    expect((await dejavm(["run", ...run, "--save", snapshot])).status).toBe(3);
+    const { network } = await planRun(undefined, { from: snapshot, disk: [] });
+    const { mac } = inspectSnapshot(snapshot);
+    expect(mac).toHaveLength(6);
+    expect(network).toMatchObject({ kind: "gateway", guestMac: mac });
   });
 });

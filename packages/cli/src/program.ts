@@ -221,9 +221,9 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
   const network = bench
     .command("network")
     .description("The guest's network, beside QEMU's user network inside and outside of QEMU")
-    .option("--rounds <n>", "measure each row so many times; the median counts")
+    .option("--rounds <n>", "measure each row so many times (default: 20)")
     .addOption(repeatable("--row <name>", "only this row, repeatable"))
-    .option("--quick", "a quarter of the work: a second or so for each value")
+    .option("--quick", "a quarter of the rounds")
     .option("--json", "report on stdout")
     .action(async (options: BenchNetworkOptions) => {
       const { benchNetwork } = await import("./bench-command.ts");

@@ -83,7 +83,10 @@ function resuming(
     image: imageName,
     keyboard,
     memoryBytes,
-    network: mac === undefined ? undefined : planNetwork(networkOptions(note, options), true),
+    network:
+      mac === undefined
+        ? undefined
+        : planNetwork(networkOptions(note, options), { usual: true, guestMac: mac }),
     start: async (events, onNotice) => {
       const { vm, recorded } = await resumeNamedVm({
         ...usual,

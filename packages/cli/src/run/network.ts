@@ -43,9 +43,10 @@ export async function connectNetwork(
       };
     }
     case "gateway": {
-      const { policy, resolvers, capturePath } = plan;
+      const { policy, guestMac, resolvers, capturePath } = plan;
       const gateway = await Gateway.start({
         policy,
+        guestMac,
         resolvers,
         capturePath,
         onNotice,

@@ -59,6 +59,8 @@ export type NetworkPlan =
   | {
       readonly kind: "gateway";
       readonly policy: NetworkPolicy;
+      /** The card of a guest that was running before; undefined: it says so itself. */
+      readonly guestMac: Uint8Array | undefined;
       /** DNS servers; undefined: the host's own. */
       readonly resolvers: readonly Resolver[] | undefined;
       /** A file for all frames. */
@@ -73,7 +75,7 @@ export async function planRun(image: string | undefined, options: RunOptions): P
   const source = bootSource(image, options);
   if (options.save !== undefined) checkSnapshotPath(options.save);
   if (source === "snapshot") return planFromSnapshot(options);
-  const network = planNetwork(options, source === "image");
+  const network = planNetwork(options, { usual: source === "image" });
   // What needs no files comes first: a wrong number is one on a host without images, too.
   const memoryBytes = parseSize(options.memory ?? DEFAULT_MEMORY, "--memory");
   const wallTimeNs = parseWallTime(options.wallTime ?? "now", Date.now());
@@ -188,7 +190,10 @@ function booting(name: string, files: VmBoot, disks: readonly string[]): BootPla
 }
 
 /** `usual`: whether there is a network where the options say nothing about it. */
-export function planNetwork(options: NetworkOptions, usual: boolean): NetworkPlan | undefined {
+export function planNetwork(
+  options: NetworkOptions,
+  { usual, guestMac }: { readonly usual: boolean; readonly guestMac?: Uint8Array | undefined },
+): NetworkPlan | undefined {
   const { net, publish = [], netAllow = [], netDeny = [], dns = [], pcap } = options;
   const named = {
     "--publish": publish[0],
@@ -211,13 +216,16 @@ export function planNetwork(options: NetworkOptions, usual: boolean): NetworkPla
   ];
   const policy = { rules, forwards: publish.map(parseForward) };
   const resolvers = dns.length === 0 ? undefined : dns.map(parseResolver);
-  return { kind: "gateway", policy, resolvers, capturePath: pcap };
+  return { kind: "gateway", policy, guestMac, resolvers, capturePath: pcap };
 }
 
 async function planFromSnapshot(options: RunOptions): Promise<RunPlan> {
   const path = options.from ?? "";
   const description = inspectSnapshot(path);
-  const network = planNetwork(options, description.mac !== undefined);
+  const network = planNetwork(options, {
+    usual: description.mac !== undefined,
+    guestMac: description.mac,
+  });
   if (options.disk.length > 0 && options.disk.length !== description.disks.length) {
     throw usageError(
       `cannot use ${options.disk.length} --disk: the snapshot has ${description.disks.length}`,
