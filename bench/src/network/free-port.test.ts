@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { freePort } from "./free-port.ts";
 
-test("no port is given twice, none that is taken, none that systems hand out themselves", async () => {
+test("no port is given twice, none is taken, none is one that systems give out", async () => {
   const first = await freePort();
   const server = createServer().listen(first + 1, "127.0.0.1");
   await once(server, "listening");

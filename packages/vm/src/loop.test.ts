@@ -18,7 +18,13 @@ interface Rig {
 }
 
 function rig(
-  options: { limit?: Position; pacer?: Pacer; answers?: boolean; record?: TracePoint } = {},
+  options: {
+    limit?: Position;
+    pacer?: Pacer;
+    answers?: boolean;
+    record?: TracePoint;
+    waits?: () => boolean;
+  } = {},
 ): Rig {
   const machine = new FakeMachine();
   const store = new FakeStore();
@@ -37,6 +43,7 @@ function rig(
     hasher: hostCodecs,
     clock: () => clock.now,
     cpuMs: () => 0,
+    requestWaits: () => options.waits?.() ?? false,
     report: (report) => reports.push(report),
     save: (request) => {
       asked.push(request);
@@ -99,7 +106,7 @@ describe("execution loop", () => {
   });
 
   test("[VM7] after an idle time the first frame ends its slice, the next ones do not", () => {
-    const { machine, loop } = rig();
+    const { machine, loop } = rig({ waits: () => true });
     const pauses = () => machine.runs.splice(0).map(({ pauseAtFrame }) => pauseAtFrame);
     loop.advance(0);
     machine.script.push({ kind: "idle", deadline: undefined });
@@ -112,6 +119,52 @@ describe("execution loop", () => {
     loop.advance(0);
     loop.advance(0);
     expect(pauses()).toEqual([false, false, true, true, true, false]);
+  });
+
+  test("[VM7] after an answer the next request ends the slice; a busy guest has whole ones", () => {
+    let waits = false;
+    const { machine, loop } = rig({ waits: () => waits });
+    const frame = { kind: "frame", bytes: bytes(60) } as const;
+    const run = machine.run.bind(machine);
+    let answers = false;
+    machine.run = (until, skip, pauses) => {
+      const stop = run(until, skip, pauses);
+      if (answers) machine.outputs.push(frame);
+      return stop;
+    };
+    const runs = () => machine.runs.splice(0);
+    const goIdle = () => {
+      machine.script.push({ kind: "idle", deadline: undefined });
+      loop.advance(0);
+      runs();
+    };
+    const answer = (count: number) => {
+      for (let i = 0; i < count; i++) loop.handle(frame);
+      answers = true;
+      loop.advance(0);
+      answers = false;
+      return runs();
+    };
+    goIdle();
+    // From idle, and again before it: each answer is awaited.
+    for (let i = 0; i < 3; i++) {
+      expect(answer(1)).toMatchObject([{ pauseAtFrame: true }]);
+      const at = machine.position;
+      waits = true;
+      loop.advance(0);
+      expect(runs()).toMatchObject([{ until: at + 8192n }]);
+    }
+    // Nobody asks: the whole slice, then no more looks.
+    answer(1);
+    waits = false;
+    loop.advance(0);
+    expect(runs().length).toBeGreaterThan(10);
+    loop.advance(0);
+    expect(runs()).toHaveLength(1);
+    // Several at once: the guest is busy.
+    goIdle();
+    answer(1);
+    expect(answer(2)).toMatchObject([{ pauseAtFrame: false }]);
   });
 
   test("console input is given as there is room, in order, and accounted for", () => {

@@ -11,6 +11,7 @@ import {
   type InputResult,
   type MissingBlock,
   type Position,
+  position,
   type StopReason,
   type Ticks,
 } from "@dejavm/machine";
@@ -33,6 +34,8 @@ const SLICES_PER_COLLECTION = 32;
 const MAX_CONSOLE_EVENT_BYTES = 4096;
 /** Pages hashed between two slices for a digest that was asked for: below half a millisecond. */
 const DIGEST_PAGES_PER_SLICE = 256;
+/** A guest that has answered looks for the next request so often: each tenth of a millisecond. */
+const LOOK_POSITIONS = 8192n;
 /** Smallest share of the time that a throttled guest gets. */
 const MIN_SHARE = 0.01;
 const TICKS_PER_MS = 10_000;
@@ -73,6 +76,8 @@ export interface LoopOptions {
   /** CPU time of this thread, in ms. */
   readonly cpuMs: () => number;
   readonly report: (report: VmReport) => void;
+  /** Whether a request is on its way that `handle` has not had yet; may be wrong for a moment. */
+  readonly requestWaits: () => boolean;
   /** Writes a snapshot file; gives whether it could. */
   readonly save: (request: Extract<LiveRequest, { kind: "save" }>) => boolean;
 }
@@ -95,6 +100,12 @@ export class ExecutionLoop implements MachineLoop {
    * frame now: the slice ends with it. A guest that is busy loses nothing by a full slice.
    */
   #answerDue = false;
+  /**
+   * Such a frame has left, and the machine has not been idle since. Whoever got it may ask again
+   * before the guest has gone to sleep, which is half of what a request costs it: the next request
+   * ends the slice. A busy guest has full slices, and takes what came meanwhile together.
+   */
+  #answered = false;
   #slices = 0;
   #share = 1;
   /** A throttled guest may not run before. */
@@ -233,12 +244,11 @@ export class ExecutionLoop implements MachineLoop {
   }
 
   #slice(wanted: Position, skipIdleUntil: Ticks): LoopWait {
-    const machine = this.#machine;
     const { limit, clock } = this.#options;
     const until = limit !== undefined && limit < wanted ? limit : wanted;
     this.#idle = undefined;
     const start = clock();
-    const stop = machine.run(until, skipIdleUntil, this.#answerDue);
+    const stop = this.#execute(until, skipIdleUntil);
     const took = clock() - start;
     this.#runTicks += took;
     if (this.#share < 1) this.#rest(start, start + took);
@@ -247,6 +257,19 @@ export class ExecutionLoop implements MachineLoop {
     this.#handOut();
     this.#recording?.afterSlice(took);
     return this.#stopped(stop);
+  }
+
+  #execute(until: Position, skipIdleUntil: Ticks): StopReason {
+    const machine = this.#machine;
+    if (!this.#answered) return machine.run(until, skipIdleUntil, this.#answerDue);
+    for (;;) {
+      const look = position(machine.position + LOOK_POSITIONS);
+      const stop = machine.run(look < until ? look : until, skipIdleUntil, this.#answerDue);
+      if (stop.kind !== "budget" || this.#options.requestWaits()) return stop;
+      if (machine.position < until) continue;
+      this.#answered = false;
+      return stop;
+    }
   }
 
   /**
@@ -267,6 +290,7 @@ export class ExecutionLoop implements MachineLoop {
       case "idle":
         this.#idle = { deadline: stop.deadline };
         this.#answerDue = true;
+        this.#answered = false;
         return { kind: "now" };
       case "missing-block":
         this.#supply(stop.blocks);
@@ -315,6 +339,10 @@ export class ExecutionLoop implements MachineLoop {
   #giveInputs(now: number): void {
     const at = this.#idle && this.#pacer.inputTicks(this.#observe(now));
     const events = this.#events;
+    if (this.#answered && this.#waitingFrames > 0) {
+      this.#answered = false;
+      this.#answerDue = this.#waitingFrames === 1;
+    }
     this.#events = [];
     this.#waitingFrames = 0;
     for (const event of events) this.#give(event, at);
@@ -361,7 +389,7 @@ export class ExecutionLoop implements MachineLoop {
     if (outputs.length === 0) return;
     for (const output of outputs) {
       if (output.kind === "console") this.#unreadBytes += output.bytes.length;
-      else this.#answerDue = false;
+      else if (this.#answerDue) [this.#answerDue, this.#answered] = [false, true];
     }
     const after = this.#recording?.seal();
     const { position, ticks } = machine;

@@ -66,6 +66,7 @@ export class Gateway {
   #onFlowEnded: ((flow: Flow) => void) | undefined;
   #lastForward = 0;
   #turn: NodeJS.Immediate | undefined;
+  #soon = false;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
@@ -85,7 +86,8 @@ export class Gateway {
     this.#core.setPlugged(false, now());
     const onEvent = (event: SocketEvent): void => {
       this.#core.handleSocketEvent(event, now());
-      this.#schedule();
+      if (event.kind === "tcp-sent") this.#scheduleSoon();
+      else this.#schedule();
     };
     this.#tcp = new TcpSockets(onEvent);
     this.#udp = new UdpSockets(onEvent);
@@ -227,6 +229,18 @@ export class Gateway {
     if (this.#closed) return;
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined;
+      this.#runOutputs();
+      this.#setTimer();
+    });
+  }
+
+  /** For what follows each write to a host's socket and seldom has outputs: no turn of its own. */
+  #scheduleSoon(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    queueMicrotask(() => {
+      this.#soon = false;
+      if (this.#closed || this.#turn !== undefined) return;
       this.#runOutputs();
       this.#setTimer();
     });

@@ -66,6 +66,8 @@ export interface StartSpec {
   readonly record?: TracePoint;
   /** Whether a replay reports its outputs; default: not. */
   readonly showReplay?: boolean;
+  /** Rung by whoever posts requests to the machine's thread; see `Doorbell`. Default: nobody. */
+  readonly doorbell?: SharedArrayBuffer;
 }
 
 function threadCpuMs(): number {

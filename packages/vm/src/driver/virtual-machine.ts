@@ -8,6 +8,7 @@ import type { ConsolePort, Output } from "@dejavm/machine";
 import { fromReport } from "../host-errors.ts";
 import type { EndReport, VmReport, Whereabouts } from "../reports.ts";
 import type { Keyboard, LiveRequest, VmRequest } from "../requests.ts";
+import { Doorbell } from "./doorbell.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { StartSpec } from "./machine-maker.ts";
 import { machineThread } from "./threads.ts";
@@ -71,6 +72,7 @@ export class VirtualMachine {
   /** Settles when the machine has come to its end; rejects if it failed. */
   readonly ended: Promise<EndReport>;
   readonly #worker: Worker;
+  readonly #doorbell = new Doorbell();
   readonly #spec: StartSpec;
   #events: VirtualMachineEvents;
   readonly #waiters = new Map<number, Waiter>();
@@ -87,7 +89,7 @@ export class VirtualMachine {
     // Whoever cares awaits it; a failure that nobody awaits is reported by `start` or `save`.
     this.ended.catch(() => undefined);
     this.#started.promise.catch(() => undefined);
-    this.#worker = machineThread(spec);
+    this.#worker = machineThread({ ...spec, doorbell: this.#doorbell.buffer });
     this.#worker.on("message", (reports: readonly VmReport[]) => {
       for (const report of reports) this.#hear(report);
     });
@@ -166,6 +168,7 @@ export class VirtualMachine {
   #flush(): void {
     const requests = this.#outbox;
     this.#outbox = [];
+    this.#doorbell.ring();
     this.#worker.postMessage(requests, requests.flatMap(requestTransfers));
   }
 

@@ -1,14 +1,14 @@
 /**
- * The thread that owns a machine. It runs the machine's loop, one slice per turn of the event loop,
- * and talks with the rest of the process by messages only. A machine that replays gets the live
- * loop when it goes live.
+ * The thread that owns a machine. It runs the machine's loop, some slices in each turn of the event
+ * loop, and talks with the rest of the process by messages only. A machine that replays gets the
+ * live loop when it goes live.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, release } from "@dejavm/base";
 import { type InputEvent, position } from "@dejavm/machine";
 import type { TracePoint } from "@dejavm/trace";
 import { toReport } from "../host-errors.ts";
-import { ExecutionLoop, type MachineLoop } from "../loop.ts";
+import { ExecutionLoop, type LoopWait, type MachineLoop } from "../loop.ts";
 import { FreePacer, LivePacer, type Pacer } from "../pacer.ts";
 import { ReplayLoop } from "../replay-loop.ts";
 import type { VmReport } from "../reports.ts";
@@ -16,6 +16,7 @@ import type { LiveRequest, VmRequest } from "../requests.ts";
 import type { CheckpointBase } from "../runnable-machine.ts";
 import { describeMachine } from "./describe.ts";
 import { FileBlockStore } from "./disk-file.ts";
+import { Doorbell } from "./doorbell.ts";
 import { setEngineFlags } from "./engine-flags.ts";
 import { EngineMonitor, microseconds } from "./engine-monitor.ts";
 import { hostCodecs } from "./host-codecs.ts";
@@ -28,6 +29,8 @@ import { warmUp } from "./warm-up.ts";
 const TICKS_PER_MS = 10_000;
 /** Node's timers take no more. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+/** Slices in one turn of the event loop while no message comes: a turn costs as much as a frame. */
+const MAX_SLICES_PER_TURN = 8;
 
 assert(parentPort !== null, "worker.ts runs as a worker");
 setEngineFlags();
@@ -61,11 +64,13 @@ function cpuMs(): number {
 /** Keeps the loop turning: at once, at a time, or when a message comes. */
 class Turner {
   #loop: MachineLoop | undefined;
+  readonly #doorbell: Doorbell;
   readonly #onEnd: () => void;
   #timer: NodeJS.Timeout | undefined;
   #soon = false;
 
-  constructor(onEnd: () => void) {
+  constructor(doorbell: Doorbell, onEnd: () => void) {
+    this.#doorbell = doorbell;
     this.#onEnd = onEnd;
   }
 
@@ -97,16 +102,25 @@ class Turner {
   #turn(): void {
     this.#soon = false;
     guarded(this.#onEnd, () => {
-      const start = microseconds();
-      const wait = this.#loop?.advance(now()) ?? { kind: "ended" };
-      monitor?.sliceEnded(start);
-      flush();
+      let wait = this.#advance();
+      for (let i = 1; i < MAX_SLICES_PER_TURN && wait.kind === "now"; i++) {
+        if (this.#doorbell.isRung) break;
+        wait = this.#advance();
+      }
       if (wait.kind === "ended") return this.#onEnd();
       if (wait.kind === "now") return this.wake();
       if (wait.at === undefined) return;
       const ms = Math.min(Math.max(0, wait.at - now()) / TICKS_PER_MS, MAX_TIMEOUT_MS);
       this.#timer = setTimeout(() => this.wake(), ms);
     });
+  }
+
+  #advance(): LoopWait {
+    const start = microseconds();
+    const wait: LoopWait = this.#loop?.advance(now()) ?? { kind: "ended" };
+    monitor?.sliceEnded(start);
+    flush();
+    return wait;
   }
 }
 
@@ -133,7 +147,8 @@ function start(spec: StartSpec): void {
   const store = new FileBlockStore(spec.disks);
   const { machine, config, restored } = makeMachine(spec.source, store, machineOptions(spec));
   if (spec.monitor !== undefined) monitor = new EngineMonitor(machine, spec.monitor);
-  const turner = new Turner(() => {
+  const doorbell = new Doorbell(spec.doorbell);
+  const turner = new Turner(doorbell, () => {
     store.close();
     port.close();
   });
@@ -168,11 +183,15 @@ function start(spec: StartSpec): void {
       hasher: hostCodecs,
       clock: now,
       cpuMs,
+      requestWaits: () => doorbell.isRung,
       report: post,
       save,
     });
 
-  port.on("message", (requests: readonly VmRequest[]) => turner.handle(requests));
+  port.on("message", (requests: readonly VmRequest[]) => {
+    doorbell.answer();
+    turner.handle(requests);
+  });
   const mode = spec.source.kind === "checkpoint" ? "replaying" : "live";
   post({ kind: "started", mode, digest: restored?.digest, ...whereabouts() });
   if (spec.source.kind !== "checkpoint") {
