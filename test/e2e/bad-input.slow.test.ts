@@ -16,6 +16,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Prng } from "@dejavm/base";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { countingGuest } from "../recovery/counting-guest.ts";
+import { RunProcess } from "../recovery/run-process.ts";
 import { dejavm, type Ended } from "../support/dejavm.ts";
 import { loopForEver } from "../support/elf.ts";
 
@@ -183,6 +185,22 @@ function sparseNoise(): Uint8Array {
   const noise = new Prng(SEED).fill(new Uint8Array(400_000));
   return loopForEver(0x8000_0000n, noise);
 }
+
+test("dejavm migrate of a machine that a `dejavm run` has", async () => {
+  const args = ["--firmware", file("counting", countingGuest()), "--memory", "64M"];
+  const run = new RunProcess({ stateHome: directory, args });
+  run.type();
+  expect(await run.nextCount()).toBe(1);
+  const ended = await dejavm(["migrate", "counting", "--to", "oslo"], "", {
+    XDG_STATE_HOME: directory,
+  });
+  expectRefused(ended, "E_VM_STATE");
+  expect(ended.stderr).toContain("dejavm start counting");
+  run.type();
+  expect(await run.nextCount()).toBe(2);
+  run.kill();
+  await run.exited;
+});
 
 describe("dejavm image build", () => {
   /** Nothing that could be taken for an image or part of one. */

@@ -51,10 +51,9 @@ export async function countOnce(
   name: string,
   before: number,
 ): Promise<number> {
-  const stream = client.stream(`/v1/vms/${name}/console`);
+  const stream = await client.stream(`/v1/vms/${name}/console`);
   const counted = Promise.withResolvers<number>();
   let said = "";
-  stream.on("error", counted.reject);
   stream.on("message", (data: Buffer, isBinary: boolean) => {
     if (!isBinary) return counted.reject(new Error(data.toString("utf8")));
     said += data.toString("latin1");
@@ -62,7 +61,7 @@ export async function countOnce(
     const last = countsIn(said).at(-1) ?? 0;
     if (last > before) counted.resolve(last);
   });
-  stream.once("open", () => stream.send(Buffer.from("x")));
+  stream.send(Buffer.from("x"));
   try {
     return await counted.promise;
   } finally {

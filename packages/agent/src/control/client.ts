@@ -1,4 +1,5 @@
 /** The other end of a control socket: what `dejavm` commands use. */
+import { once } from "node:events";
 import { request } from "node:http";
 import type { Readable } from "node:stream";
 import { WebSocket } from "ws";
@@ -45,9 +46,22 @@ export class ControlClient {
     return (await this.#exchange("GET", path, undefined)).text;
   }
 
-  /** Opens a console or a command. Events before `open` are the caller's to hear. */
-  stream(path: string): WebSocket {
-    return new WebSocket(`ws+unix:${this.socketPath}:${path}`, { perMessageDeflate: false });
+  /**
+   * Opens a console or a command. What the server says at once, such as why it refuses, is heard by
+   * listeners that are attached in the same turn of the event loop.
+   */
+  async stream(path: string): Promise<WebSocket> {
+    const url = `ws+unix:${this.socketPath}:${path}`;
+    const stream = new WebSocket(url, { perMessageDeflate: false });
+    stream.once("open", () => stream.pause());
+    try {
+      await once(stream, "open");
+    } catch (error) {
+      throw absent(this.socketPath, error);
+    }
+    stream.on("error", () => undefined);
+    setImmediate(() => stream.resume());
+    return stream;
   }
 
   #exchange(

@@ -13,6 +13,7 @@ import { portsSchema, vmSummarySchema } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { findVmNamed, findVms, runSocket } from "./discovery.ts";
 import { ControlServer } from "./server.ts";
+import { startCommand } from "./vm-client.ts";
 import { vmRoutes, vmStreams } from "./vm-routes.ts";
 
 const servers: ControlServer[] = [];
@@ -186,7 +187,7 @@ describe("a console", () => {
     const vm = fakeVm("web", machine);
     const client = await serve(temporaryDirectory(), vm);
     void vm.output("uart", Buffer.from("login: "));
-    const stream = client.stream("/v1/vms/web/console");
+    const stream = await client.stream("/v1/vms/web/console");
     const [first] = await messages(stream, 1);
     expect(first?.toString()).toBe("login: ");
     expect(vm.summary().consoles).toBe(1);
@@ -198,9 +199,22 @@ describe("a console", () => {
     await expect.poll(() => vm.summary().consoles).toBe(0);
   });
 
+  test("of nobody is E_AGENT_ABSENT", async () => {
+    const client = new ControlClient(join(temporaryDirectory(), "nobody.sock"));
+    await expect(client.stream("/v1/vms/web/console")).rejects.toMatchObject({
+      code: "E_AGENT_ABSENT",
+    });
+  });
+
+  test("hears what was said before it could listen", async () => {
+    const client = await serve(temporaryDirectory(), fakeVm("web"));
+    const command = await startCommand(client, "other", "true", () => undefined);
+    await expect(command.status).rejects.toMatchObject({ code: "E_VM_UNKNOWN" });
+  });
+
   test("of a machine that is not there says so and closes", async () => {
     const client = await serve(temporaryDirectory(), fakeVm("web"));
-    const stream = client.stream("/v1/vms/other/console");
+    const stream = await client.stream("/v1/vms/other/console");
     const [told] = await messages(stream, 1);
     expect(JSON.parse(String(told))).toMatchObject({ error: { code: "E_VM_UNKNOWN" } });
     await once(stream, "close");
@@ -209,8 +223,7 @@ describe("a console", () => {
   test("exec of a guest that ends is E_GUEST_ENDED", async () => {
     const machine = new FakeMachine();
     const client = await serve(temporaryDirectory(), fakeVm("web", machine));
-    const stream = client.stream("/v1/vms/web/exec");
-    await once(stream, "open");
+    const stream = await client.stream("/v1/vms/web/exec");
     stream.send(JSON.stringify({ command: "true" }), { binary: false });
     await expect.poll(() => machine.sent.length).toBeGreaterThan(0);
     const told = messages(stream, 1);

@@ -36,7 +36,7 @@ export async function startCommand(
   command: string,
   onOutput: (which: "stdout" | "stderr", bytes: Uint8Array) => void,
 ): Promise<RemoteCommand> {
-  const stream = await openStream(client, `/v1/vms/${name}/exec`);
+  const stream = await client.stream(`/v1/vms/${name}/exec`);
   const status = commandStatus(stream, name, onOutput);
   status.catch(() => undefined);
   tell(stream, { command });
@@ -80,7 +80,7 @@ export async function startMigration(
   wish: MigrationWish,
   onProgress: (progress: Progress) => void,
 ): Promise<RemoteMigration> {
-  const stream = await openStream(client, `/v1/vms/${name}/migrate`);
+  const stream = await client.stream(`/v1/vms/${name}/migrate`);
   const report = migrationReport(stream, name, onProgress);
   report.catch(() => undefined);
   tell(stream, wish);
@@ -96,7 +96,7 @@ export async function tapFrames(
   name: string,
   onFrame: (frame: Uint8Array, atMs: number) => void,
 ): Promise<() => void> {
-  const stream = await openStream(client, `/v1/vms/${name}/tap`);
+  const stream = await client.stream(`/v1/vms/${name}/tap`);
   stream.on("message", (data, binary) => {
     if (!binary) return;
     const bytes = toBytes(data);
@@ -150,13 +150,6 @@ async function migrationReport(
   const message = `the agent went away while it moved ${name}`;
   const hint = "start it again; `dejavm ps` on both hosts shows where the machine is";
   throw failure() ?? agentError("E_AGENT_ABSENT", message, hint);
-}
-
-async function openStream(client: ControlClient, path: string): Promise<WebSocket> {
-  const stream = client.stream(path);
-  await once(stream, "open");
-  stream.on("error", () => undefined);
-  return stream;
 }
 
 /** What the other side said was wrong before it closed. */

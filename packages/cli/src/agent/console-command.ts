@@ -14,9 +14,7 @@ const DETACH_HELP = "Ctrl-A x  detach\nCtrl-A a  send Ctrl-A itself\nCtrl-A h  t
 /** Ends with Ctrl-A x, with the end of standard input, or with the machine's process. */
 export async function attachConsole(name: string, options: AttachOptions): Promise<void> {
   const { client } = await findVmNamed(stateDirectory(options.stateDir), name);
-  const stream = client.stream(`/v1/vms/${name}/console`);
-  await once(stream, "open");
-  stream.on("error", () => undefined);
+  const stream = await client.stream(`/v1/vms/${name}/console`);
   const terminal = hostTerminal(process.stdout);
   const escape = new EscapeParser();
   const detach = (): void => stream.close();
