@@ -4,7 +4,6 @@
  */
 import { randomBytes } from "node:crypto";
 import { createServer, type Server } from "node:http";
-import { join } from "node:path";
 import { type LogStore, openLogStore } from "@dejavm/log-store";
 import { type FrameSocketEvents, frameSocketOf, MAX_FRAME_BYTES } from "@dejavm/protocol";
 import { Acceptor } from "@dejavm/target-agent";
@@ -41,7 +40,7 @@ import { PeerBook } from "./pairing/peers.ts";
 import { formatToken, parseToken, SECRET_BYTES } from "./pairing/token.ts";
 import { redeemInvitation } from "./peer/dialer.ts";
 import { type PairRequest, PeerListener } from "./peer/listener.ts";
-import { prepareStateDirectory } from "./state-dir.ts";
+import { prepareStateDirectory, storeDirectory } from "./state-dir.ts";
 import { findFile } from "./vm/machine-config.ts";
 import { VmRegistry } from "./vm/registry.ts";
 
@@ -75,7 +74,7 @@ export class Agent {
     this.#identity = loadIdentity(config.stateDir, config.name);
     this.#peers = new PeerBook(config.stateDir);
     this.#shelf = new FileShelf(config.stateDir);
-    this.#store = openLogStore(join(config.stateDir, "store"));
+    this.#store = openLogStore(storeDirectory(config.stateDir));
     this.#readiness = new Readiness(this.#store);
     this.#vms = new VmRegistry({
       stateDir: config.stateDir,

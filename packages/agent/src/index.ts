@@ -26,7 +26,7 @@ export {
 } from "./control/vm-client.ts";
 export { type VmDirectory, vmRoutes, vmStreams } from "./control/vm-routes.ts";
 export { makeLog } from "./log.ts";
-export { prepareStateDirectory, stateDirectory } from "./state-dir.ts";
+export { prepareStateDirectory, stateDirectory, storeDirectory } from "./state-dir.ts";
 export { gatewayForwards } from "./vm/gateway-forwards.ts";
 export { type ExecSinks, GuestExec, type RunningCommand } from "./vm/guest-exec.ts";
 export { type ForwardControl, RunningVm, type VmFacts } from "./vm/running-vm.ts";

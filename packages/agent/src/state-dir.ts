@@ -34,6 +34,11 @@ export function stateDirectory(given?: string, env: NodeJS.ProcessEnv = process.
   return join(home === undefined || home === "" ? join(homedir(), ".local/state") : home, "dejavm");
 }
 
+/** Where the recorded machines are, within a state directory. */
+export function storeDirectory(stateDir: string): string {
+  return join(stateDir, "store");
+}
+
 /** Makes the directory and those in it. Throws E_STATE_DIR or E_FILE_*. */
 export function prepareStateDirectory(path: string): void {
   const run = runDirectory(path);

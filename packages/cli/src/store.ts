@@ -1,11 +1,10 @@
 /** The store of recorded machines, as commands open it. */
-import { join } from "node:path";
-import { stateDirectory } from "@dejavm/agent";
+import { storeDirectory as directoryIn, stateDirectory } from "@dejavm/agent";
 import { openLogStore, type SqliteLogStore } from "@dejavm/log-store";
 
 /** Where the store is; `stateDir` as given on the command line. */
 export function storeDirectory(stateDir?: string): string {
-  return join(stateDirectory(stateDir), "store");
+  return directoryIn(stateDirectory(stateDir));
 }
 
 /** Opens it for writing, and says what an interrupted write had left. Throws `openLogStore`'s. */

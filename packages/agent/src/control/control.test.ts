@@ -1,11 +1,12 @@
 import { once } from "node:events";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { openLogStore } from "@dejavm/log-store";
 import { describe, expect, test } from "vitest";
 import type { WebSocket } from "ws";
 import { z } from "zod";
 import { agentError } from "../errors.ts";
-import { prepareStateDirectory } from "../state-dir.ts";
+import { prepareStateDirectory, storeDirectory } from "../state-dir.ts";
 import { FakeMachine, fakeVm } from "../test-support/fake-machine.ts";
 import { atEnd, temporaryDirectory } from "../test-support/temporary.ts";
 import type { RunningVm } from "../vm/running-vm.ts";
@@ -65,6 +66,27 @@ describe("machines at a control socket", () => {
     const summary = await client.ask({ method: "GET", path: "/v1/vms/db", answer });
     expect(summary).toMatchObject({ name: "db", state: "running", memoryBytes: 2 ** 28 });
     await expect(findVmNamed(stateDir, "nope")).rejects.toMatchObject({ code: "E_VM_UNKNOWN" });
+  });
+
+  test("[AG1] one that is in the store and runs nowhere is told apart", async () => {
+    const stateDir = temporaryDirectory();
+    const store = openLogStore(storeDirectory(stateDir));
+    const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
+    const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
+    const record = { peer: "", detail: "" };
+    writer.recordOwnership({ ...record, epoch: 1, state: "live" });
+    const state = { code: "E_VM_STATE" };
+    const [run, copy] = [/run --name web/u, /never runs/u];
+    await expect(findVmNamed(stateDir, "web")).rejects.toMatchObject({
+      ...state,
+      hint: expect.stringMatching(run),
+    });
+    writer.recordOwnership({ ...record, epoch: 1, state: "copy" });
+    await expect(findVmNamed(stateDir, "web")).rejects.toMatchObject({
+      ...state,
+      hint: expect.stringMatching(copy),
+    });
+    store.close();
   });
 
   test("[AG3] a socket is its owner's alone, and one that is served is not taken", async () => {

@@ -2,11 +2,12 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { CodedError } from "@dejavm/base";
+import { type OwnershipState, openLogStore } from "@dejavm/log-store";
 import { fileError } from "@dejavm/vm";
 import { z } from "zod";
 import { agentError } from "../errors.ts";
 import { checkVmName } from "../names.ts";
-import { runDirectory } from "../state-dir.ts";
+import { runDirectory, storeDirectory } from "../state-dir.ts";
 import { type VmSummary, vmSummarySchema } from "./api.ts";
 import { ControlClient } from "./client.ts";
 
@@ -52,17 +53,46 @@ function withoutDoubles(found: readonly FoundVm[]): readonly FoundVm[] {
   return found.filter((vm) => !rests(vm) || !busy.has(vm.summary.name));
 }
 
-/** Throws E_VM_UNKNOWN. */
+/** Throws E_VM_UNKNOWN, and E_VM_STATE where it is in the store and runs nowhere. */
 export async function findVmNamed(stateDir: string, name: string): Promise<FoundVm> {
   const all = await findVms(stateDir);
   const found = all.find(({ summary }) => summary.name === name);
   if (found !== undefined) return found;
+  const stored = storedAs(stateDir, name);
+  if (stored !== undefined) {
+    const message = `${name} does not run here: it is in the store, as ${stored}`;
+    throw agentError("E_VM_STATE", message, storedHint(stored, name));
+  }
   const names = all.map(({ summary }) => summary.name).join(", ");
   throw agentError(
     "E_VM_UNKNOWN",
     `there is no machine ${name}`,
     names === "" ? "`dejavm run --name NAME` starts one" : `there are ${names}`,
   );
+}
+
+/** What the store says of a machine; undefined: nothing, or it cannot be asked. */
+function storedAs(stateDir: string, name: string): OwnershipState | undefined {
+  try {
+    const store = openLogStore(storeDirectory(stateDir), { mode: "read" });
+    const state = store.findLineage(name)?.ownership?.state;
+    store.close();
+    return state;
+  } catch (error) {
+    if (error instanceof CodedError) return undefined;
+    throw error;
+  }
+}
+
+function storedHint(state: OwnershipState, name: string): string {
+  switch (state) {
+    case "live":
+      return `dejavm run --name ${name}, or start ${name}, brings it back; log rm ${name} removes it`;
+    case "copy":
+      return `a copy never runs: dejavm replay ${name}, or fork ${name}`;
+    default:
+      return `dejavm log show ${name} says where it went`;
+  }
 }
 
 function socketFiles(stateDir: string): readonly string[] {

@@ -57,7 +57,7 @@ export function list(options: LogOptions): void {
   const lines = rows.map((row) => [
     row.name,
     row.state === "live" && !row.running ? "stopped" : row.state,
-    `${row.checkpoints} checkpoints`,
+    `${row.checkpoints} ${row.checkpoints === 1 ? "checkpoint" : "checkpoints"}`,
     `to ${seconds(row.ticks)}`,
     mebibytes(row.bytes),
   ]);
