@@ -17,7 +17,7 @@ import { ControlServer } from "./server.ts";
 import { startCommand } from "./vm-client.ts";
 import { vmRoutes, vmStreams } from "./vm-routes.ts";
 
-const RUNS_ON = "dejavm start web, or run --name web, goes on with it; log rm web removes it";
+const RUNS_ON = "dejavm start web, or run --name web, goes on with it; log rm removes it";
 const NEVER_RUNS = "a copy never runs: dejavm replay web, or fork web";
 
 const servers: ControlServer[] = [];
@@ -78,7 +78,8 @@ describe("machines at a control socket", () => {
     const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
     const record = { peer: "", detail: "" };
     writer.recordOwnership({ ...record, epoch: 1, state: "live" });
-    const refusal = (): Promise<unknown> => findVmNamed(stateDir, "web").catch((error) => error);
+    const refusal = (): Promise<unknown> =>
+      findVmNamed(stateDir, "web").catch((error: unknown) => error);
     expect(await refusal()).toMatchObject({ code: "E_VM_STATE", hint: RUNS_ON });
     writer.recordOwnership({ ...record, epoch: 1, state: "copy" });
     expect(await refusal()).toMatchObject({ code: "E_VM_STATE", hint: NEVER_RUNS });

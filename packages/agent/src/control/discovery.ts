@@ -87,7 +87,7 @@ function storedAs(stateDir: string, name: string): OwnershipState | undefined {
 function storedHint(state: OwnershipState, name: string): string {
   switch (state) {
     case "live":
-      return `dejavm start ${name}, or run --name ${name}, goes on with it; log rm ${name} removes it`;
+      return `dejavm start ${name}, or run --name ${name}, goes on with it; log rm removes it`;
     case "copy":
       return `a copy never runs: dejavm replay ${name}, or fork ${name}`;
     default:
