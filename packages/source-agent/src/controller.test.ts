@@ -110,6 +110,26 @@ describe("controller", () => {
     expect(shares({ sourceSpeed: 100_000, replaySpeed: 0 })).toEqual([]);
   });
 
+  test("[CT5] gives up increments that bring the target no closer, and goes on with those that do", () => {
+    const lags = (lagPositions: (increments: number) => number): string[] => {
+      const controller = new Controller(OPTIONS);
+      const kinds: string[] = [];
+      for (let now = 0; now < 60_000 && kinds.length < 20; now += 50) {
+        const s = { ...LAG, sourceSpeed: 300_000, incrementBytes: 100, now };
+        const decision = controller.decide(
+          situation({ ...s, lagPositions: lagPositions(kinds.length) }),
+        );
+        if (decision.kind !== "wait") kinds.push(decision.kind);
+        if (decision.kind === "end-by-copy") break;
+      }
+      return kinds;
+    };
+    const same = lags(() => 100_000 * 500);
+    expect(same).toEqual([...Array.from({ length: 5 }, () => "increment"), "end-by-copy"]);
+    const shrinking = lags((increments) => 100_000 * 20_000 * 0.6 ** increments);
+    expect(shrinking.filter((kind) => kind === "increment").length).toBeGreaterThan(7);
+  });
+
   test("[CT5] always ends where nothing converges, as was asked for", () => {
     const ends = (
       ifNotConverging: ControllerOptions["ifNotConverging"],

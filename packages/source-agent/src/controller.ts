@@ -64,6 +64,8 @@ export type Decision =
 const CLOSE_MS = 10;
 /** An increment must leave at most this share of the lag, or it is not worth its bytes. */
 const WORTHWHILE = 0.7;
+/** Increments in a row that find as much lag as those before: what leaves it is not their bytes. */
+const MAX_FRUITLESS = 5;
 /** A lag below this is chased: an increment costs a round trip anyway. */
 const CHASE_BELOW_MS = 40;
 /** How long a share is tried before the next step. */
@@ -97,6 +99,9 @@ export class Controller {
   #trend: Trend | undefined;
   #atFloorSince: number | undefined;
   #steppedAt: number | undefined;
+  /** The least lag at which an increment was begun, and how many have not gone below it since. */
+  #leastLagMs = Number.POSITIVE_INFINITY;
+  #fruitless = 0;
 
   constructor(options: ControllerOptions) {
     this.#options = options;
@@ -163,10 +168,22 @@ export class Controller {
     const isSooner =
       atFloor >= 1 || incrementMs + catchUpMs(lagAfterMs, atFloor) < catchUpMs(lag, atFloor);
     if (lag > CHASE_BELOW_MS && isSooner && lagAfterMs < lag * WORTHWHILE) {
-      this.#trend = undefined;
-      return { kind: "increment", why: figures };
+      if (this.#isFruitful(lag)) {
+        this.#trend = undefined;
+        return { kind: "increment", why: figures };
+      }
+      if (incrementMs <= this.#options.maxDowntimeMs) return this.#endOtherwise(s, figures);
     }
     return this.#chase(s, lag, ratio, figures);
+  }
+
+  /** Whether increments still bring the target closer: what they leave is more than predicted. */
+  #isFruitful(lag: number): boolean {
+    if (lag < this.#leastLagMs * WORTHWHILE) {
+      this.#leastLagMs = lag;
+      this.#fruitless = 0;
+    }
+    return this.#fruitless++ < MAX_FRUITLESS;
   }
 
   #chase(s: Situation, lag: number, ratio: number, figures: string): Decision {
