@@ -9,7 +9,7 @@ const MOST = 60;
 
 /** Each rule, what the peer has to do for it to matter, and how it shows. */
 const DEFECTS: readonly (readonly [Defect, MischiefKind | "none", RegExp])[] = [
-  ["offers without a record", "none", /two live machines|0 live machines|in the end/u],
+  ["offers without a record", "none", /two live machines|in the end|does not end/u],
   ["goes live without a record", "none", /record says|two live/u],
   ["runs on after the commitment", "none", /two live/u],
   ["guesses who owns it", "none", /two live/u],

@@ -108,14 +108,14 @@ export class Invariants {
     const honest = hosts.filter((host) => !this.#isHostile(host));
     const live = honest.filter((host) => host.isLive);
     const stands = honest.map((host) => host.describe()).join("\n");
-    const moving = honest.find(({ source }) => source !== undefined);
-    if (moving !== undefined) {
-      throw new Violation(`a migration from ${moving.name} does not end: ${story}\n${stands}`);
-    }
     const isAlone = honest.length < hosts.length;
     const least = isAlone && !honest.some((host) => isOwner(host)) ? 0 : 1;
     if (live.length < least || live.length > 1) {
       throw new Violation(`${live.length} live machines in the end: ${story}\n${stands}`);
+    }
+    const moving = honest.find(({ source }) => source !== undefined);
+    if (moving !== undefined) {
+      throw new Violation(`a migration from ${moving.name} does not end: ${story}\n${stands}`);
     }
     const [owner] = live;
     if (owner === undefined) return;
