@@ -75,9 +75,11 @@ export async function findVmNamed(stateDir: string, name: string): Promise<Found
 function storedAs(stateDir: string, name: string): OwnershipState | undefined {
   try {
     const store = openLogStore(storeDirectory(stateDir), { mode: "read" });
-    const state = store.findLineage(name)?.ownership?.state;
-    store.close();
-    return state;
+    try {
+      return store.findLineage(name)?.ownership?.state;
+    } finally {
+      store.close();
+    }
   } catch (error) {
     if (error instanceof CodedError) return undefined;
     throw error;
