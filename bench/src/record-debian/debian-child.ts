@@ -13,6 +13,7 @@ import { HOST_CODECS, type LineageId, openLogStore, type SqliteLogStore } from "
 import type { Machine } from "@dejavm/machine";
 import { Replayer, type TracePoint, TraceReader } from "@dejavm/trace";
 import { FileBlockStore, inspectDiskFile, makeMachine, setEngineFlags } from "@dejavm/vm";
+import { freePort } from "../free-port.ts";
 import { GUEST_PORT, type GuestSnapshot, RunningGuest, startSpec } from "./guest.ts";
 import { type RunFigures, WORK, type WorkloadName } from "./workloads.ts";
 
@@ -42,7 +43,7 @@ async function run(plan: RunPlan): Promise<RunFigures> {
   const bytes = new Uint8Array(0);
   const lineage = store?.createLineage({ name: "bench", config: bytes, fingerprint: bytes }).id;
   const writer = lineage && store?.openLineage(lineage);
-  const port = 20_000 + (process.pid % 20_000);
+  const port = await freePort();
   const guest = await RunningGuest.start(
     {
       ...startSpec(snapshot.disk),

@@ -10,6 +10,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { makeCpio, type ResolvedImage } from "@dejavm/image";
+import { freePort } from "../free-port.ts";
 import { GuestConsole } from "../guest-console.ts";
 import { GUEST_PORT } from "./guest.ts";
 import { WORK, WORKLOADS, type WorkloadName } from "./workloads.ts";
@@ -70,7 +71,7 @@ async function runQemu(
   const file = join(folder, "qemu-record");
   const initrd = join(folder, "qemu-initrd");
   writeFileSync(initrd, Buffer.concat([padded(readFileSync(image.initrd)), workArchive()]));
-  const port = 20_000 + (process.pid % 20_000);
+  const port = await freePort();
   const guest = {
     kernel: image.kernel,
     initrd,

@@ -29,11 +29,17 @@ registerLogStoreContract("SQLite", () => {
 
 const PAGES = 64;
 
-it("[LS7] frees in the background what retention has dropped", async () => {
+/** A store of its own with one machine. */
+function newStore() {
   const directory = mkdtempSync(join(tmpdir(), "dejavm-store-"));
   const store = openLogStore(directory);
   const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
   const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
+  return { directory, store, writer };
+}
+
+it("[LS7] frees in the background what retention has dropped", async () => {
+  const { directory, store, writer } = newStore();
   const trace = new TestTrace().pointAt(0);
   const place = { position: position(0n), ticks: ticks(0n), trace, memoryPages: PAGES };
   const pages = Uint32Array.from({ length: PAGES }, (_, i) => i);
@@ -52,10 +58,7 @@ it("[LS7] frees in the background what retention has dropped", async () => {
 });
 
 it("[LS6] finds contents again after they have gone to the index", () => {
-  const directory = mkdtempSync(join(tmpdir(), "dejavm-store-"));
-  const store = openLogStore(directory);
-  const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
-  const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
+  const { directory, store, writer } = newStore();
   const trace = new TestTrace().pointAt(0);
   // More than wait in memory for the index.
   const memoryPages = 17_000;
@@ -104,10 +107,7 @@ it("[LS4] compaction goes on after a restart, and past a damaged segment", () =>
 });
 
 it("[LS6] an increment takes up what has changed, not more", () => {
-  const directory = mkdtempSync(join(tmpdir(), "dejavm-store-"));
-  const store = openLogStore(directory);
-  const nothing = { config: new Uint8Array(0), fingerprint: new Uint8Array(0) };
-  const writer = store.openLineage(store.createLineage({ name: "web", ...nothing }).id);
+  const { directory, store, writer } = newStore();
   const trace = new TestTrace().pointAt(0);
   const place = { position: position(0n), ticks: ticks(0n), trace, memoryPages: 2048 };
   const pages = Uint32Array.from({ length: 2048 }, (_, i) => i);
