@@ -20,7 +20,7 @@ import {
   type StopReason,
   ticks,
 } from "@dejavm/machine";
-import { inspectDiskFile, setEngineFlags, VirtualMachine } from "@dejavm/vm";
+import { dispatchHere, inspectDiskFile, setEngineFlags, VirtualMachine } from "@dejavm/vm";
 
 /** As long as slices in the live loop: V8 replaces its baseline code only between calls. */
 const SLICE = 1_000_000n;
@@ -59,6 +59,7 @@ function runProgram(elf: string, memoryMib: string): void {
   const boot = { kind: "firmware", image: readFileSync(elf), commandLine: "" } as const;
   const machine = Machine.create(configuration(boot, memoryMib), {
     jit: engine === "interpreter" ? NO_JIT : DEFAULT_POLICY,
+    dispatch: dispatchHere(),
   });
   const reason = runToEnd(machine);
   const output = consoleText(machine).trim();

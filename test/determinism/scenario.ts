@@ -7,9 +7,9 @@ import {
   CHUNK_BYTES,
   DEFAULT_POLICY,
   EAGER_JIT,
-  type JitPolicy,
   Machine,
   type MachineConfig,
+  type MachineOptions,
   NO_JIT,
   position,
   ticks,
@@ -25,18 +25,21 @@ const TYPED: readonly (readonly [bigint, string])[] = [
 const SEED = 0x5eed;
 
 const ENGINES = {
-  default: DEFAULT_POLICY,
-  interpreter: NO_JIT,
+  default: { jit: DEFAULT_POLICY },
+  interpreter: { jit: NO_JIT },
   "random times": {
-    ...DEFAULT_POLICY,
-    threshold: 2,
-    supervisorThreshold: 2,
-    warm: 1,
-    batch: 4,
-    seed: SEED,
+    jit: {
+      ...DEFAULT_POLICY,
+      threshold: 2,
+      supervisorThreshold: 2,
+      warm: 1,
+      batch: 4,
+      seed: SEED,
+    },
+    dispatch: "branches",
   },
-  early: { ...EAGER_JIT, heatUnit: 16, batch: 32 },
-} as const satisfies Record<string, JitPolicy>;
+  early: { jit: { ...EAGER_JIT, heatUnit: 16, batch: 32 } },
+} as const satisfies Record<string, MachineOptions>;
 
 /** How a run differs from the plain one. */
 export interface Way {
@@ -83,7 +86,7 @@ class Run {
       entropySeed: new Uint8Array(32).fill(7),
       wallTimeNs: 1_700_000_000_000_000_000n,
     };
-    this.#machine = Machine.create(this.#config, { jit: ENGINES[way.engine] });
+    this.#machine = Machine.create(this.#config, ENGINES[way.engine]);
   }
 
   toEnd(): string[] {
@@ -140,7 +143,7 @@ class Run {
     this.#takeDirty();
     const before = this.#machine;
     const { boot: _, ...rest } = this.#config;
-    this.#machine = Machine.restore(rest, before.save(), { jit: ENGINES[this.#way.engine] });
+    this.#machine = Machine.restore(rest, before.save(), ENGINES[this.#way.engine]);
     for (let page = 0; page < before.pageCount; page++) {
       if (!before.isZeroPage(page)) this.#machine.supplyPage(page, before.readPage(page));
     }

@@ -31,6 +31,7 @@ describe.skipIf(skipped !== "")(`the machine and QEMU${skipped}`, () => {
 
   test.for([
     { engine: "interpreter", instructions: INSTRUCTIONS },
+    { engine: "branches", instructions: INSTRUCTIONS / 2n },
     { engine: "jit", instructions: INSTRUCTIONS / 2n },
     { engine: "random", instructions: INSTRUCTIONS / 2n },
   ])("leave equal registers, CSRs and memory: $engine", async ({ engine, instructions }) => {

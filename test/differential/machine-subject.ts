@@ -2,9 +2,9 @@
 import {
   DEFAULT_POLICY,
   EAGER_JIT,
-  type JitPolicy,
   Machine,
   type MachineConfig,
+  type MachineOptions,
   NO_JIT,
   position,
   ticks,
@@ -39,27 +39,31 @@ function testRegion(machine: Machine): Uint8Array {
 }
 
 /** Ways to execute, by the name that `--engine` takes. */
-const ENGINES: Readonly<Record<string, JitPolicy>> = {
-  auto: DEFAULT_POLICY,
-  interpreter: NO_JIT,
-  jit: EAGER_JIT,
-  random: { ...EAGER_JIT, threshold: 2, supervisorThreshold: 2, warm: 1, seed: 0x0dd5 },
+const ENGINES: Readonly<Record<string, MachineOptions>> = {
+  auto: { jit: DEFAULT_POLICY },
+  interpreter: { jit: NO_JIT },
+  branches: { jit: NO_JIT, dispatch: "branches" },
+  jit: { jit: EAGER_JIT },
+  random: {
+    jit: { ...EAGER_JIT, threshold: 2, supervisorThreshold: 2, warm: 1, seed: 0x0dd5 },
+    dispatch: "branches",
+  },
 };
 
 export class MachineSubject implements Subject {
   readonly name: string;
-  readonly #jit: JitPolicy;
+  readonly #options: MachineOptions;
 
   /** `engine` is a key of ENGINES. */
   constructor(engine: string) {
-    const jit = ENGINES[engine];
-    if (jit === undefined) throw new Error(`unknown engine ${engine}`);
+    const options = ENGINES[engine];
+    if (options === undefined) throw new Error(`unknown engine ${engine}`);
     this.name = engine;
-    this.#jit = jit;
+    this.#options = options;
   }
 
   run(image: Uint8Array): Promise<RunResult> {
-    const machine = Machine.create(configuration(image), { jit: this.#jit });
+    const machine = Machine.create(configuration(image), this.#options);
     const reason = machine.run(POSITION_LIMIT, NO_IDLE_SKIP);
     const where = `at pc ${machine.pc.toString(16)}, position ${machine.position}`;
     const ram = testRegion(machine);

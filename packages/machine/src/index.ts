@@ -20,12 +20,14 @@ export {
 } from "./device/device.ts";
 export { NET_MTU } from "./device/virtio/net/wire.ts";
 export { type Disassembly, disassemble } from "./disassemble.ts";
+export type { Dispatch } from "./hart/dispatch.ts";
 export {
   DEFAULT_POLICY,
   EAGER_JIT,
   type JitPolicy,
   NO_JIT,
 } from "./hart/jit/jit.ts";
+export { createJumpProbe, PROBE_CALLS } from "./hart/jump-probe.ts";
 export {
   type DirtyBlock,
   type EngineStatistics,

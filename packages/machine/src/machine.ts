@@ -18,6 +18,7 @@ import {
 import { MMIO } from "./hart/builder.ts";
 import { HartCore, NEVER } from "./hart/core.ts";
 import { MSTATUS } from "./hart/csr.ts";
+import type { Dispatch } from "./hart/dispatch.ts";
 import { restoreHart, saveHart } from "./hart/hart-state.ts";
 import { DEFAULT_POLICY, type JitPolicy, type JitStatistics } from "./hart/jit/jit.ts";
 import { EXIT } from "./hart/layout.ts";
@@ -78,6 +79,8 @@ export type RestoreConfig = Omit<MachineConfig, "boot">;
 export interface MachineOptions {
   /** When code is translated; default: DEFAULT_POLICY. */
   readonly jit?: JitPolicy;
+  /** How the interpreter gets from one instruction to the next; default: "table". */
+  readonly dispatch?: Dispatch;
   /**
    * What the computer boots after a reset that the guest asks for. Without it `run` comes back
    * with `reset`, and the machine stays as it is.
@@ -154,7 +157,7 @@ export class Machine {
         dropStaleCode: () => this.#ram.dropStaleCode(),
         atBreakpoint: () => this.#breakpoints.has(this.pc) && this.#stoppedAt !== this.position,
       },
-      options.jit ?? DEFAULT_POLICY,
+      { policy: options.jit ?? DEFAULT_POLICY, dispatch: options.dispatch ?? "table" },
     );
     this.#ram = new Ram(this.#core);
     this.#digest = new RamDigest(this.#core, this.#ram);

@@ -2,6 +2,7 @@
 export type { DescribedDisk, Description } from "./description.ts";
 export { AskedThread } from "./driver/asked-thread.ts";
 export { type DiskFile, FileBlockStore, inspectDiskFile } from "./driver/disk-file.ts";
+export { dispatchHere } from "./driver/dispatch.ts";
 export { setEngineFlags } from "./driver/engine-flags.ts";
 export type { MonitorSpec } from "./driver/engine-monitor.ts";
 export { fingerprint } from "./driver/fingerprint.ts";

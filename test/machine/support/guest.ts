@@ -79,10 +79,12 @@ export function inGate<T>(some: T, full: T): T {
   return process.env.DEJAVM_TEST_ENGINE === undefined ? some : full;
 }
 
-/** The tier that these tests run on: vitest's project `jit` repeats them with translated code. */
-const ENGINE: MachineOptions = {
-  jit: process.env.DEJAVM_TEST_ENGINE === "jit" ? EAGER_JIT : NO_JIT,
+/** How these tests execute: vitest's projects repeat them in full, each in a way of its own. */
+const WAYS: Readonly<Record<string, MachineOptions>> = {
+  interpreter: { jit: NO_JIT, dispatch: "branches" },
+  jit: { jit: EAGER_JIT },
 };
+const ENGINE: MachineOptions = WAYS[process.env.DEJAVM_TEST_ENGINE ?? ""] ?? { jit: NO_JIT };
 
 /** A machine with a program, what comes to it from outside, and the owner of its disks. */
 export class Guest {

@@ -16,6 +16,7 @@ import {
 import { get32, get64, type HartBuilder, type HostFunctions, set32, set64 } from "./builder.ts";
 import { type CsrFunctions, type CsrRef, defineCsr, ENVCFG, MSTATUS } from "./csr.ts";
 import { defineDigest } from "./digest.ts";
+import type { Dispatch } from "./dispatch.ts";
 import { defineFloat } from "./float/float.ts";
 import { defineExecute, type FusedPair } from "./interpreter.ts";
 import { Jit, type JitPolicy } from "./jit/jit.ts";
@@ -37,7 +38,7 @@ import { CodeCache } from "./predecode.ts";
 import { declareRegion, defineRegion } from "./region.ts";
 import { defineRun } from "./run.ts";
 import { declareTrap, defineTrap } from "./trap.ts";
-import { SINGLE_OPS, VARIANTS } from "./variants.ts";
+import { opcodeOf, SINGLE_OPS } from "./variants.ts";
 
 /** What the hart asks of the machine around it, while it runs. Every call is synchronous. */
 export interface HartHost {
@@ -75,6 +76,12 @@ interface HartExports {
   hash_page(address: number, seed: number): void;
 }
 
+/** How code is executed; nothing of it is visible to the guest. */
+interface HartTiers {
+  readonly policy: JitPolicy;
+  readonly dispatch: Dispatch;
+}
+
 /** Where the u16 table of first opcodes of fused pairs lies: in the state block's upper half. */
 const PAIR_TABLE = 4096 - SINGLE_OPS * 2;
 
@@ -92,7 +99,7 @@ export class HartCore {
   readonly #i32: Int32Array;
   readonly #u64: BigUint64Array;
 
-  constructor(ramBytes: number, host: HartHost, policy: JitPolicy) {
+  constructor(ramBytes: number, host: HartHost, { policy, dispatch }: HartTiers) {
     this.#jit = new Jit(policy);
     this.map = memoryMap(ramBytes);
     const pages = this.map.totalBytes / WASM_PAGE_BYTES;
@@ -122,7 +129,7 @@ export class HartCore {
       hot: (record: number) => this.#jit.hot(record >>> 0),
       table: this.#jit.table,
     };
-    const exports = instantiate(compiledHart(this.map), env);
+    const exports = instantiate(compiledHart(this.map, dispatch), env);
     this.exports = exports as unknown as HartExports;
     this.code = new CodeCache({
       map: this.map,
@@ -138,7 +145,7 @@ export class HartCore {
       memory: this.memory,
       floatState: FLOAT_STATE,
       exports,
-      unfuse: (op) => (op < SINGLE_OPS ? op : opOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
+      unfuse: (op) => (op < SINGLE_OPS ? op : opcodeOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
       flush: () => this.exports.flush_tlb(),
       hasBreakpoint: (offset) => this.code.hasBreakpoint(offset),
       isSupervisor: () => this.get32("mode") === 1,
@@ -221,7 +228,7 @@ export class HartCore {
   #reset(heatUnit: number): void {
     for (const [index, pair] of FUSED_PAIRS.entries()) {
       const at = PAIR_TABLE + (SINGLE_OPS + index) * 2;
-      new DataView(this.memory.buffer).setUint16(at, opOf(pair.first), true);
+      new DataView(this.memory.buffer).setUint16(at, opcodeOf(pair.first), true);
     }
     this.set32("mode", 3);
     this.set32("epoch", 1);
@@ -234,13 +241,10 @@ export class HartCore {
   }
 }
 
-const opOf = (variant: (typeof VARIANTS)[number]): number =>
-  SINGLE_OPS - VARIANTS.length + VARIANTS.indexOf(variant);
-
 /** Opcode of a fused pair by the opcodes of its parts. */
 const PAIR_OPS = new Map(
   FUSED_PAIRS.map((pair: FusedPair, index) => [
-    opOf(pair.first) * 65_536 + opOf(pair.second),
+    opcodeOf(pair.first) * 65_536 + opcodeOf(pair.second),
     SINGLE_OPS + index,
   ]),
 );
@@ -252,19 +256,20 @@ const FLOAT_STATE = {
   mode: FIELD.fpMode.offset,
 };
 
-/** By size of RAM: emitting and compiling takes longer than all else that makes a machine. */
-const COMPILED = new Map<number, WasmModule>();
+/** Emitting and compiling takes longer than all else that makes a machine. */
+const COMPILED = new Map<string, WasmModule>();
 
-function compiledHart(map: MemoryMap): WasmModule {
-  const known = COMPILED.get(map.ramBytes);
+function compiledHart(map: MemoryMap, dispatch: Dispatch): WasmModule {
+  const key = `${map.ramBytes} ${dispatch}`;
+  const known = COMPILED.get(key);
   if (known !== undefined) return known;
-  const module = compile(hartModule(map));
-  COMPILED.set(map.ramBytes, module);
+  const module = compile(hartModule(map, dispatch));
+  COMPILED.set(key, module);
   return module;
 }
 
 /** The binary module for one memory map. */
-function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
+function hartModule(map: MemoryMap, dispatch: Dispatch): Uint8Array<ArrayBuffer> {
   const pages = map.totalBytes / WASM_PAGE_BYTES;
   const m = new ModuleBuilder({ initialPages: pages, maximumPages: pages });
   const host = importHost(m);
@@ -284,7 +289,8 @@ function hartModule(map: MemoryMap): Uint8Array<ArrayBuffer> {
   defineTrap(b, trap, { fp, flushTlb: mmu.flushTlb });
   defineCsr(b, csrFunctions, csr);
   defineFloatEnter(b, floatEnter, trap.refreshFloat);
-  defineExecute(execute, { b, mmu, trap, csr, fp, floatEnter, region }, FUSED_PAIRS);
+  const context = { b, mmu, trap, csr, fp, floatEnter, region };
+  defineExecute(execute, context, { pairs: FUSED_PAIRS, dispatch });
   defineRegion(regions, { b, mmu, execute, region });
   defineRun(run, { b, mmu, trap, execute, firstOfPair: PAIR_TABLE });
   m.export(defineDigest(b));

@@ -1,8 +1,8 @@
 /**
  * The interpreter: one Wasm function, generated from the instruction table. It walks predecoded
- * records (layout.ts, RECORD) with one `br_table`. Each record knows how many instructions are
- * left to the end of its block, so budget is taken off once a block and the exact position is
- * known at every instruction: segmentEnd - (budget left + count of the record).
+ * records (layout.ts, RECORD), whose opcodes lead to handlers (dispatch.ts). Each record knows how
+ * many instructions are left to the end of its block, so budget is taken off once a block and the
+ * exact position is known at every instruction: segmentEnd - (budget left + count of the record).
  *
  *   execute(record, budget, stopPc, depth): runs from `record`, whose block is already paid for,
  *   until the budget does not cover the next block, a jump goes to `stopPc`, or something needs
@@ -42,6 +42,7 @@ import {
   type Local,
 } from "../wasm/module.ts";
 import { get32, get64, set32, set64, tlbOffset } from "./builder.ts";
+import { type Dispatch, emitDispatch } from "./dispatch.ts";
 import { AUX, EXIT, HEAT_SHIFT, ITLB_ENTRIES, ITLB_ENTRY, RECORD } from "./layout.ts";
 import { type ExecuteContext, type Loop, RecordSem, recordPc, StraightSem } from "./record-sem.ts";
 import { OP, VARIANTS, type Variant } from "./variants.ts";
@@ -90,7 +91,7 @@ function defineOutlined(context: ExecuteContext): ReadonlyMap<Variant, OutlinedR
 export function defineExecute(
   ref: ExecuteRef,
   context: ExecuteContext,
-  pairs: readonly FusedPair[],
+  { pairs, dispatch: how }: { readonly pairs: readonly FusedPair[]; readonly dispatch: Dispatch },
 ): void {
   const { m } = context.b;
   const handlers = handlersOf(context, pairs);
@@ -127,6 +128,7 @@ export function defineExecute(
                         out,
                       },
                       handlers,
+                      how,
                     );
                   });
                 });
@@ -267,15 +269,15 @@ const HANDLERS_PER_GROUP = 32;
 
 type EmitHandler = (loop: Loop) => void;
 
-/** The `br_table` over all opcodes and the handlers behind it. */
-function dispatch(loop: Loop, handlers: readonly EmitHandler[]): void {
+/** The way from an opcode to its handler, and the handlers behind it. */
+function dispatch(loop: Loop, handlers: readonly EmitHandler[], how: Dispatch): void {
   const { f } = loop;
   const labels: Label[] = [];
   const open = (at: number, within: Loop): void => {
     f.block((label) => {
       labels[at] = label;
       if (at === 0) {
-        f.block((none) => f.brTable(loop.op, labels, none));
+        f.block((none) => emitDispatch(f, how, { op: loop.op, labels, none }));
         f.unreachable();
       } else if (at % HANDLERS_PER_GROUP === 0) group(loop, (own) => open(at - 1, own));
       else open(at - 1, within);

@@ -98,3 +98,6 @@ export function variantByName(name: string): Variant {
 
 /** Number of opcodes, special ones included, before fused pairs. */
 export const SINGLE_OPS = FIRST_VARIANT + VARIANTS.length;
+
+/** The opcode of a variant. */
+export const opcodeOf = (variant: Variant): number => FIRST_VARIANT + VARIANTS.indexOf(variant);

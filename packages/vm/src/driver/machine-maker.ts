@@ -16,6 +16,7 @@ import {
 import type { TracePoint } from "@dejavm/trace";
 import type { Description } from "../description.ts";
 import type { DiskFile, FileBlockStore } from "./disk-file.ts";
+import { dispatchHere } from "./dispatch.ts";
 import type { MonitorSpec } from "./engine-monitor.ts";
 import { loadSnapshot } from "./snapshot-file.ts";
 
@@ -82,6 +83,7 @@ export function machineOptions({
 }: Pick<StartSpec, "engine" | "restart">): MachineOptions {
   return {
     jit: { ...POLICIES[engine], now: threadCpuMs },
+    dispatch: dispatchHere(),
     ...(restart === undefined ? {} : { restart }),
   };
 }

@@ -4,6 +4,7 @@
  * forgotten; the module is kept by the machine's package.
  */
 import { Machine, NO_JIT, position } from "@dejavm/machine";
+import { dispatchHere } from "./dispatch.ts";
 
 /**
  * Counts, loads, stores, branches and calls for ever, in M-mode:
@@ -39,7 +40,7 @@ export function warmUp(memoryBytes: number): void {
       entropySeed: new Uint8Array(32),
       wallTimeNs: 0n,
     },
-    { jit: NO_JIT },
+    { jit: NO_JIT, dispatch: dispatchHere() },
   );
   for (let i = 0; i < SLICES; i++) runOn(machine, SLICE_POSITIONS);
   for (let i = 0; i < DIGESTS; i++) {
