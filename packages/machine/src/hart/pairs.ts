@@ -1,8 +1,8 @@
 /**
  * Pairs of instructions that one handler executes: the most frequent neighbours of a Debian boot
- * and of shell, hashing and memory work in it, sampled (tools/profile-pairs.ts). A name is the
- * instruction with what its variant knows: `/2` two bytes long, `/x0` result dropped, `/near`
- * target in the same page, `/rmN` rounding mode.
+ * and of shell, hashing and memory work in it, sampled. A name is the instruction with what its
+ * variant knows: `/2` two bytes long, `/x0` result dropped, `/near` target in the same page, `/rmN`
+ * rounding mode.
  */
 import type { FusedPair } from "./interpreter.ts";
 import { variantByName } from "./variants.ts";
