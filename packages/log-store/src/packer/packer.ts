@@ -1,9 +1,10 @@
 /**
- * Hashes and compresses contents on a thread of its own (`pack-worker.ts`), so that the thread
+ * Hashes and compresses contents on threads of its own (`pack-worker.ts`), so that the thread
  * which owns the store only writes down what comes back. Contents are hashed first; what the store
- * has already is then never compressed. The thread is started by the first use, and a process that
- * waits for nothing else may end.
+ * has already is then never compressed. A thread is started when it is first needed, the second
+ * one when the first has enough to do, and a process that waits for nothing else may end.
  */
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { assert, type CodedError } from "@dejavm/base";
 import type { ContentPack } from "../content-pack.ts";
@@ -20,7 +21,7 @@ export type PackRequest =
   | { readonly kind: "pack"; readonly id: number; readonly items: readonly number[] }
   | { readonly kind: "forget"; readonly id: number };
 
-/** From the thread, in order of the requests. */
+/** From the thread, in order of the requests to it. */
 export type PackAnswer =
   | { readonly kind: "hashed"; readonly id: number; readonly hashes: Uint8Array }
   | { readonly kind: "packed"; readonly id: number; readonly pack: ContentPack };
@@ -39,14 +40,70 @@ interface Waiter {
   readonly fail: (error: Error) => void;
 }
 
+/** Threads at most: more would be faster than one thread writes down what they give. */
+const MAX_THREADS = Math.min(2, availableParallelism());
+
+/** Answers that are waited for from a thread that has enough to do. */
+const BUSY = 2;
+
 /** In a checkout that runs its sources the thread does, too. */
 const FROM_SOURCE = import.meta.url.endsWith(".ts");
 const WORKER = new URL(FROM_SOURCE ? "./pack-worker.ts" : "./pack-worker.js", import.meta.url);
 
+/** One thread, and who waits for its answers. */
+class PackThread {
+  readonly #worker = new Worker(WORKER, FROM_SOURCE ? { execArgv: ["--conditions=source"] } : {});
+  readonly #waiters = new Map<number, Waiter>();
+
+  /** `gone`: it has failed, and all who waited have heard of it. */
+  constructor(gone: () => void) {
+    this.#worker.unref();
+    this.#worker.on("message", (answer: PackAnswer) => this.#hear(answer));
+    this.#worker.on("error", (cause) => {
+      gone();
+      this.#fail(storeError("E_STORE_IO", "the thread that packs contents has failed", { cause }));
+    });
+  }
+
+  /** How many answers are waited for. */
+  get load(): number {
+    return this.#waiters.size;
+  }
+
+  ask(request: PackRequest, transfer: readonly ArrayBuffer[] = []): Promise<PackAnswer> {
+    return new Promise<PackAnswer>((answer, fail) => {
+      this.#waiters.set(request.id, { answer, fail });
+      this.#worker.ref();
+      this.#worker.postMessage(request, transfer);
+    });
+  }
+
+  post(request: PackRequest): void {
+    this.#worker.postMessage(request);
+  }
+
+  close(): void {
+    void this.#worker.terminate();
+    this.#fail(closed());
+  }
+
+  #hear(answer: PackAnswer): void {
+    const waiter = this.#waiters.get(answer.id);
+    this.#waiters.delete(answer.id);
+    if (this.#waiters.size === 0) this.#worker.unref();
+    waiter?.answer(answer);
+  }
+
+  #fail(error: Error): void {
+    const waiters = [...this.#waiters.values()];
+    this.#waiters.clear();
+    for (const { fail } of waiters) fail(error);
+  }
+}
+
 /** See the head of the file. */
 export class Packer {
-  readonly #waiters = new Map<number, Waiter>();
-  #worker: Worker | undefined;
+  readonly #threads = new Set<PackThread>();
   #ids = 0;
   #isClosed = false;
 
@@ -57,73 +114,50 @@ export class Packer {
   async hash(itemBytes: number, bytes: Uint8Array): Promise<HashedItems> {
     const id = ++this.#ids;
     const own = giveable(bytes);
-    const answer = await this.#ask({ kind: "hash", id, itemBytes, bytes: own }, [own.buffer]);
+    if (this.#isClosed) throw closed();
+    const thread = this.#leastBusy();
+    const answer = await thread.ask({ kind: "hash", id, itemBytes, bytes: own }, [own.buffer]);
     assert(answer.kind === "hashed", "a hash is answered with hashes");
     return {
       hashes: answer.hashes,
-      pack: (items) => this.#pack(id, items),
-      forget: () => this.#post({ kind: "forget", id }),
+      pack: (items) => this.#pack(thread, id, items),
+      forget: () => thread.post({ kind: "forget", id }),
     };
   }
 
-  /** Starts the thread before the first use. */
+  /** Starts a thread before the first use. */
   prepare(): void {
-    if (this.#isClosed || this.#worker !== undefined) return;
-    this.#worker = this.#start();
-    this.#worker.unref();
+    if (!this.#isClosed && this.#threads.size === 0) this.#start();
   }
 
   /** What is under way is rejected with E_STORE_CLOSED. */
   close(): void {
     this.#isClosed = true;
-    const worker = this.#worker;
-    this.#worker = undefined;
-    void worker?.terminate();
-    this.#fail(closed());
+    for (const thread of this.#threads) thread.close();
+    this.#threads.clear();
   }
 
-  async #pack(id: number, items: readonly number[]): Promise<ContentPack> {
+  async #pack(thread: PackThread, id: number, items: readonly number[]): Promise<ContentPack> {
     assert(items.length > 0, "a pack has an item");
-    const answer = await this.#ask({ kind: "pack", id, items });
+    if (this.#isClosed) throw closed();
+    const answer = await thread.ask({ kind: "pack", id, items });
     assert(answer.kind === "packed", "a request for a pack is answered with one");
     return answer.pack;
   }
 
-  #ask(request: PackRequest, transfer: readonly ArrayBuffer[] = []): Promise<PackAnswer> {
-    if (this.#isClosed) return Promise.reject(closed());
-    const worker = (this.#worker ??= this.#start());
-    return new Promise<PackAnswer>((answer, fail) => {
-      this.#waiters.set(request.id, { answer, fail });
-      worker.ref();
-      worker.postMessage(request, transfer);
-    });
+  #leastBusy(): PackThread {
+    let best: PackThread | undefined;
+    for (const thread of this.#threads) {
+      if (best === undefined || thread.load < best.load) best = thread;
+    }
+    const isEnough = best !== undefined && (best.load < BUSY || this.#threads.size >= MAX_THREADS);
+    return isEnough && best !== undefined ? best : this.#start();
   }
 
-  #post(request: PackRequest): void {
-    this.#worker?.postMessage(request);
-  }
-
-  #start(): Worker {
-    const worker = new Worker(WORKER, FROM_SOURCE ? { execArgv: ["--conditions=source"] } : {});
-    worker.on("message", (answer: PackAnswer) => this.#hear(answer));
-    worker.on("error", (cause) => {
-      this.#worker = undefined;
-      this.#fail(storeError("E_STORE_IO", "the thread that packs contents has failed", { cause }));
-    });
-    return worker;
-  }
-
-  #hear(answer: PackAnswer): void {
-    const waiter = this.#waiters.get(answer.id);
-    this.#waiters.delete(answer.id);
-    if (this.#waiters.size === 0) this.#worker?.unref();
-    waiter?.answer(answer);
-  }
-
-  #fail(error: Error): void {
-    const waiters = [...this.#waiters.values()];
-    this.#waiters.clear();
-    for (const { fail } of waiters) fail(error);
+  #start(): PackThread {
+    const thread = new PackThread(() => this.#threads.delete(thread));
+    this.#threads.add(thread);
+    return thread;
   }
 }
 
