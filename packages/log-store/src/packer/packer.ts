@@ -79,7 +79,7 @@ class PackThread {
   }
 
   post(request: PackRequest): void {
-    this.#worker.postMessage(request);
+    this.#worker.postMessage(request, []);
   }
 
   close(): void {
