@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { MISCHIEF, type MischiefKind } from "./mischief.ts";
 import type { Defect } from "./sim-types.ts";
-import { Simulation } from "./simulation.ts";
+import { Simulation, type SimulationOptions } from "./simulation.ts";
 
 /** Lives after which a broken rule must have shown. */
 const MOST = 60;
@@ -27,15 +27,28 @@ describe("a broken rule shows", () => {
   test.for(DEFECTS)("[SI2] a host that %s (%s)", ([defect, mischief, shows]) => {
     let found = "";
     for (let seed = 1; found === "" && seed <= MOST; seed++) {
-      try {
-        new Simulation(seed, { defect, mischief }).run();
-      } catch (error) {
-        found = error instanceof Error ? error.message : String(error);
-      }
+      found = failure(seed, { defect, mischief });
     }
     expect(found).toMatch(shows);
   });
+
+  // Mostly it shows before the peer turns hostile; here only what shows after that counts.
+  test("[SI2] a host that takes inputs twice, beside a peer that says them many times", () => {
+    const defect = { defect: "takes inputs twice", mischief: "flood" } as const;
+    const isShown = (seed: number): boolean => failure(seed, defect).includes("than it was given");
+    expect(Array.from({ length: MOST }, (_, i) => i + 1).some(isShown)).toBe(true);
+  });
 });
+
+/** What is found in a life; empty: nothing. */
+function failure(seed: number, options: SimulationOptions): string {
+  try {
+    new Simulation(seed, options).run();
+    return "";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
 
 describe("an honest host beside a hostile one", () => {
   test.for(MISCHIEF)("[SI3] whose peer does this: %s", (mischief) => {

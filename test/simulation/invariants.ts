@@ -19,8 +19,12 @@ export class Invariants {
   readonly #isHostile: (host: SimHost) => boolean;
   /** Inputs whose echo was seen outside. */
   readonly #acknowledged = new Set<number>();
-  /** Values that were seen, by place. */
-  readonly #seen = new Map<string, number>();
+  /** For each host, what its machine was given and has not echoed: as often as it was given. */
+  readonly #given = new Map<SimHost, number[]>();
+  /** Inputs that a hostile peer passed on: it may say one many times, and each is an input. */
+  readonly #passedOnByHostile = new Set<number>();
+  /** Signs of life that were seen, by place. */
+  readonly #seen = new Map<number, number>();
   #lastSeen = 0;
   /** Digest of the machine that stood still last. */
   #frozenDigest: string | undefined;
@@ -43,24 +47,59 @@ export class Invariants {
     }
   }
 
+  /** The machine at a host gets an input from outside. */
+  given(host: SimHost, input: number): void {
+    this.#givenTo(host).push(input);
+  }
+
+  /** The machine that came to a host, and runs, gets one that its source passed on. */
+  passedOn(host: SimHost, input: number, isFromHostile: boolean): void {
+    this.#givenTo(host).push(input);
+    if (isFromHostile) this.#passedOnByHostile.add(input);
+  }
+
   outputs(host: SimHost, outputs: readonly ModelOutput[], now: number): void {
     if (this.#isHostile(host)) return;
     if (host.vm?.mode !== "live" || !host.isUp) {
       throw new Violation(`output of a machine that is not live, at ${now} ms`);
     }
-    for (const { position, echo, value } of outputs) {
-      const key = `${position} ${echo ?? ""}`;
-      const seen = this.#seen.get(key);
-      if (seen !== undefined) {
-        throw new Violation(`output at ${position} twice (${value}, ${seen})`);
-      }
+    for (const output of outputs) {
+      const { position, echo } = output;
+      if (echo === undefined) this.#signOfLife(output);
+      else this.#echo(host, echo);
       if (position < this.#lastSeen) throw new Violation(`output at ${position} out of order`);
-      this.#seen.set(key, value);
       this.#lastSeen = position;
-      if (echo === undefined) continue;
-      if (this.#acknowledged.has(echo)) throw new Violation(`input ${echo} was taken twice`);
-      this.#acknowledged.add(echo);
     }
+  }
+
+  #signOfLife({ position, value }: ModelOutput): void {
+    const seen = this.#seen.get(position);
+    if (seen !== undefined) {
+      throw new Violation(`output at ${position} twice (${value}, ${seen})`);
+    }
+    this.#seen.set(position, value);
+  }
+
+  /**
+   * The outside gives each input once, so none is taken twice, whichever machines took it. What a
+   * hostile peer passes on is an input each time it says so: nobody can tell it from a person who
+   * presses a key again. So that is taken as often as it came, and no more often.
+   */
+  #echo(host: SimHost, input: number): void {
+    if (this.#acknowledged.has(input) && !this.#passedOnByHostile.has(input)) {
+      throw new Violation(`input ${input} was taken twice`);
+    }
+    const given = this.#givenTo(host);
+    const at = given.indexOf(input);
+    if (at < 0) throw new Violation(`input ${input} was taken more often than it was given`);
+    given.splice(at, 1);
+    this.#acknowledged.add(input);
+  }
+
+  #givenTo(host: SimHost): number[] {
+    const given = this.#given.get(host) ?? [];
+    this.#given.set(host, given);
+    return given;
   }
 
   /** A machine stands still at F. */
@@ -71,6 +110,7 @@ export class Invariants {
   /** A machine that has come runs. */
   cameLive(host: SimHost, state: ModelState, isFromHostile: boolean): void {
     if (this.#isHostile(host)) return;
+    this.#given.delete(host);
     if (isFromHostile) return this.#cameFromHostile(host);
     if (digestOf(state) === this.#frozenDigest) return;
     throw new Violation("the machine that came is not the one that left");

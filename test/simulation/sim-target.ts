@@ -13,7 +13,7 @@ import type { SimHost } from "./sim-host.ts";
 import { SimLink } from "./sim-network.ts";
 import { chainOf, type SimPoint, type SimSegment, segmentOf } from "./sim-trace.ts";
 import { FULL, MAX_HELD_BYTES } from "./sim-types.ts";
-import { SimVm, wordBytes, wordOf } from "./sim-vm.ts";
+import { inputOf, SimVm, wordBytes, wordOf } from "./sim-vm.ts";
 
 interface Layer {
   readonly message: ControlMessageOf<"checkpoint">;
@@ -31,6 +31,8 @@ export class SimTarget {
   readonly #waiting: VmRequest[] = [];
   #base: { readonly state: ModelState; readonly point: SimPoint } | undefined;
   readonly #segments: SimSegment[] = [];
+  /** Inputs after F that came before the machine ran. */
+  readonly #late: number[] = [];
 
   constructor(host: SimHost, hello: Hello) {
     this.#host = host;
@@ -66,9 +68,23 @@ export class SimTarget {
     if (message.kind === "ask-owner" && this.session.state.kind === "waiting") {
       return this.#host.answerOwner(this.link, message);
     }
+    if (message.kind === "late-input") this.#lateInput(message);
     this.#tell({ kind: "message", message });
     const twice = message.kind === "late-input" && this.#host.world.defect === "takes inputs twice";
     if (twice) this.#tell({ kind: "message", message });
+  }
+
+  /** The outside hears of each as it comes, whatever is made of it here. */
+  #lateInput({ input }: ControlMessageOf<"late-input">): void {
+    if (input.kind !== "console") return;
+    const word = inputOf(input.bytes);
+    if (this.session.state.kind === "live") this.#host.world.passedOn(this.#host, word);
+    else this.#late.push(word);
+  }
+
+  #cameLive({ state }: SimVm): void {
+    this.#host.world.cameLive(this.#host, state);
+    for (const input of this.#late.splice(0)) this.#host.world.passedOn(this.#host, input);
   }
 
   #tell(event: TargetEvent): void {
@@ -182,7 +198,7 @@ export class SimTarget {
         },
         (report) => {
           if (report.kind === "frozen") this.#host.world.frozen(this.#host, machine.state);
-          if (report.kind === "live") this.#host.world.cameLive(this.#host, machine.state);
+          if (report.kind === "live") this.#cameLive(machine);
           if (report.kind === "segment") this.#host.store.segments.push(segmentOf(report.bytes));
           this.#tell({ kind: "vm", report });
           this.#host.heard(report);

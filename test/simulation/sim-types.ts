@@ -55,6 +55,8 @@ export interface SimWorld {
   frozen(host: SimHost, state: ModelState): void;
   /** A machine that has come runs. */
   cameLive(host: SimHost, state: ModelState): void;
+  /** The machine that has come and runs is given an input that its source passed on. */
+  passedOn(host: SimHost, input: number): void;
   /** A migration to here is over. */
   received(host: SimHost, outcome: TargetOutcome): void;
   /** Something is about to be done: here a crash may come. */

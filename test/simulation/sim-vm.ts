@@ -120,7 +120,7 @@ export class SimVm {
   request(request: VmRequest): void {
     switch (request.kind) {
       case "console":
-        return this.input(wordOf(request.bytes));
+        return this.input(inputOf(request.bytes));
       case "set-frontier-interval":
         this.#frontierMs = request.intervalMs;
         return;
@@ -474,6 +474,13 @@ export function wordBytes(value: number): Uint8Array {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, value);
   return bytes;
+}
+
+/** The input that bytes on the console are: a hostile peer's may be fewer than a number has. */
+export function inputOf(bytes: Uint8Array): number {
+  const whole = new Uint8Array(4);
+  whole.set(bytes.subarray(0, whole.length));
+  return wordOf(whole);
 }
 
 /** The number in such bytes. */

@@ -119,13 +119,8 @@ export class Simulation {
       defect,
       outputs: (host, outputs) => invariants.outputs(host, outputs, this.#now),
       frozen: (host, state) => invariants.frozen(host, state),
-      cameLive: (host, state) => {
-        invariants.cameLive(
-          host,
-          state,
-          this.#hosts.some((other) => this.#isHostile(other)),
-        );
-      },
+      cameLive: (host, state) => invariants.cameLive(host, state, this.#isAnyHostile),
+      passedOn: (host, input) => invariants.passedOn(host, input, this.#isAnyHostile),
       received: (host, outcome) => invariants.received(host, outcome),
       finished: (host, report) => this.#finished(host, report),
       failPoint: (host, name) => {
@@ -155,10 +150,17 @@ export class Simulation {
     for (const host of this.#hosts) this.#guarded(host, () => host.advance(now));
     this.#invariants.step(this.#hosts, now);
     const live = this.#hosts.filter((host) => host.isLive);
-    if (now % INPUT_MS === 0) this.#owner(live)?.vm?.input(this.#nextInput++);
+    if (now % INPUT_MS === 0) this.#input(this.#owner(live));
     if (now % 300 === 0 && now < this.#troubleMs) {
       for (const host of live) if (host.source === undefined) this.#maybeMigrate(host);
     }
+  }
+
+  #input(owner: SimHost | undefined): void {
+    if (owner?.vm === undefined) return;
+    const input = this.#nextInput++;
+    this.#invariants.given(owner, input);
+    owner.vm.input(input);
   }
 
   /** Whoever has the guest's cable: where it runs, or stands still at F. */
@@ -261,6 +263,10 @@ export class Simulation {
 
   #isHostile(host: SimHost): boolean {
     return host.name === this.#hostile?.name && this.#hostile.mischief.isOn;
+  }
+
+  get #isAnyHostile(): boolean {
+    return this.#hosts.some((host) => this.#isHostile(host));
   }
 
   /** What goes wrong within a hostile host is nobody's business: it is gone then. */
