@@ -13,24 +13,37 @@ class Violation extends Error {
   override readonly name = "Violation";
 }
 
+/** What has been seen outside. */
+interface Seen {
+  /** Inputs, by their echoes. */
+  readonly acknowledged: Set<number>;
+  /** Values of signs of life, by place. */
+  readonly signs: Map<number, number>;
+  lastPosition: number;
+}
+
 /** See the head of this file. Everything here throws `Violation`. */
 export class Invariants {
   /** Whether a host does harm by now. */
   readonly #isHostile: (host: SimHost) => boolean;
-  /** Inputs whose echo was seen outside. */
-  readonly #acknowledged = new Set<number>();
+  /** Whether one that does has said that no machine has come to it. */
+  readonly #hasDenied: (host: SimHost) => boolean;
+  #seen = nothingSeen();
   /** For each host, what its machine was given and has not echoed: as often as it was given. */
   readonly #given = new Map<SimHost, number[]>();
   /** Inputs that a hostile peer passed on: it may say one many times, and each is an input. */
   readonly #passedOnByHostile = new Set<number>();
-  /** Signs of life that were seen, by place. */
-  readonly #seen = new Map<number, number>();
-  #lastSeen = 0;
-  /** Digest of the machine that stood still last. */
-  #frozenDigest: string | undefined;
+  /** The machine that stood still last: where, its digest, and what had been seen until then. */
+  #frozen: { readonly host: SimHost; readonly digest: string; readonly seen: Seen } | undefined;
+  /** The host that did no harm and had the live machine last. */
+  #ranAt: SimHost | undefined;
 
-  constructor(isHostile: (host: SimHost) => boolean) {
+  constructor(
+    isHostile: (host: SimHost) => boolean,
+    hasDenied: (host: SimHost) => boolean = () => false,
+  ) {
     this.#isHostile = isHostile;
+    this.#hasDenied = hasDenied;
   }
 
   /** After every millisecond. */
@@ -42,9 +55,23 @@ export class Invariants {
       if (record === "live" || record === "offering") continue;
       throw new Violation(`a machine runs at ${name}, whose record says ${record}`);
     }
+    for (const host of live) this.#runs(host);
     for (const { name, heldBytes } of honest) {
       if (heldBytes > MAX_HELD_BYTES) throw new Violation(`${name} holds ${heldBytes} bytes`);
     }
+  }
+
+  /**
+   * A host whose peer says that it did not get the machine goes on with its own, from F: it has
+   * only the peer's word. Where that peer had it, and turned hostile and lies, what was seen of the
+   * machine there is lost with that host; nothing else is, and without the lie nothing at all.
+   */
+  #runs(host: SimHost): void {
+    const before = this.#ranAt;
+    this.#ranAt = host;
+    if (before === undefined || before === host || !this.#isHostile(before)) return;
+    if (!this.#hasDenied(before) || !hasRetracted(host) || this.#frozen?.host !== host) return;
+    this.#seen = copyOf(this.#frozen.seen);
   }
 
   /** The machine at a host gets an input from outside. */
@@ -67,17 +94,19 @@ export class Invariants {
       const { position, echo } = output;
       if (echo === undefined) this.#signOfLife(output);
       else this.#echo(host, echo);
-      if (position < this.#lastSeen) throw new Violation(`output at ${position} out of order`);
-      this.#lastSeen = position;
+      if (position < this.#seen.lastPosition) {
+        throw new Violation(`output at ${position} out of order`);
+      }
+      this.#seen.lastPosition = position;
     }
   }
 
   #signOfLife({ position, value }: ModelOutput): void {
-    const seen = this.#seen.get(position);
+    const seen = this.#seen.signs.get(position);
     if (seen !== undefined) {
       throw new Violation(`output at ${position} twice (${value}, ${seen})`);
     }
-    this.#seen.set(position, value);
+    this.#seen.signs.set(position, value);
   }
 
   /**
@@ -86,14 +115,14 @@ export class Invariants {
    * presses a key again. So that is taken as often as it came, and no more often.
    */
   #echo(host: SimHost, input: number): void {
-    if (this.#acknowledged.has(input) && !this.#passedOnByHostile.has(input)) {
+    if (this.#seen.acknowledged.has(input) && !this.#passedOnByHostile.has(input)) {
       throw new Violation(`input ${input} was taken twice`);
     }
     const given = this.#givenTo(host);
     const at = given.indexOf(input);
     if (at < 0) throw new Violation(`input ${input} was taken more often than it was given`);
     given.splice(at, 1);
-    this.#acknowledged.add(input);
+    this.#seen.acknowledged.add(input);
   }
 
   #givenTo(host: SimHost): number[] {
@@ -104,7 +133,8 @@ export class Invariants {
 
   /** A machine stands still at F. */
   frozen(host: SimHost, state: ModelState): void {
-    if (!this.#isHostile(host)) this.#frozenDigest = digestOf(state);
+    if (this.#isHostile(host)) return;
+    this.#frozen = { host, digest: digestOf(state), seen: copyOf(this.#seen) };
   }
 
   /** A machine that has come runs. */
@@ -112,7 +142,7 @@ export class Invariants {
     if (this.#isHostile(host)) return;
     this.#given.delete(host);
     if (isFromHostile) return this.#cameFromHostile(host);
-    if (digestOf(state) === this.#frozenDigest) return;
+    if (digestOf(state) === this.#frozen?.digest) return;
     throw new Violation("the machine that came is not the one that left");
   }
 
@@ -126,9 +156,7 @@ export class Invariants {
     if (since[0] === "live" && !since.includes("moved")) {
       throw new Violation(`${name} gave up its machine for one of a hostile peer`);
     }
-    this.#acknowledged.clear();
-    this.#seen.clear();
-    this.#lastSeen = 0;
+    this.#seen = nothingSeen();
   }
 
   /** A migration from there is over. */
@@ -160,7 +188,7 @@ export class Invariants {
     const [owner] = live;
     if (owner === undefined) return;
     const inputs = new Set(owner.vm?.state.inputs);
-    const lost = [...this.#acknowledged].filter((input) => !inputs.has(input));
+    const lost = [...this.#seen.acknowledged].filter((input) => !inputs.has(input));
     if (lost.length > 0) throw new Violation(`acknowledged inputs lost: ${lost.join(" ")}`);
   }
 }
@@ -170,6 +198,21 @@ function isOwner({ store }: SimHost): boolean {
   const states = store.ownership.map(({ state }) => state);
   const since = states.slice(states.lastIndexOf("live"));
   return since[0] === "live" && !(since[1] === "offering" && since.includes("moved"));
+}
+
+/** Whether the last that a host has recorded is that it keeps the machine that it had offered. */
+function hasRetracted({ store }: SimHost): boolean {
+  const [offered, last] = store.ownership.slice(-2);
+  if (offered?.state !== "offering" || last?.state !== "live") return false;
+  return last.epoch === offered.epoch + 1;
+}
+
+function nothingSeen(): Seen {
+  return { acknowledged: new Set(), signs: new Map(), lastPosition: 0 };
+}
+
+function copyOf({ acknowledged, signs, lastPosition }: Seen): Seen {
+  return { acknowledged: new Set(acknowledged), signs: new Map(signs), lastPosition };
 }
 
 function checkReason(

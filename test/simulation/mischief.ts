@@ -40,6 +40,8 @@ export class Mischief {
   readonly kind: MischiefKind;
   /** Whether it has begun: until then everything is as from an honest host. */
   isOn = false;
+  /** Whether it has said since that no machine has come to it. */
+  hasDenied = false;
   readonly #prng: Prng;
   readonly #said: Message[] = [];
   #flooded = 0;
@@ -56,6 +58,12 @@ export class Mischief {
   messages(message: Message): readonly Message[] {
     if (this.#said.length < MEMORY) this.#said.push(message);
     if (!this.isOn) return [message];
+    const messages = this.#harmful(message);
+    this.hasDenied ||= messages.some(isDenial);
+    return messages;
+  }
+
+  #harmful(message: Message): readonly Message[] {
     switch (this.kind) {
       case "stall":
         return [];
@@ -161,6 +169,11 @@ export class Mischief {
 /** Contents that nobody has announced have to be kept, or refused. */
 function flooding(message: Message): Message {
   return isContents(message) ? { ...message, checkpoint: message.checkpoint + 1 } : message;
+}
+
+/** What a source goes on with its machine for. */
+function isDenial(message: Message): boolean {
+  return message.kind === "refused" || (message.kind === "owner" && message.state === "not-here");
 }
 
 function isContents(message: Message): message is Extract<BulkMessage, { pages: unknown }> {

@@ -50,7 +50,10 @@ export class Simulation {
   readonly #prng: Prng;
   readonly #network: SimNetwork;
   readonly #hosts: readonly [SimHost, SimHost];
-  readonly #invariants = new Invariants((host) => this.#isHostile(host));
+  readonly #invariants = new Invariants(
+    (host) => this.#isHostile(host),
+    (host) => this.#isHostile(host) && this.#hostile?.mischief.hasDenied === true,
+  );
   readonly #outcomes: string[] = [];
   readonly #faults: string[] = [];
   readonly #hostile: { readonly name: string; readonly mischief: Mischief } | undefined;
