@@ -27,7 +27,7 @@ export {
   type JitPolicy,
   NO_JIT,
 } from "./hart/jit/jit.ts";
-export { createJumpProbe, PROBE_CALLS } from "./hart/jump-probe.ts";
+export { createJumpProbe, type JumpProbe, PROBE_CALLS } from "./hart/jump-probe.ts";
 export {
   type DirtyBlock,
   type EngineStatistics,

@@ -1,5 +1,5 @@
 /** Finds out which way of dispatching suits this processor (machine: `Dispatch`). */
-import { createJumpProbe, type Dispatch, PROBE_CALLS } from "@dejavm/machine";
+import { createJumpProbe, type Dispatch, type JumpProbe, PROBE_CALLS } from "@dejavm/machine";
 
 /** Rounds of one measurement: some 50 microseconds. */
 const ROUNDS = 100;
@@ -15,18 +15,18 @@ let found: Dispatch | undefined;
 
 /** Measures once in each thread, for a few milliseconds. */
 export function dispatchHere(): Dispatch {
-  found ??= measure();
+  found ??= dispatchFor(createJumpProbe(), () => performance.now());
   return found;
 }
 
-function measure(): Dispatch {
-  const probe = createJumpProbe();
+/** By what the probe's loops take on this clock, in milliseconds. */
+export function dispatchFor(probe: JumpProbe, now: () => number): Dispatch {
   const leastNs = (loop: (rounds: number) => number): number => {
     let best = Number.POSITIVE_INFINITY;
     for (let i = 0; i < MEASUREMENTS; i++) {
-      const start = performance.now();
+      const start = now();
       loop(ROUNDS);
-      best = Math.min(best, performance.now() - start);
+      best = Math.min(best, now() - start);
     }
     return (best * 1e6) / (ROUNDS * PROBE_CALLS);
   };
