@@ -81,8 +81,6 @@ const EARLY_RATIO = 0.6;
 const FLOOR_PATIENCE_MS = 5000;
 /** Below the user's floor with `slow`: no slower than this. */
 const SLOWEST_SHARE = 0.05;
-/** A throttle is released once the lag is this small and the target is faster by a quarter. */
-const RELEASE_RATIO = 1.25;
 
 /** Before a rate was measured: so little was sent that any link would do. */
 const USUAL_BYTES_PER_MS = 1000;
@@ -239,11 +237,6 @@ export class Controller {
         return { kind: "end-by-copy", why: `the slowest pace is not slow enough: ${figures}` };
       }
     }
-  }
-
-  /** Whether the guest may have its CPU back: the end was close and is not near any more. */
-  releases(s: Situation): boolean {
-    return s.share < 1 && s.replaySpeed > s.sourceSpeed * RELEASE_RATIO && s.digestsMatched > 0;
   }
 }
 

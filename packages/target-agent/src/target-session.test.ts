@@ -296,12 +296,21 @@ describe("a source that means harm", () => {
     expect(early.tell(message(group)).ending).toBeUndefined();
     expect(early.tell(message(group)).ending).toBe("E_NOT_CONVERGING");
     const reaching = WAYS.reaching().tell(message(late), message(late));
-    expect(reaching.session.heldBytes).toBe(800);
+    expect(reaching.session.heldBytes).toBe(2 * (64 + 400));
     expect(reaching.tell(message(late)).ending).toBe("E_NOT_CONVERGING");
     // Who may own the machine does not give it up for that.
     const recording = WAYS.recording().tell(message(late), message(late), message(late));
     expect(recording.session.state.kind).toBe("recording");
-    expect(recording.session.heldBytes).toBe(800);
+    expect(recording.session.heldBytes).toBe(2 * (64 + 400));
+  });
+
+  test("[TA9] inputs without a byte count, too", () => {
+    const empty: Message = { kind: "late-input", input: { kind: "power-button" } };
+    const driver = WAYS.reaching();
+    const most = Math.floor(MAX_HELD_BYTES / 64);
+    for (let i = 0; i < most; i++) driver.tell(message(empty));
+    expect(driver.ending).toBeUndefined();
+    expect(driver.tell(message(empty)).ending).toBe("E_NOT_CONVERGING");
   });
 
   test("[TA9] inputs after F have no place before F", () => {

@@ -694,8 +694,11 @@ function silent(phase: TargetPhase): Reason {
   };
 }
 
+/** What an input that waits takes besides its bytes, about: an empty one is not free. */
+const INPUT_BYTES = 64;
+
 function inputBytes(input: ControlMessageOf<"late-input">["input"]): number {
-  return "bytes" in input ? input.bytes.length : 1;
+  return INPUT_BYTES + ("bytes" in input ? input.bytes.length : 0);
 }
 
 /** Throws E_PROTOCOL_MALFORMED for pages and chunks that the machine does not have. */
