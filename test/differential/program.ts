@@ -23,7 +23,13 @@ import {
 } from "./layout.ts";
 import { observe, type Scene, scratch, weighted } from "./scene.ts";
 import { floatStatusUnit, floatUnit } from "./units/float.ts";
-import { compressedUnit, integerUnit, loopUnit, randomWordUnit } from "./units/integer.ts";
+import {
+  compressedUnit,
+  integerUnit,
+  jumpTableUnit,
+  loopUnit,
+  randomWordUnit,
+} from "./units/integer.ts";
 import {
   amoUnit,
   compressedMemoryUnit,
@@ -55,6 +61,7 @@ const KINDS = {
   compressed: { weight: 6, emit: compressedUnit },
   randomWord: { weight: 6, emit: randomWordUnit },
   loop: { weight: 6, emit: loopUnit },
+  jumpTable: { weight: 3, emit: jumpTableUnit },
   memory: { weight: 8, emit: memoryUnit },
   compressedMemory: { weight: 4, emit: compressedMemoryUnit },
   randomAccess: { weight: 2, emit: randomAccessUnit },

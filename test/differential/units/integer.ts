@@ -200,3 +200,44 @@ export function loopUnit(scene: Scene): void {
   asm.storeDouble(counter, context, CONTEXT_WORD.rounds);
   asm.branch(1, counter, 0, again, "bne");
 }
+
+const ADD = { opcode: 0x33, funct3: 0, funct7: 0 };
+const AND_IMMEDIATE = { opcode: 0x13, funct3: 7 };
+const SHIFT_LEFT_IMMEDIATE = { opcode: 0x13, funct3: 1 };
+/** Of the bytes of a jump. */
+const JUMP_SHIFT = 2;
+
+/** A loop that goes to some places in turn by a computed jump into a row of jumps. */
+export function jumpTableUnit(scene: Scene): void {
+  const { asm, prng, context } = scene;
+  const places = Array.from({ length: 2 << prng.below(3) }, () => asm.label());
+  const [again, table, join] = [asm.label(), asm.label(), asm.label()];
+  const first = scratch(scene);
+  asm.load(first, BigInt(places.length + prng.below(24)));
+  asm.storeDouble(first, context, CONTEXT_WORD.rounds);
+  asm.bind(again);
+  const place = scratch(scene);
+  const entry = scratch(scene, place);
+  asm.loadDouble(place, context, CONTEXT_WORD.rounds);
+  asm.word(encodeI(AND_IMMEDIATE, place, place, places.length - 1), `andi x${place}, ...`);
+  asm.word(encodeI(SHIFT_LEFT_IMMEDIATE, place, place, JUMP_SHIFT), `slli x${place}, ...`);
+  asm.address(entry, table);
+  asm.word(encodeR(ADD, entry, entry, place), `add x${entry}, x${entry}, x${place}`);
+  // Bit 0 of a jalr target is cleared.
+  if (prng.oneIn(3)) asm.addImmediate(entry, entry, 1);
+  asm.indirectJump(0, entry);
+  asm.bind(table);
+  for (const label of places) asm.jump(0, label);
+  for (const label of places) {
+    asm.bind(label);
+    times(prng.below(4), () => emitInteger(scene));
+    asm.jump(0, join);
+  }
+  asm.bind(join);
+  emitInteger(scene);
+  const counter = scratch(scene);
+  asm.loadDouble(counter, context, CONTEXT_WORD.rounds);
+  asm.addImmediate(counter, counter, -1);
+  asm.storeDouble(counter, context, CONTEXT_WORD.rounds);
+  asm.branch(1, counter, 0, again, "bne");
+}

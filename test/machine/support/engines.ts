@@ -1,6 +1,7 @@
 /** Runs one program in every engine and compares digests at equal positions. */
 import { DEFAULT_POLICY, EAGER_JIT, type JitPolicy, NO_JIT, type Position } from "@dejavm/machine";
 import { buildProgram, planProgram } from "../../differential/program.ts";
+import { jumpTableProgram } from "../programs/jump-tables.ts";
 import { pagedProgram } from "../programs/paged.ts";
 import { Guest, type Program } from "./guest.ts";
 
@@ -58,8 +59,8 @@ function differentialProgram(seed: number): Program {
   return { name: `differential, seed ${seed}`, image, length: 40_000 };
 }
 
-/** What a seed stands for: random instructions, and page tables, code and contexts that change. */
+/** Random instructions; page tables, code and contexts that change; computed jumps. */
 export function programsOf(seed: number): readonly Program[] {
   const mode = seed % 2 === 0 ? "sv39" : "sv48";
-  return [differentialProgram(seed), pagedProgram(mode, seed + 1000)];
+  return [differentialProgram(seed), pagedProgram(mode, seed + 1000), jumpTableProgram(seed)];
 }

@@ -148,6 +148,7 @@ export class HartCore {
       unfuse: (op) => (op < SINGLE_OPS ? op : opcodeOf(FUSED_PAIRS[op - SINGLE_OPS].first)),
       flush: () => this.exports.flush_tlb(),
       hasBreakpoint: (offset) => this.code.hasBreakpoint(offset),
+      lastJump: () => ({ from: this.get32("jumpFrom") >>> 0, to: this.get32("jumpTo") >>> 0 }),
       isSupervisor: () => this.get32("mode") === 1,
       requestPause: () => this.set32("stopRequest", 1),
     });

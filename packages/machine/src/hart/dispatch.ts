@@ -7,6 +7,7 @@
 import { assert } from "@dejavm/base";
 import { type I32, i32, ltS, sub } from "../wasm/expr.ts";
 import type { Fn, Label } from "../wasm/module.ts";
+import { emitBranchTree } from "./branch-tree.ts";
 import { FUSED_PAIRS } from "./pairs.ts";
 import { OP, opcodeOf, SINGLE_OPS, variantByName } from "./variants.ts";
 
@@ -259,35 +260,16 @@ export function emitDispatch(
   }: { readonly op: I32; readonly labels: readonly Label[]; readonly none: Label },
 ): void {
   if (how === "table") return f.brTable(op, labels, none);
-  const sums = [0];
-  for (const weight of weights(labels.length)) sums.push((sums.at(-1) ?? 0) + weight);
-  const weigh = (from: number, to: number): number => (sums[to] ?? 0) - (sums[from] ?? 0);
-  const among = (from: number, to: number): void => {
-    const [only] = labels.slice(from, to);
-    if (to - from === 1 && only !== undefined) return f.br(only);
-    if (weigh(from, to) < TABLE_BELOW) {
-      return f.brTable(sub(op, i32(from)), labels.slice(from, to), none);
-    }
-    const middle = middleOf(from, to, weigh);
-    f.if(
-      ltS(op, i32(middle)),
-      () => among(from, middle),
-      () => among(middle, to),
-    );
-  };
-  among(0, labels.length);
-}
-
-/** Where both sides weigh as equal as can be. */
-function middleOf(from: number, to: number, weigh: (from: number, to: number) => number): number {
-  let best = from + 1;
-  let least = Number.POSITIVE_INFINITY;
-  for (let at = from + 1; at < to; at++) {
-    const difference = Math.abs(weigh(from, at) - weigh(at, to));
-    if (difference < least) {
-      least = difference;
-      best = at;
-    }
-  }
-  return best;
+  emitBranchTree(f, {
+    weights: weights(labels.length),
+    isBefore: (middle) => ltS(op, i32(middle)),
+    leaf: (from, to, weight) => {
+      const [only] = labels.slice(from, to);
+      if (to - from === 1 && only !== undefined) f.br(only);
+      else if (weight < TABLE_BELOW) {
+        f.brTable(sub(op, i32(from)), labels.slice(from, to), none);
+      } else return false;
+      return true;
+    },
+  });
 }

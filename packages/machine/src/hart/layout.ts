@@ -197,6 +197,9 @@ const SPECS = {
   hashHigh: t64,
   /** Page epoch of writes happening now (dirty tracking). */
   epoch: t32,
+  /** Record of the indirect jump that the interpreter did last, and the low bits of its target. */
+  jumpFrom: t32,
+  jumpTo: t32,
   /** Entries of a block after which it is reported as hot, again and again; 0: never. */
   heatUnit: t32,
   /** 1: there are breakpoints. */

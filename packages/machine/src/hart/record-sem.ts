@@ -27,6 +27,7 @@ import {
   shrS,
   shrU,
   sub,
+  wrap,
 } from "../wasm/expr.ts";
 import { call, type Fn, type Label, type Local } from "../wasm/module.ts";
 import { type BodyFunctions, BodySem } from "./body-sem.ts";
@@ -257,8 +258,13 @@ export class RecordSem extends StraightSem {
   }
 
   override jump(target: I64): void {
-    this.f.set(this.#loop.target, target);
-    this.f.br(this.#loop.jump);
+    const { f } = this;
+    if (this.variant.discard) {
+      set32(f, "jumpFrom", add(this.#loop.d, i32(this.offset)));
+      set32(f, "jumpTo", wrap(target));
+    }
+    f.set(this.#loop.target, target);
+    f.br(this.#loop.jump);
   }
 
   // ---- system

@@ -11,7 +11,7 @@ import { AUX, type MemoryMap, RECORD, SLOT_BYTES, SLOT_PAGE } from "../layout.ts
 import { OP } from "../variants.ts";
 import { CodeMemory } from "./code-memory.ts";
 import { MAX_REGIONS, regionModule } from "./region-module.ts";
-import { type Block, findRegion } from "./shape.ts";
+import { type Block, findRegion, type JumpTarget } from "./shape.ts";
 
 /** When the translator acts. Nothing of it is visible to the guest. */
 export interface JitPolicy {
@@ -121,6 +121,8 @@ export interface JitHost {
   flush(): void;
   /** Whether the interpreter must see the instruction at this offset of a page. */
   hasBreakpoint(offset: number): boolean;
+  /** The computed jump that the interpreter did last: its record, and its target's low 32 bits. */
+  lastJump(): { readonly from: number; readonly to: number };
   /** Whether the hart is in S-mode. */
   isSupervisor(): boolean;
   /** Asks `run` to return soon. */
@@ -135,6 +137,8 @@ export class Jit {
   #host: JitHost | undefined;
   /** Heat of records, by slot and record index. */
   readonly #heat = new Map<number, Map<number, number>>();
+  /** For each slot, by the index of a computed jump: where in the page it was seen to go. */
+  readonly #jumps = new Map<number, Map<number, Map<number, number>>>();
   #queue: Candidate[] = [];
   /** Table indices of the regions of each slot. */
   readonly #installed = new Map<number, { readonly at: number; readonly index: number }[]>();
@@ -179,6 +183,7 @@ export class Jit {
     const { slots } = host.map;
     const slot = slots + Math.floor((record - slots) / SLOT_BYTES) * SLOT_BYTES;
     const index = (record - slot) / RECORD.bytes;
+    this.#noteJump(host, slot, index);
     const u16 = new Uint16Array(host.memory.buffer);
     if (u16[(record + AUX.region) >>> 1] !== 0) return;
     let page = this.#heat.get(slot);
@@ -195,9 +200,22 @@ export class Jit {
     if (this.#isUrgent || this.#queue.length >= batch) host.requestPause();
   }
 
+  /** If the last computed jump in this page went to this record, it is one of its targets. */
+  #noteJump(host: JitHost, slot: number, index: number): void {
+    const { from, to } = host.lastJump();
+    const source = (from - slot) / RECORD.bytes;
+    if (source < 0 || source >= RECORD.perPage || (to % PAGE_BYTES) / 2 !== index) return;
+    let page = this.#jumps.get(slot);
+    if (page === undefined) this.#jumps.set(slot, (page = new Map<number, Map<number, number>>()));
+    let targets = page.get(source);
+    if (targets === undefined) page.set(source, (targets = new Map<number, number>()));
+    targets.set(index, (targets.get(index) ?? 0) + 1);
+  }
+
   /** The code of this slot is gone. */
   dropSlot(slot: number): void {
     this.#heat.delete(slot);
+    this.#jumps.delete(slot);
     this.#queue = this.#queue.filter((candidate) => candidate.slot !== slot);
     const installed = this.#installed.get(slot);
     if (installed === undefined) return;
@@ -216,6 +234,7 @@ export class Jit {
     this.#queue = [];
     for (const slot of this.#installed.keys()) this.dropSlot(slot);
     this.#heat.clear();
+    this.#jumps.clear();
     this.#covered.clear();
   }
 
@@ -271,6 +290,7 @@ export class Jit {
       const blocks = findRegion(this.#codeOf(host, slot), index * 2, {
         belongs: (offset) => this.#belongs(host, slot, offset / 2),
         isExcluded: (offset) => host.hasBreakpoint(offset),
+        jumpTargets: (offset) => this.#jumpTargets(slot, offset / 2),
       });
       return { candidate, blocks };
     });
@@ -289,6 +309,11 @@ export class Jit {
         for (const offset of blocks.keys()) indices.add(offset / 2);
         return true;
       });
+  }
+
+  #jumpTargets(slot: number, index: number): readonly JumpTarget[] {
+    const targets = this.#jumps.get(slot)?.get(index) ?? [];
+    return [...targets].map(([target, weight]) => ({ offset: target * 2, weight }));
   }
 
   /** Whether a block is worth being part of a region that begins at another one. */

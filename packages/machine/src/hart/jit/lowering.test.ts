@@ -1,7 +1,7 @@
 /**
- * What translation emits for short pieces of guest code: `lowering/NAME.s` has the code as words,
- * `lowering/NAME.wat` the function. After a change that is meant, remove the `.wat` files: the test
- * writes them anew. Read the difference.
+ * What translation emits for short pieces of guest code: `lowering/NAME.s` has the code as words
+ * and where computed jumps were seen to go, `lowering/NAME.wat` the function. After a change that
+ * is meant, remove the `.wat` files: the test writes them anew. Read the difference.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import wabtModule from "wabt";
 import { F_BASE, FIELD, memoryMap, X_BASE } from "../layout.ts";
 import { regionModule } from "./region-module.ts";
-import { findRegion } from "./shape.ts";
+import { findRegion, type JumpTarget } from "./shape.ts";
 
 const FOLDER = join(import.meta.dirname, "lowering");
 const NAMES = readdirSync(FOLDER)
@@ -33,6 +33,19 @@ function parse(text: string): Uint16Array {
   return new Uint16Array(page.buffer);
 }
 
+/** Targets of computed jumps: `# OFFSET jumps to OFFSET x WEIGHT, ...` lines, offsets in hex. */
+function parseJumps(text: string): ReadonlyMap<number, readonly JumpTarget[]> {
+  const jumps = new Map<number, readonly JumpTarget[]>();
+  for (const [, from = "", targets = ""] of text.matchAll(/^# ([0-9a-f]+) jumps to (.+)$/gm)) {
+    const seen = targets.split(", ").map((target): JumpTarget => {
+      const [offset = "", weight] = target.split(" x ");
+      return { offset: Number.parseInt(offset, 16), weight: Number(weight) };
+    });
+    jumps.set(Number.parseInt(from, 16), seen);
+  }
+  return jumps;
+}
+
 /** Names of what lies in the state block, by offset. */
 const STATE = new Map<number, string>([
   ...Object.entries(FIELD).map(([name, { offset }]) => [offset, name] as const),
@@ -43,7 +56,9 @@ const STATE = new Map<number, string>([
 /** The region's function as folded text, its calls by the names of what they call. */
 async function lower(text: string): Promise<string> {
   const code = parse(text);
-  const limits = { belongs: () => true, isExcluded: () => false };
+  const jumps = parseJumps(text);
+  const jumpTargets = (offset: number): readonly JumpTarget[] => jumps.get(offset) ?? [];
+  const limits = { belongs: () => true, isExcluded: () => false, jumpTargets };
   const blocks = findRegion(code, 0, limits);
   if (blocks === undefined) return "(; not translated ;)\n";
   const { bytes } = regionModule(HART, [{ place: 1, entry: 0, blocks }]);

@@ -33,10 +33,21 @@ export type BlockEnd =
   | { readonly kind: "jump"; readonly target: number }
   /** The last instruction calls: `target` undefined where it is computed. */
   | { readonly kind: "call"; readonly target: number | undefined; readonly next: number }
-  /** The last instruction is an indirect jump that keeps no return address. */
-  | { readonly kind: "indirect"; readonly isReturn: boolean }
+  /** The last instruction is a computed jump that is no call; `targets` are those known. */
+  | {
+      readonly kind: "indirect";
+      readonly isReturn: boolean;
+      readonly targets: readonly JumpTarget[];
+    }
   /** What stands at `at` is not translated. */
   | { readonly kind: "leave"; readonly at: number };
+
+/** Where a computed jump was seen to go. */
+export interface JumpTarget {
+  readonly offset: number;
+  /** How often, in any unit. */
+  readonly weight: number;
+}
 
 /** Straight-line code with one way in, at the top. */
 export interface Block {
@@ -57,6 +68,8 @@ export interface RegionLimits {
   readonly belongs: (offset: number) => boolean;
   /** Whether the instruction there must stay the interpreter's. */
   readonly isExcluded: (offset: number) => boolean;
+  /** Where in the page the computed jump there was seen to go. */
+  readonly jumpTargets: (offset: number) => readonly JumpTarget[];
 }
 
 /** Reads the instruction at a byte offset; undefined: not one that regions can have. */
@@ -81,7 +94,7 @@ function isTranslated({ format, ends, name }: Instruction): boolean {
   return !ends || format === "B" || format === "J" || name === "jalr";
 }
 
-function endOf(last: RegionInstruction): BlockEnd | undefined {
+function endOf(last: RegionInstruction, { jumpTargets }: RegionLimits): BlockEnd | undefined {
   const { instruction, word, length, offset } = last;
   if (!instruction.ends) return undefined;
   const next = offset + length;
@@ -92,7 +105,8 @@ function endOf(last: RegionInstruction): BlockEnd | undefined {
     return link ? { kind: "call", target: relative, next } : { kind: "jump", target: relative };
   }
   if (link) return { kind: "call", target: undefined, next };
-  return { kind: "indirect", isReturn: fieldRd(word) === 0 && isLink(fieldRs1(word)) };
+  const isReturn = fieldRd(word) === 0 && isLink(fieldRs1(word));
+  return { kind: "indirect", isReturn, targets: isReturn ? [] : jumpTargets(offset) };
 }
 
 /** Offsets in the page where control may go directly after a block. */
@@ -106,6 +120,8 @@ export function successors(end: BlockEnd): readonly number[] {
       return [end.target];
     case "call":
       return [end.next];
+    case "indirect":
+      return end.targets.map(({ offset }) => offset);
     default:
       return [];
   }
@@ -143,7 +159,7 @@ function findLeaders(code: Uint16Array, entry: number, limits: RegionLimits): Se
       const decoded = decodeAt(code, offset, limits);
       if (decoded === undefined) break;
       instructions++;
-      const end = endOf(decoded);
+      const end = endOf(decoded, limits);
       offset += decoded.length;
       if (end !== undefined) {
         if (instructions > MAX_REGION_INSTRUCTIONS) break;
@@ -176,7 +192,7 @@ function readBlock(
     }
     instructions.push(decoded);
     offset += decoded.length;
-    const end = endOf(decoded);
+    const end = endOf(decoded, limits);
     if (end !== undefined) return { offset: start, instructions, end };
   }
 }

@@ -21,13 +21,14 @@ import {
 } from "../../wasm/expr.ts";
 import { call, callIndirect, type Fn, type Label, type Local } from "../../wasm/module.ts";
 import type { BodyFunctions } from "../body-sem.ts";
+import { emitBranchTree } from "../branch-tree.ts";
 import { get32, get64, set64 } from "../builder.ts";
 import { JUMP_CACHE_ENTRY } from "../layout.ts";
 import { jumpCacheEntry, LEAVE_AT, type RegionFunctions, type RegionType } from "../region.ts";
 import { liveAtEntry, type RegisterSets, registersOf } from "./liveness.ts";
 import { FloatKnowledge, type RegionControl, type RegionFrame, RegionSem } from "./region-sem.ts";
 import { Registers } from "./registers.ts";
-import type { Block, RegionInstruction } from "./shape.ts";
+import type { Block, JumpTarget, RegionInstruction } from "./shape.ts";
 import { isInPage, successors } from "./shape.ts";
 import { buildGraph, type Graph, type GraphNode } from "./structure.ts";
 
@@ -210,9 +211,31 @@ class Translator {
         registers.flush();
         if (end.kind === "call") this.#call(node, target, end.next);
         else if (end.kind === "indirect" && end.isReturn) this.#return(target);
-        else this.#chain(target);
+        else if (end.kind === "indirect") this.#jumpTable(node, target, end.targets);
       },
     };
+  }
+
+  /** To where a computed jump was seen to go, inside the region; to anywhere else behind that. */
+  #jumpTable(node: GraphNode, target: I64, seen: readonly JumpTarget[]): void {
+    const f = this.#f;
+    const known = seen
+      .filter(({ offset }) => this.#graph.target(node, offset) !== undefined)
+      .sort((a, b) => a.offset - b.offset);
+    if (known.length > 0) {
+      const to = f.let(sub(target, this.#frame.base));
+      const at = (index: number): I64 => i64(known[index]?.offset ?? 0);
+      emitBranchTree(f, {
+        weights: known.map(({ weight }) => weight),
+        isBefore: (middle) => ltS(to, at(middle)),
+        leaf: (from, end) => {
+          if (end - from > 1) return false;
+          f.if(eq(to, at(from)), () => this.#goto(node, known[from]?.offset ?? 0));
+          return true;
+        },
+      });
+    }
+    this.#chain(target);
   }
 
   // ---- ways out
