@@ -372,6 +372,16 @@ describe("a target that means harm", () => {
     expect(ending(driver)).toBe("E_PEER_SILENT");
   });
 
+  test("[SO8] a target is asked for its answer only as long as there is a link", () => {
+    const apart: SourceEvent = { kind: "tick", link: { ...LINK, isUp: false } };
+    const driver = new Driver();
+    while (driver.now < 60_000) driver.tell(apart);
+    expect(ending(driver)).toBeUndefined();
+    while (driver.now < 60_960) driver.tell(TICK);
+    expect(ending(driver)).toBeUndefined();
+    expect(ending(driver.tell(TICK, TICK))).toBe("E_PEER_SILENT");
+  });
+
   test("[SO8] frames that come while the machine stands are kept up to 16 MiB", () => {
     const driver = new Driver().tell(...TO_FREEZING);
     const frame = vm({

@@ -396,7 +396,11 @@ export class SourceSession {
     const state = this.#state;
     if (state.kind === "negotiating") {
       this.#show(now);
-      if (now - state.since > this.#options.negotiateMs) this.#giveUp(silent("negotiate"), now);
+      // Who cannot be reached has not been asked; the driver knows how long that is tried.
+      if (!link.isUp) this.#state = { ...state, since: now };
+      else if (now - state.since > this.#options.negotiateMs) {
+        this.#giveUp(silent("negotiate"), now);
+      }
       return;
     }
     if (this.isCommitted || state.kind === "retracting") return this.#show(now);

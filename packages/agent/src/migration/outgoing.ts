@@ -25,6 +25,7 @@ import { agentError } from "../errors.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Peer } from "../pairing/peers.ts";
 import { dialPeer } from "../peer/dialer.ts";
+import { reachMs } from "../peer/reach.ts";
 import type { AgentVm, VmHost } from "../vm/agent-vm.ts";
 import { FilesOnDemand } from "./files-on-demand.ts";
 import { provideFiles } from "./provide-files.ts";
@@ -42,8 +43,6 @@ const FRONTIER_MS = 5;
 /** Old pages that wait for the link in the machine's thread: 64 MiB. */
 const MAX_SAVED_PAGES = 16_384;
 const BYTES_PER_MS_OF_MBIT = 125;
-/** How long a peer is tried that has not been reached yet. */
-const REACH_MS = 10_000;
 /** A rehearsal ends here at the latest: by then the link and the guest are known. */
 const REHEARSE_MS = 15_000;
 
@@ -179,16 +178,16 @@ class PeerDial {
     } catch (error) {
       if (error instanceof CodedError) {
         const { message, hint } = error;
-        this.#failed({ code: String(error.code), message, hint });
+        this.#failed(reachMs(error), { code: String(error.code), message, hint });
       }
       throw error;
     }
   }
 
   /** A link that was there is dialled again for as long as the session wants it. */
-  #failed(reason: Reason): void {
-    const mayCome = reason.code === "E_PEER_UNREACHABLE" && this.#peer.address !== undefined;
-    if (this.#isOver || (mayCome && performance.now() - this.#startedAt < REACH_MS)) return;
+  #failed(patienceMs: number, reason: Reason): void {
+    const mayCome = this.#peer.address !== undefined;
+    if (this.#isOver || (mayCome && performance.now() - this.#startedAt < patienceMs)) return;
     this.#isOver = true;
     this.#giveUp(reason);
   }

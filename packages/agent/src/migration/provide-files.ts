@@ -4,6 +4,7 @@ import { CodedError } from "@dejavm/base";
 import { FILES_PATH } from "../files/file-wire.ts";
 import { type FileProgress, sendFiles } from "../files/send-files.ts";
 import { dialPeer } from "../peer/dialer.ts";
+import { reachMs } from "../peer/reach.ts";
 import { filesOf } from "../vm/machine-config.ts";
 import type { OutgoingOptions } from "./outgoing.ts";
 
@@ -12,8 +13,6 @@ const MAX_TELL_BYTES = 65_536;
 /** A link that broke is tried again so often, and for so long while nothing more arrives. */
 const RETRY_MS = 500;
 const GIVE_UP_MS = 120_000;
-/** How long a peer is tried that has not been reached yet. */
-const REACH_MS = 10_000;
 
 /**
  * Settles when the peer has them. A link that breaks is taken up where it was. Throws E_CANCELLED,
@@ -23,7 +22,7 @@ export async function provideFiles(options: OutgoingOptions, maxBytesPerMs: numb
   const { host, peer, vm, onProgress } = options;
   const files = await filesOf(vm.parts.config);
   const startedAt = performance.now();
-  let arrivedAt = startedAt - GIVE_UP_MS + REACH_MS;
+  let arrivedAt: number | undefined;
   let before = 0;
   for (;;) {
     let sent = 0;
@@ -39,8 +38,9 @@ export async function provideFiles(options: OutgoingOptions, maxBytesPerMs: numb
       return;
     } catch (error) {
       const isBroken = error instanceof CodedError && error.code === "E_PEER_UNREACHABLE";
-      const { signal } = options;
-      if (!isBroken || signal.aborted || performance.now() - arrivedAt > GIVE_UP_MS) throw error;
+      const patienceMs = arrivedAt === undefined ? reachMs(error) : GIVE_UP_MS;
+      const waitedMs = performance.now() - (arrivedAt ?? startedAt);
+      if (!isBroken || options.signal.aborted || waitedMs > patienceMs) throw error;
       before += sent;
       await sleep(RETRY_MS);
     }
