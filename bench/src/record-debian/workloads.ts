@@ -8,7 +8,7 @@ export const WORKLOADS: readonly WorkloadName[] = ["idle", "cpu", "network"];
 /** How much of it: several seconds of CPU time or of idleness, so that no beginning counts much. */
 export const WORK = {
   idleSeconds: 20,
-  cpuCommand: "python3 -c 'sum(i * i % 7 for i in range(16000000))'",
+  cpuCommand: "python3 -c 'sum(i * i % 7 for i in range(4000000))'",
   networkBytes: 32 * 2 ** 20,
 } as const;
 
