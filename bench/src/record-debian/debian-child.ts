@@ -64,20 +64,21 @@ async function run(plan: RunPlan): Promise<RunFigures> {
   // kinds of runs have it behind them.
   await guest.vm.digest();
   await quiet();
+  const begin = await guest.vm.digest();
   const [cpuBefore, wallBefore] = [cpuSeconds(), performance.now()];
   await work(guest, workload, port);
   const [cpu, wall] = [cpuSeconds() - cpuBefore, (performance.now() - wallBefore) / 1000];
   const received = guest.receivedBytes;
   const { position } = await guest.vm.digest();
   await guest.stop();
-  const positions = Number(position - BigInt(snapshot.position));
+  const positions = Number(position - begin.position);
   const figures = { cpuSeconds: cpu, wallSeconds: wall, positions };
   if (store === undefined || lineage === undefined || writer === undefined) {
     return { ...figures, receivedBytes: received, recording: undefined };
   }
   writer.compact();
   writer.release();
-  const recording = replay(snapshot, store, lineage);
+  const recording = replay(snapshot, store, lineage, begin.position);
   store.close();
   return { ...figures, receivedBytes: received, recording };
 }
@@ -113,11 +114,16 @@ async function work(guest: RunningGuest, workload: WorkloadName, port: number): 
   }
 }
 
-/** From the snapshot, as fast as it goes; throws where it is not the same. */
+/**
+ * From the snapshot, as fast as it goes; throws where it is not the same. Its time is from `begin`, where
+ * the recorded run's time began: what was before, the first digest of all of RAM above all, is the
+ * start's in both.
+ */
 function replay(
   snapshot: GuestSnapshot,
   store: SqliteLogStore,
   lineage: LineageId,
+  begin: bigint,
 ): NonNullable<RunFigures["recording"]> {
   const segments = [...store.readTrace(lineage, 0)];
   const disks = new FileBlockStore([inspectDiskFile(snapshot.disk)]);
@@ -125,10 +131,11 @@ function replay(
   const replayer = new Replayer({ machine });
   const reader = new TraceReader({ codecs: HOST_CODECS, at: startOf(snapshot) });
   let digests = 0;
-  const [cpuBefore, wallBefore] = [cpuSeconds(), performance.now()];
+  let from: readonly [number, number] | undefined;
   for (const segment of segments) {
     replayer.feed(reader.read(segment.bytes));
     for (;;) {
+      if (machine.position >= begin) from ??= [cpuSeconds(), performance.now()];
       const step = replayer.advance(1_000_000n);
       if (step.kind === "at-frontier" || step.kind === "ended") break;
       if (step.kind === "digest-matched") digests++;
@@ -140,9 +147,10 @@ function replay(
       } else if (step.kind !== "ran") throw new Error(`the replay came to ${step.kind}`);
     }
   }
+  if (from === undefined) throw new Error("the replay ended before what was measured began");
   const replayed = {
-    replayCpuSeconds: cpuSeconds() - cpuBefore,
-    replaySeconds: (performance.now() - wallBefore) / 1000,
+    replayCpuSeconds: cpuSeconds() - from[0],
+    replaySeconds: (performance.now() - from[1]) / 1000,
   };
   const traceBytes = segments.reduce((sum, { bytes }) => sum + bytes.length, 0);
   const pauses = checkpointPauses(machine);
