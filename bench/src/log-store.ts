@@ -13,6 +13,7 @@ import {
   type LineageWriter,
   openLogStore,
   PackedPuts,
+  PUTS_UNDER_WAY,
   type SqliteLogStore,
   sha256,
 } from "@dejavm/log-store";
@@ -61,9 +62,8 @@ export interface LogStoreBenchResult {
 /** What a slice of a busy network server comes to. */
 const EVENTS_PER_COMMIT = 50;
 const EVENT_BYTES = 24;
-/** Pages of one put, and puts under way, as whoever copies a checkpoint of a machine has them. */
+/** Pages of one put, as whoever copies a checkpoint of a machine has them. */
 const PAGES_PER_PUT = 64;
-const PUTS_UNDER_WAY = 4;
 /** Pages that the benchmark makes up before it puts them: 16 MiB. */
 const PAGES_AT_ONCE = 4096;
 const PAGES_PER_MIB = 2 ** 20 / PAGE_BYTES;

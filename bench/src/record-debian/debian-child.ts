@@ -115,9 +115,9 @@ async function work(guest: RunningGuest, workload: WorkloadName, port: number): 
 }
 
 /**
- * From the snapshot, as fast as it goes; throws where it is not the same. Its time is from `begin`, where
- * the recorded run's time began: what was before, the first digest of all of RAM above all, is the
- * start's in both.
+ * From the snapshot, as fast as it goes; throws where it is not the same. Its time is from `begin`,
+ * where the recorded run's time began: what was before, the first digest of all of RAM above all,
+ * is the start's in both.
  */
 function replay(
   snapshot: GuestSnapshot,

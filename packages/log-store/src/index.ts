@@ -42,7 +42,7 @@ export {
 } from "./log-store.ts";
 export { MemoryLogStore, type MemoryLogStoreOptions } from "./memory-log-store.ts";
 export { MemoryStorage } from "./memory-storage.ts";
-export { PackedPuts } from "./packer/packed-puts.ts";
+export { PackedPuts, PUTS_UNDER_WAY } from "./packer/packed-puts.ts";
 export { type HashedItems, Packer } from "./packer/packer.ts";
 export { lineageId } from "./rules.ts";
 export {

@@ -15,28 +15,28 @@ assert(parentPort !== null, "started by packer.ts");
 const port = parentPort;
 const held = new Map<number, Held>();
 
-port.on("message", (request: PackRequest) => {
-  switch (request.kind) {
+port.on("message", ({ work, forget }: PackRequest) => {
+  for (const id of forget) held.delete(id);
+  switch (work?.kind) {
     case "hash": {
-      const { id, itemBytes, bytes } = request;
+      const { id, itemBytes, bytes } = work;
       const hashes = hashItems(itemBytes, bytes);
       held.set(id, { itemBytes, bytes, hashes });
       port.postMessage({ kind: "hashed", id, hashes } satisfies PackAnswer);
       break;
     }
     case "pack": {
-      const pack = packOf(itemsOf(request.id), request.items);
+      const pack = packOf(itemsOf(work.id), work.items);
       // What is not compressed is still held, and small results of zlib lie in a pool.
       const data = pack.codec === "raw" ? pack.data.slice() : giveable(pack.data);
-      const answer: PackAnswer = { kind: "packed", id: request.id, pack: { ...pack, data } };
+      const answer: PackAnswer = { kind: "packed", id: work.id, pack: { ...pack, data } };
       port.postMessage(answer, [data.buffer]);
       break;
     }
-    case "forget":
-      held.delete(request.id);
+    case undefined:
       break;
     default:
-      unreachable(request);
+      unreachable(work);
   }
 });
 

@@ -4,7 +4,7 @@ import type { CheckpointWriter } from "../log-store.ts";
 import { MemoryLogStore } from "../memory-log-store.ts";
 import { MemoryStorage } from "../memory-storage.ts";
 import { pageBytes, TestTrace } from "../test-support/test-trace.ts";
-import { PackedPuts } from "./packed-puts.ts";
+import { PackedPuts, PUTS_UNDER_WAY } from "./packed-puts.ts";
 
 let store: MemoryLogStore;
 let open: CheckpointWriter;
@@ -26,8 +26,8 @@ beforeEach(() => {
   packs = [];
   const put = open.putPackedPages.bind(open);
   open.putPackedPages = (pages, pack) => {
-    packs.push([...pages]);
     put(pages, pack);
+    packs.push([...pages]);
   };
   puts = new PackedPuts({ checkpoint: open, store });
 });
@@ -57,7 +57,7 @@ it("[LS6] it is packed after all where that put fails", async () => {
   const same = puts.putPages(Uint32Array.of(1), pageBytes(1, 1));
   await expect(failing).rejects.toMatchObject({ code: "E_STORE_CHECKPOINT" });
   await same;
-  expect(packs).toEqual([[64], [1]]);
+  expect(packs).toEqual([[1]]);
   expect(read(1)).toEqual(pageBytes(1, 1));
 });
 
@@ -67,6 +67,34 @@ it("[LS6] so it is where the store has lost it between looking and writing", asy
   await puts.putPages(Uint32Array.of(1, 2), new Uint8Array([...pageBytes(1, 1), ...zeros()]));
   expect(packs).toEqual([[1]]);
   expect(read(1, 2)).toEqual(new Uint8Array([...pageBytes(1, 1), ...zeros()]));
+});
+
+it("[LS6] what is ready together is one commit", async () => {
+  let commits = 0;
+  const together = open.together.bind(open);
+  open.together = (body) => {
+    commits++;
+    together(body);
+  };
+  const pages = Array.from({ length: PUTS_UNDER_WAY }, (_, i) => i);
+  await Promise.all(
+    pages.map((page) => puts.putPages(Uint32Array.of(page), pageBytes(1, page + 1))),
+  );
+  expect(commits).toBeLessThan(PUTS_UNDER_WAY);
+  expect(packs).toEqual(pages.map((page) => [page]));
+  expect(read(...pages)).toEqual(
+    new Uint8Array(pages.flatMap((page) => [...pageBytes(1, page + 1)])),
+  );
+});
+
+it("[LS6] one that fails does not take those of the same commit with it", async () => {
+  const ends = await Promise.allSettled([
+    puts.putPages(Uint32Array.of(1), pageBytes(1, 1)),
+    puts.putPages(Uint32Array.of(64), pageBytes(1, 2)),
+    puts.putPages(Uint32Array.of(3), pageBytes(1, 3)),
+  ]);
+  expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  expect(read(1, 3)).toEqual(new Uint8Array([...pageBytes(1, 1), ...pageBytes(1, 3)]));
 });
 
 function zeros(): Uint8Array {

@@ -1,13 +1,19 @@
 /**
- * Puts pages and chunks of an open checkpoint while another thread hashes and compresses them. What
- * is zeros or what the store has costs a hash; several puts may be under way, and they take effect
- * in their order, each in one commit. While one is written down, the next ones are being packed.
+ * Puts pages and chunks of an open checkpoint while other threads hash and compress them. What is
+ * zeros or what the store has costs a hash; several puts may be under way, and they take effect in
+ * their order, each whole. Those that are ready together are one commit; while they are written
+ * down, the next ones are being packed.
  */
 import { assert } from "@dejavm/base";
 import { CHUNK_BYTES, PAGE_BYTES } from "@dejavm/machine";
 import { type ContentPack, HASH_BYTES, hexHash, sha256 } from "../content-pack.ts";
 import type { CheckpointWriter, ChunkName, LogStore } from "../log-store.ts";
 import type { HashedItems } from "./packer.ts";
+
+/** Puts that are worth having under way: some are being packed while others are written down. */
+export const PUTS_UNDER_WAY = 8;
+/** About 400 KiB on disk, and a few ms in which nothing else happens on the thread. */
+const PUTS_PER_COMMIT = 4;
 
 const ZERO_PAGE = Buffer.from(sha256(new Uint8Array(PAGE_BYTES))).toString("hex");
 const ZERO_CHUNK = Buffer.from(sha256(new Uint8Array(CHUNK_BYTES))).toString("hex");
@@ -35,6 +41,15 @@ interface Sorted {
   readonly packing: Promise<ContentPack | undefined>;
 }
 
+/** A put that was begun and is not written down yet. */
+interface Waiting {
+  /** Once it is packed: writes it down, a part of a commit. */
+  ready: (() => void) | undefined;
+  /** After the commit: what has to be done before the next one. */
+  readonly repair: () => Promise<void>;
+  readonly written: PromiseWithResolvers<void>;
+}
+
 /** See the head of this file. Puts reject with what the store throws. */
 export class PackedPuts {
   readonly #checkpoint: CheckpointWriter;
@@ -43,9 +58,11 @@ export class PackedPuts {
   readonly #chunks: Kind<ChunkName>;
   /** Contents that are being packed by their hashes: nobody else needs to. */
   readonly #underWay = new Set<string>();
-  /** The last put that was begun: it is sorted; it is put. */
+  /** The last put that was begun is sorted. */
   #sorted: Promise<unknown> = Promise.resolve();
-  #last: Promise<void> = Promise.resolve();
+  /** In the order in which they were begun. */
+  readonly #waiting: Waiting[] = [];
+  #isWriting = false;
 
   constructor(options: {
     readonly checkpoint: CheckpointWriter;
@@ -84,16 +101,13 @@ export class PackedPuts {
     return this.#put(this.#chunks, chunks, bytes);
   }
 
-  #put<Name>(kind: Kind<Name>, names: readonly Name[], bytes: Uint8Array): Promise<void> {
+  async #put<Name>(kind: Kind<Name>, names: readonly Name[], bytes: Uint8Array): Promise<void> {
     assert(bytes.length === names.length * kind.itemBytes, "bytes for each name");
-    if (names.length === 0) return this.#last;
+    if (names.length === 0) return;
     const hashing = this.#store.packer.hash(kind.itemBytes, bytes);
     const sorting = this.#sort(settled(this.#sorted), kind, hashing);
     this.#sorted = sorting;
-    this.#last = this.#write(settled(this.#last), kind, names, sorting);
-    // Whoever put it hears of a failure; the next one only waits for the end.
-    this.#last.catch(() => undefined);
-    return this.#last;
+    await this.#write(kind, names, sorting);
   }
 
   /** Begins to pack what nobody has, behind the put before, whose contents are then known. */
@@ -125,30 +139,84 @@ export class PackedPuts {
   }
 
   async #write<Name>(
-    before: Promise<void>,
     kind: Kind<Name>,
     names: readonly Name[],
     sorting: Promise<Sorted>,
   ): Promise<void> {
-    const { hashed, zeros, full, firsts, keys, packing } = await sorting;
+    let unknown = new Set<Name>();
+    const waiting: Waiting = {
+      ready: undefined,
+      repair: async () => {
+        if (unknown.size === 0) return;
+        // `gc` has taken them away meanwhile, or the put that packed them has failed.
+        const { hashed, full } = await sorting;
+        const gone = full.filter((i) => pick(names, [i]).some((name) => unknown.has(name)));
+        kind.putPack(pick(names, gone), await hashed.pack(gone));
+      },
+      written: Promise.withResolvers(),
+    };
+    this.#waiting.push(waiting);
     try {
-      await before;
+      const { hashed, zeros, full, firsts, packing } = await sorting;
       const pack = await packing;
-      let unknown = new Set<Name>();
-      this.#checkpoint.together(() => {
+      waiting.ready = () => {
         if (zeros.length > 0) kind.putZeros(pick(names, zeros));
         if (pack !== undefined) kind.putPack(pick(names, firsts), pack);
         const others = full.filter((i) => !firsts.includes(i));
         if (others.length === 0) return;
         unknown = new Set(kind.refer(pick(names, others), pickHashes(hashed.hashes, others)));
-      });
-      // `gc` has taken them away meanwhile, or the put that packed them has failed.
-      const gone = full.filter((i) => pick(names, [i]).some((name) => unknown.has(name)));
-      if (gone.length > 0) kind.putPack(pick(names, gone), await hashed.pack(gone));
-    } finally {
-      for (const key of keys) this.#underWay.delete(key);
-      hashed.forget();
+      };
+    } catch (error) {
+      this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+      waiting.written.reject(error);
     }
+    void this.#writeDown();
+    try {
+      await waiting.written.promise;
+    } finally {
+      await this.#release(sorting);
+    }
+  }
+
+  async #release(sorting: Promise<Sorted>): Promise<void> {
+    const sorted = await sorting.catch(() => undefined);
+    for (const key of sorted?.keys ?? []) this.#underWay.delete(key);
+    sorted?.hashed.forget();
+  }
+
+  /** Writes down what is ready, until what comes next is not. */
+  async #writeDown(): Promise<void> {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    for (let some = this.#takeReady(); some.length > 0; some = this.#takeReady()) {
+      if (await this.#commit(some)) continue;
+      // One of them fails: the others do not have to.
+      for (const one of some) await this.#commit([one]);
+    }
+    this.#isWriting = false;
+  }
+
+  /** The next commit's; none: it is better to wait for more, which are being packed. */
+  #takeReady(): Waiting[] {
+    const end = this.#waiting.findIndex(({ ready }) => ready === undefined);
+    const count = end === -1 ? this.#waiting.length : end;
+    const areAll = count === this.#waiting.length;
+    return areAll || count >= PUTS_PER_COMMIT ? this.#waiting.splice(0, PUTS_PER_COMMIT) : [];
+  }
+
+  /** False: nothing has happened, and each may be tried alone. */
+  async #commit(some: readonly Waiting[]): Promise<boolean> {
+    try {
+      this.#checkpoint.together(() => {
+        for (const { ready } of some) ready?.();
+      });
+    } catch (error) {
+      if (some.length > 1) return false;
+      for (const { written } of some) written.reject(error);
+      return true;
+    }
+    for (const { repair, written } of some) await repair().then(written.resolve, written.reject);
+    return true;
   }
 }
 

@@ -10,16 +10,22 @@ import { assert, type CodedError } from "@dejavm/base";
 import type { ContentPack } from "../content-pack.ts";
 import { storeError } from "../store-errors.ts";
 
-/** To the thread. `forget` ends what `hash` began with the same id. */
-export type PackRequest =
+/** What the thread is asked for. */
+type PackWork =
   | {
       readonly kind: "hash";
       readonly id: number;
       readonly itemBytes: number;
       readonly bytes: Uint8Array;
     }
-  | { readonly kind: "pack"; readonly id: number; readonly items: readonly number[] }
-  | { readonly kind: "forget"; readonly id: number };
+  | { readonly kind: "pack"; readonly id: number; readonly items: readonly number[] };
+
+/** To the thread. */
+export interface PackRequest {
+  readonly work: PackWork | undefined;
+  /** Ids of what `hash` began and nobody needs any more: that costs no message of its own. */
+  readonly forget: readonly number[];
+}
 
 /** From the thread, in order of the requests to it. */
 export type PackAnswer =
@@ -54,6 +60,7 @@ const WORKER = new URL(FROM_SOURCE ? "./pack-worker.ts" : "./pack-worker.js", im
 class PackThread {
   readonly #worker = new Worker(WORKER, FROM_SOURCE ? { execArgv: ["--conditions=source"] } : {});
   readonly #waiters = new Map<number, Waiter>();
+  #forgotten: number[] = [];
 
   /** `gone`: it has failed, and all who waited have heard of it. */
   constructor(gone: () => void) {
@@ -70,16 +77,24 @@ class PackThread {
     return this.#waiters.size;
   }
 
-  ask(request: PackRequest, transfer: readonly ArrayBuffer[] = []): Promise<PackAnswer> {
+  ask(work: PackWork, transfer: readonly ArrayBuffer[] = []): Promise<PackAnswer> {
     return new Promise<PackAnswer>((answer, fail) => {
-      this.#waiters.set(request.id, { answer, fail });
+      this.#waiters.set(work.id, { answer, fail });
       this.#worker.ref();
-      this.#worker.postMessage(request, transfer);
+      this.#post(work, transfer);
     });
   }
 
-  post(request: PackRequest): void {
-    this.#worker.postMessage(request, []);
+  /** Told with the next request, at once if none is under way. */
+  forget(id: number): void {
+    this.#forgotten.push(id);
+    if (this.#waiters.size === 0) this.#post(undefined, []);
+  }
+
+  #post(work: PackWork | undefined, transfer: readonly ArrayBuffer[]): void {
+    const request: PackRequest = { work, forget: this.#forgotten };
+    this.#forgotten = [];
+    this.#worker.postMessage(request, transfer);
   }
 
   close(): void {
@@ -121,7 +136,7 @@ export class Packer {
     return {
       hashes: answer.hashes,
       pack: (items) => this.#pack(thread, id, items),
-      forget: () => thread.post({ kind: "forget", id }),
+      forget: () => thread.forget(id),
     };
   }
 

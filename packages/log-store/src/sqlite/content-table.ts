@@ -66,8 +66,11 @@ export class ContentTable {
   readonly #insertIndex: Database.Statement<[number, number]>;
   readonly #indexed: Database.Statement<[], { pack: number }>;
   readonly #setIndexed: Database.Statement<[number]>;
-  /** Contents by prefix that are not in the index, or were not when they were read. */
-  readonly #recent = new Map<number, number[]>();
+  /**
+   * Contents by prefix that are not in the index, or were not when they were read; nearly always
+   * one alone.
+   */
+  readonly #recent = new Map<number, number | number[]>();
   #recentCount = 0;
   /** Packs up to this one are in `#recent` or in the index. */
   #seenPack = 0;
@@ -130,7 +133,7 @@ export class ContentTable {
       // So it is with nearly all contents that come.
       if (recent === undefined && earlier === undefined) return undefined;
       const hash = hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES);
-      const known = [...(recent ?? []), ...(earlier ?? [])];
+      const known = [...listOf(recent), ...(earlier ?? [])];
       return known.find((content) => this.#isContent(content, hash, itemBytes));
     });
   }
@@ -169,7 +172,7 @@ export class ContentTable {
     if (this.#recentCount < MAX_UNINDEXED) return;
     const entries = [...this.#recent].toSorted(([a], [b]) => a - b);
     for (const [prefix, contents] of entries) {
-      for (const content of contents) this.#insertIndex.run(prefix, content);
+      for (const content of listOf(contents)) this.#insertIndex.run(prefix, content);
     }
     this.#setIndexed.run(this.#seenPack);
     this.#indexedPack = this.#seenPack;
@@ -230,12 +233,16 @@ export class ContentTable {
     for (const [slot, prefix] of hashPrefixes(hashes).entries()) {
       const content = id * MAX_PACK_ITEMS + slot;
       const known = this.#recent.get(prefix);
-      if (known === undefined) this.#recent.set(prefix, [content]);
-      else known.push(content);
+      this.#recent.set(prefix, known === undefined ? content : [...listOf(known), content]);
       this.#recentCount++;
     }
     this.#seenPack = Math.max(this.#seenPack, id);
   }
+}
+
+function listOf(contents: number | readonly number[] | undefined): readonly number[] {
+  if (contents === undefined) return [];
+  return typeof contents === "number" ? [contents] : contents;
 }
 
 /** The live items of a pack, one after the other. Throws E_STORE_CORRUPT. */

@@ -11,6 +11,7 @@ import {
   type LogStore,
   MAX_PACK_ITEMS,
   PackedPuts,
+  PUTS_UNDER_WAY,
 } from "@dejavm/log-store";
 import { PAGE_BYTES, position, ticks } from "@dejavm/machine";
 import type { CheckpointReport, VmRequest } from "@dejavm/vm";
@@ -18,8 +19,6 @@ import type { CheckpointReport, VmRequest } from "@dejavm/vm";
 /** Contents of one read: one pack of the store. */
 const PAGES_PER_READ = MAX_PACK_ITEMS;
 const CHUNKS_PER_READ = 4;
-/** Reads that are under way: the machine's thread reads while another one hashes and compresses. */
-const READS_UNDER_WAY = 4;
 
 type Begun = Extract<CheckpointReport, { kind: "checkpoint-begun" }>;
 type Read = Extract<CheckpointReport, { kind: "pages" | "chunks" }>;
@@ -102,7 +101,7 @@ export class CheckpointCopier {
 
   #goOn(): void {
     if (this.#isPaused) return;
-    while (this.#underWay < READS_UNDER_WAY && this.#askNext()) this.#underWay++;
+    while (this.#underWay < PUTS_UNDER_WAY && this.#askNext()) this.#underWay++;
     if (this.#underWay === 0) this.#options.onCopied();
   }
 
