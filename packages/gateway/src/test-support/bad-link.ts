@@ -195,7 +195,9 @@ class BadLink {
     const pair = this.#pairs[port - FIRST_OUT_PORT];
     if (pair === undefined) return;
     this.#after(this.#prng.below(300), () => {
-      pair.host = makeHost(socket);
+      // A SYN that was repeated on its way may come when all is over, and opens one that nobody
+      // answers (RFC 9293, section 3.5): another server, and not what this one is judged by.
+      if (pair.guest?.finished !== true) pair.host = makeHost(socket);
       this.#core.handleSocketEvent({ kind: "tcp-connected", socket }, this.#now);
     });
   }
