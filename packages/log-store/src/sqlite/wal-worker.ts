@@ -5,21 +5,31 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { assert } from "@dejavm/base";
 import Database from "better-sqlite3";
-import { isMoverData, MOVER } from "./wal-mover.ts";
+import { isMoverData, MOVER, MOVER_WORD } from "./wal-mover.ts";
 
 const data: unknown = workerData;
 assert(isMoverData(data) && parentPort !== null, "started by wal-mover.ts");
-const { path, state } = data;
-const sqlite = new Database(path, { fileMustExist: true });
+const { path, words } = data;
+const sqlite = open();
 sqlite.pragma("synchronous = NORMAL");
 for (;;) {
-  Atomics.wait(state, 0, MOVER.idle);
-  if (Atomics.load(state, 0) === MOVER.closing) break;
+  Atomics.wait(words, MOVER_WORD.state, MOVER.idle);
+  if (Atomics.load(words, MOVER_WORD.state) === MOVER.closing) break;
   try {
     sqlite.pragma("wal_checkpoint(PASSIVE)");
   } catch {
     // Commits do it themselves once the log is much longer, and tell of what fails.
   }
-  Atomics.compareExchange(state, 0, MOVER.moving, MOVER.idle);
+  Atomics.compareExchange(words, MOVER_WORD.state, MOVER.moving, MOVER.idle);
 }
 sqlite.close();
+
+/** The first database loads the addon; whether that worked or not, it is over. */
+function open(): Database.Database {
+  try {
+    return new Database(path, { fileMustExist: true });
+  } finally {
+    Atomics.store(words, MOVER_WORD.isLoaded, 1);
+    Atomics.notify(words, MOVER_WORD.isLoaded);
+  }
+}
