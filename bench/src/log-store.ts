@@ -64,8 +64,8 @@ const EVENTS_PER_COMMIT = 50;
 const EVENT_BYTES = 24;
 /** Pages of one put, as whoever copies a checkpoint of a machine has them. */
 const PAGES_PER_PUT = 64;
-/** Pages that the benchmark makes up before it puts them: 16 MiB. */
-const PAGES_AT_ONCE = 4096;
+/** Pages that the benchmark makes up before it puts them, 64 MiB: at the end of each it waits. */
+const PAGES_AT_ONCE = 16_384;
 const PAGES_PER_MIB = 2 ** 20 / PAGE_BYTES;
 
 /** Measures in a store of its own, which is removed afterwards. */

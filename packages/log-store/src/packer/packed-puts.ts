@@ -10,8 +10,11 @@ import { type ContentPack, HASH_BYTES, hexHash, sha256 } from "../content-pack.t
 import type { CheckpointWriter, ChunkName, LogStore } from "../log-store.ts";
 import type { HashedItems } from "./packer.ts";
 
-/** Puts that are worth having under way: some are being packed while others are written down. */
-export const PUTS_UNDER_WAY = 8;
+/**
+ * Puts that are worth having under way, 6 MiB of pages: while a commit and the next are written
+ * down, which takes the thread that sorts, the threads that pack go on with others.
+ */
+export const PUTS_UNDER_WAY = 24;
 /** About 400 KiB on disk, and a few ms in which nothing else happens on the thread. */
 const PUTS_PER_COMMIT = 4;
 

@@ -15,6 +15,8 @@ const MAX_UNINDEXED = 16_384;
 /** Packs that are kept unpacked: pages are mostly read in the order in which they were written. */
 const CACHED_PACKS = 16;
 const PREFIX_BYTES = 6;
+/** Rows that enter the index by one statement: each alone takes 1.7 times as long. */
+const ROWS_PER_INSERT = 64;
 
 const CODECS = ["raw", "zstd"] as const;
 
@@ -63,7 +65,8 @@ export class ContentTable {
   readonly #newHashes: Database.Statement<[number], { id: number; hashes: Buffer }>;
   readonly #pack: Database.Statement<[number], PackRow>;
   readonly #insert: Database.Statement<[number, number, Uint8Array, Uint8Array]>;
-  readonly #insertIndex: Database.Statement<[number, number]>;
+  readonly #insertIndex: Database.Statement<number[]>;
+  readonly #insertIndexRows: Database.Statement<number[]>;
   readonly #indexed: Database.Statement<[], { pack: number }>;
   readonly #setIndexed: Database.Statement<[number]>;
   /**
@@ -93,9 +96,12 @@ export class ContentTable {
     this.#insert = sqlite.prepare(
       "INSERT INTO packs (item_bytes, codec, hashes, data) VALUES (?, ?, ?, ?)",
     );
-    this.#insertIndex = sqlite.prepare(
-      "INSERT OR IGNORE INTO content_index (prefix, content) VALUES (?, ?)",
-    );
+    const insertRows = (count: number): Database.Statement<number[]> => {
+      const rows = Array.from({ length: count }, () => "(?, ?)").join(", ");
+      return sqlite.prepare(`INSERT OR IGNORE INTO content_index (prefix, content) VALUES ${rows}`);
+    };
+    this.#insertIndex = insertRows(1);
+    this.#insertIndexRows = insertRows(ROWS_PER_INSERT);
     this.#indexed = sqlite.prepare("SELECT pack FROM indexed");
     this.#setIndexed = sqlite.prepare("UPDATE indexed SET pack = ?");
   }
@@ -170,10 +176,14 @@ export class ContentTable {
   /** Moves what waits into the index if it is much. Within a transaction. */
   flushIndex(): void {
     if (this.#recentCount < MAX_UNINDEXED) return;
-    const entries = [...this.#recent].toSorted(([a], [b]) => a - b);
-    for (const [prefix, contents] of entries) {
-      for (const content of listOf(contents)) this.#insertIndex.run(prefix, content);
+    let rows: number[] = [];
+    for (const prefix of Float64Array.from(this.#recent.keys()).sort()) {
+      for (const content of listOf(this.#recent.get(prefix))) rows.push(prefix, content);
+      if (rows.length < 2 * ROWS_PER_INSERT) continue;
+      this.#insertIndexRows.run(...rows.slice(0, 2 * ROWS_PER_INSERT));
+      rows = rows.slice(2 * ROWS_PER_INSERT);
     }
+    for (let i = 0; i < rows.length; i += 2) this.#insertIndex.run(...rows.slice(i, i + 2));
     this.#setIndexed.run(this.#seenPack);
     this.#indexedPack = this.#seenPack;
     failPoint("index.before-commit");
