@@ -4,6 +4,7 @@ export {
   checkPack,
   compressPack,
   HASH_BYTES,
+  hashItems,
   MAX_PACK_BYTES,
   MAX_PACK_ITEMS,
   makePack,

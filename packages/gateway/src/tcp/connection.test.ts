@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { address } from "../address.ts";
+import { parseForward } from "../forwards.ts";
 import { NETWORK } from "../policy.ts";
 import { tcpFrame } from "../test-support/guest-frames.ts";
 import { Harness, segments } from "../test-support/harness.ts";
@@ -43,6 +44,50 @@ describe("opening", () => {
     const harness = new Harness({ rules: [{ action: "allow", address: "host", ports: [80, 80] }] });
     const outputs = harness.frame(tcpFrame({ ...HOST, sequence: 7, flags: FLAG.Syn }));
     expect(outputs).toMatchObject([{ kind: "tcp-connect", host: "127.0.0.1", port: 80 }]);
+  });
+
+  test("[NE4] what acknowledges another SYN is reset, and the connection opens then", () => {
+    const harness = new Harness();
+    harness.frame(tcpFrame({ ...REMOTE, sequence: 7, flags: FLAG.Syn }));
+    const [answer] = segments(harness.event({ kind: "tcp-connected", socket: 2 }));
+    const first = (answer?.sequence ?? 0) + 1;
+    const acknowledge = (acknowledgement: number) =>
+      harness.frame(tcpFrame({ ...REMOTE, sequence: 8, acknowledgement, flags: FLAG.Ack }));
+    for (const other of [first - 1, first + 1, 99]) {
+      const outputs = acknowledge(other);
+      expect(segments(outputs)).toMatchObject([{ flags: FLAG.Rst, sequence: other }]);
+      expect(outputs).toHaveLength(1);
+    }
+    expect(harness.core.metrics()).toMatchObject({ tcpResetsSent: 3 });
+    const payload = Uint8Array.of(1);
+    const data = { sequence: 8, acknowledgement: first, flags: FLAGS, payload };
+    const outputs = harness.frame(tcpFrame({ ...REMOTE, ...data }));
+    expect(outputs).toMatchObject([{ kind: "tcp-send", socket: 2, bytes: payload }]);
+  });
+
+  test("[NE4] the same where the gateway has sent the first SYN", () => {
+    const harness = new Harness();
+    harness.core.addForward(1, parseForward("0:22"));
+    const peer = { host: "192.0.2.9", port: 5 };
+    const [syn] = segments(harness.event({ kind: "tcp-accepted", socket: 1, forward: 1, peer }));
+    expect(syn).toMatchObject({ flags: FLAG.Syn, targetPort: 22 });
+    const ports = {
+      guestPort: 22,
+      remotePort: syn?.sourcePort ?? 0,
+      remoteAddress: syn?.source ?? 0,
+    };
+    const answer = (acknowledgement: number, flags: number) =>
+      harness.frame(tcpFrame({ ...ports, sequence: 500, acknowledgement, flags }));
+    const first = (syn?.sequence ?? 0) + 1;
+    for (const flags of [FLAG.Ack, FLAG.Syn | FLAG.Ack]) {
+      const reset = { flags: FLAG.Rst, sequence: first + 1 };
+      expect(segments(answer(first + 1, flags))).toMatchObject([reset]);
+    }
+    // Neither is a RST answered, nor what acknowledges the right SYN without one of its own.
+    expect(answer(first + 1, FLAG.Rst | FLAG.Ack)).toEqual([]);
+    expect(answer(first, FLAG.Ack)).toEqual([]);
+    answer(first, FLAG.Syn | FLAG.Ack);
+    expect(harness.core.metrics()).toMatchObject({ tcpResetsSent: 2, tcpOpenedIn: 1 });
   });
 
   test("[NE4] a segment of an unknown connection is reset", () => {

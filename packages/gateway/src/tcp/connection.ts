@@ -13,7 +13,7 @@ import type { Link } from "../ipv4.ts";
 import type { Metrics } from "../metrics.ts";
 import type { GatewayOutput } from "../socket-events.ts";
 import { Receiver } from "./receiver.ts";
-import { type Segment, segmentFrame, segmentLength } from "./segment.ts";
+import { resetFor, type Segment, segmentFrame, segmentLength } from "./segment.ts";
 import { type FinState, Sender } from "./sender.ts";
 import { seqAdd, seqDiff } from "./sequence.ts";
 import { nextState, receives, synchronised, type TcpState, type TcpStep } from "./state.ts";
@@ -289,6 +289,7 @@ export class TcpConnection implements Timed {
     }
     if (!acknowledges || (flags & FLAG.Syn) === 0) {
       this.#env.metrics.drop("segment");
+      if (!acknowledges && (flags & FLAG.Ack) !== 0) this.#refuse(segment);
       return;
     }
     this.#learn(segment);
@@ -341,6 +342,7 @@ export class TcpConnection implements Timed {
     if (this.#state === "syn-received") {
       if (!this.#sender.isSynAck(acknowledgement)) {
         this.#env.metrics.drop("segment");
+        this.#refuse(segment);
         return false;
       }
       this.#opened(acknowledgement, now);
@@ -447,6 +449,16 @@ export class TcpConnection implements Timed {
     };
     const data = this.#sender.data(sequence, count);
     this.#env.emit({ kind: "frame", bytes: segmentFrame(this.#env.link, header, data) });
+  }
+
+  /**
+   * What acknowledges another SYN than ours is of a connection that the guest takes this one for:
+   * it is told to forget that (RFC 9293, sections 3.10.7.3 and 3.10.7.4). Ours lives on.
+   */
+  #refuse(segment: Segment): void {
+    const { guestAddress: source, remoteAddress: target } = this.ends;
+    this.#env.metrics.counters.tcpResetsSent++;
+    this.#env.emit({ kind: "frame", bytes: resetFor(this.#env.link, { source, target }, segment) });
   }
 
   #sendReset(): void {

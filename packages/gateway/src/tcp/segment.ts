@@ -170,7 +170,11 @@ function putOptions(
 }
 
 /** The frame that refuses `segment` (RFC 9293, section 3.5.2); not for segments that are RST. */
-export function resetFor(link: Link, packet: Packet, segment: Segment): Uint8Array {
+export function resetFor(
+  link: Link,
+  packet: Pick<Packet, "source" | "target">,
+  segment: Segment,
+): Uint8Array {
   const acknowledges = (segment.flags & FLAG.Ack) !== 0;
   return segmentFrame(link, {
     source: packet.target,

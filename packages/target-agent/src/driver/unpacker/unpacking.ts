@@ -6,7 +6,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { zstdDecompressSync } from "node:zlib";
 import { CodedError } from "@dejavm/base";
-import { type ContentPack, HASH_BYTES, MAX_PACK_ITEMS, makePack, sha256 } from "@dejavm/log-store";
+import { type ContentPack, hashItems, MAX_PACK_ITEMS, makePack } from "@dejavm/log-store";
 import type { BulkMessage } from "@dejavm/protocol";
 
 const PAGE_BYTES = 4096;
@@ -78,20 +78,13 @@ function unpackGroup(message: Extract<PageMessage, { kind: "page-group" }>): Unp
   const { pages, codec, data } = message;
   const bytes = inflate(codec, data, pages.length * PAGE_BYTES);
   // What came over the wire is stored as it is: nothing is compressed twice.
-  const packs =
-    pages.length > MAX_PACK_ITEMS
-      ? packsOf(pages, bytes)
-      : [{ pages: Uint32Array.from(pages), pack: { ...hashed(bytes), codec, data } }];
-  return { pages: Uint32Array.from(pages), bytes, packs, unknown: [] };
-}
-
-function hashed(bytes: Uint8Array): Pick<ContentPack, "itemBytes" | "hashes"> {
-  const count = bytes.length / PAGE_BYTES;
-  const hashes = new Uint8Array(count * HASH_BYTES);
-  for (let i = 0; i < count; i++) {
-    hashes.set(sha256(bytes.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES)), i * HASH_BYTES);
+  const numbers = Uint32Array.from(pages);
+  if (pages.length > MAX_PACK_ITEMS) {
+    return { pages: numbers, bytes, packs: packsOf(pages, bytes), unknown: [] };
   }
-  return { itemBytes: PAGE_BYTES, hashes };
+  const hashes = hashItems(PAGE_BYTES, bytes);
+  const pack: ContentPack = { itemBytes: PAGE_BYTES, hashes, codec, data };
+  return { pages: numbers, bytes, packs: [{ pages: numbers, pack }], unknown: [] };
 }
 
 function packsOf(pages: readonly number[], bytes: Uint8Array): UnpackedPages["packs"] {
