@@ -158,7 +158,10 @@ export class SimVm {
     if (this.#progressMs !== undefined && now - this.#progressAt >= this.#progressMs) {
       this.#progressAt = now;
       const { mode } = this;
-      this.#report({ kind: "progress", mode, cpuMs: 0, runMs: 0, savedPages: 0, ...this.#where });
+      const last = [...this.#dirty].at(-1);
+      const changed = last && { since: last[0], pages: last[1].size };
+      const zeros = { cpuMs: 0, runMs: 0, savedPages: 0 };
+      this.#report({ kind: "progress", mode, ...zeros, changed, ...this.#where });
     }
   }
 

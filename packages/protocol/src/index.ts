@@ -46,3 +46,4 @@ export {
 } from "./link-types.ts";
 export type { ControlMessage, ControlMessageOf, Reason } from "./messages.ts";
 export { decodePageSet, encodePageSet } from "./page-set.ts";
+export { reasonOf } from "./reason.ts";

@@ -207,7 +207,7 @@ const TARGET_PROGRESS = z.strictObject({
   ticks: U64,
   /** Newest frontier that has arrived. */
   frontier: U64,
-  /** CPU time spent replaying and time spent waiting for pages, milliseconds in all. */
+  /** CPU time, and time in which replay did not go on, milliseconds in all. */
   cpuMs: MEASURE,
   waitingMs: MEASURE,
   /** The next trace segment to be stored here, and the newest checkpoint stored whole. */

@@ -19,8 +19,8 @@ const MAX_GROUP_PAGES = 64;
 const READ_MS = 100;
 /** A page on the wire before any was measured: zstd on RAM-like data. */
 const USUAL_PAGE_BYTES = 1300;
-/** Pages of an increment before the first is known: little, so that one is tried. */
-const FIRST_INCREMENT_PAGES = 256;
+/** An increment of nothing takes some time, too. */
+const MIN_INCREMENT_PAGES = 64;
 /** Weight of the newest group in the mean size of a page. */
 const SIZE_WEIGHT = 0.1;
 /** A page that is only named still takes both hosts as long as so many bytes. */
@@ -30,6 +30,8 @@ const LEAST_READ_BYTES = 200;
  * the path waits for what is compressed.
  */
 const FAST_BYTES_PER_MS = 8000;
+/** Fewer pages say nothing about a pace: the way there and back takes longer. */
+const MIN_MEASURED_PAGES = 1024;
 /** Chunks named in one message. */
 const CHUNKS_PER_MESSAGE = 4096;
 
@@ -51,8 +53,19 @@ export class Checkpoints {
   readonly #open = new Set<number>();
   readonly #log: MigrationLog;
   #nextRead = 0;
-  #newest: { readonly id: number; readonly at: number; readonly position: bigint } | undefined;
-  #increment: { readonly pages: number; readonly perMs: number } | undefined;
+  #newest:
+    | {
+        readonly id: number;
+        readonly at: number;
+        readonly position: bigint;
+        readonly pages: number;
+      }
+    | undefined;
+  /** Pages per millisecond that both hosts took of the last checkpoint; undefined: not known. */
+  #measuredPagesPerMs: number | undefined;
+  #isComplete = false;
+  /** Pages written since the newest began, as last heard. */
+  #changedPages = 0;
   /** Mean size on the wire of a page that is sent, and of one that is read, whatever it becomes. */
   #pageBytes = USUAL_PAGE_BYTES;
   #readBytes = USUAL_PAGE_BYTES;
@@ -91,11 +104,40 @@ export class Checkpoints {
   }
 
   /** What an increment begun now would take on the wire. */
-  incrementBytes(now: number): number {
-    const { pages, perMs } = this.#increment ?? { pages: FIRST_INCREMENT_PAGES, perMs: 0 };
-    const elapsed = now - (this.#newest?.at ?? now);
-    // Pages are dirtied again and again: their number grows slower than time.
-    return Math.max(Math.min(pages, 64), Math.min(perMs * elapsed, pages * 4)) * this.#pageBytes;
+  get incrementBytes(): number {
+    return this.#incrementPages * this.#pageBytes;
+  }
+
+  /** The machine's thread tells what has changed since a checkpoint. */
+  changed(since: number, pages: number): void {
+    if (since === this.#newest?.id) this.#changedPages = pages;
+  }
+
+  /**
+   * How long both hosts would be busy with it, at the pace of what they have done so far: where
+   * they are slower than the path, that decides. 0: not known.
+   */
+  incrementHostMs(now: number): number {
+    const pace = this.#measuredPagesPerMs ?? this.#pagesPerMs(now, this.pendingPages);
+    return pace === undefined ? 0 : this.#incrementPages / pace;
+  }
+
+  get #incrementPages(): number {
+    return Math.max(this.#changedPages, MIN_INCREMENT_PAGES);
+  }
+
+  /** The pace of the newest checkpoint, of which so many pages are left. */
+  #pagesPerMs(now: number, left: number): number | undefined {
+    const { at, pages } = this.#newest ?? { at: now, pages: 0 };
+    const done = pages - left;
+    return done < MIN_MEASURED_PAGES || now <= at ? undefined : done / (now - at);
+  }
+
+  /** The target has everything of the newest checkpoint. */
+  completed(now: number): void {
+    if (this.#isComplete) return;
+    this.#isComplete = true;
+    this.#measuredPagesPerMs = this.#pagesPerMs(now, 0) ?? this.#measuredPagesPerMs;
   }
 
   /** The machine's thread is to begin the next one. */
@@ -117,13 +159,11 @@ export class Checkpoints {
 
   /** It has begun: the messages that announce it. */
   begun(report: BegunReport, now: number): readonly Message[] {
-    const last = this.#newest;
     this.#askedFor = undefined;
-    if (last !== undefined) {
-      const elapsed = Math.max(1, now - last.at);
-      this.#increment = { pages: report.pages.length, perMs: report.pages.length / elapsed };
-    }
-    this.#newest = { id: report.id, at: now, position: report.position };
+    this.#changedPages = 0;
+    const { id, position, pages } = report;
+    this.#newest = { id, at: now, position, pages: pages.length };
+    this.#isComplete = false;
     this.#open.add(report.id);
     this.#pages.begin(report.id, report.pages);
     this.#chunks.begin(report.id, report.chunks.map(chunkKey));

@@ -16,8 +16,10 @@ function situation(over: Partial<Situation> = {}): Situation {
     bytesPerMs: 10_000,
     pendingBytes: 0,
     incrementBytes: 100_000,
+    incrementHostMs: 0,
     isComplete: true,
     isDurable: true,
+    isReplayStarved: false,
     digestsMatched: 1,
     ...over,
   };
@@ -48,6 +50,9 @@ describe("controller", () => {
     expect(fast.kind).toBe("wait");
     const huge = new Controller(OPTIONS).decide(situation({ ...LAG, incrementBytes: 1e9 }));
     expect(huge.kind).toBe("wait");
+    // A fast path is of no use where the hosts take as long as a slow one would.
+    const busy = new Controller(OPTIONS).decide(situation({ ...LAG, incrementHostMs: 1e5 }));
+    expect(busy.kind).toBe("wait");
   });
 
   test("[CT3] slows down a guest that rewrites its memory, instead of copying it again", () => {
@@ -108,6 +113,9 @@ describe("controller", () => {
     // However far behind the target is: what is under way puts it here.
     expect(shares({ sourceSpeed: 100_000, positionsSinceCheckpoint: 1_000_000 })).toEqual([]);
     expect(shares({ sourceSpeed: 100_000, replaySpeed: 0 })).toEqual([]);
+    // Whose speed is not known yet: it waits for pages, or has hardly begun.
+    expect(shares({ sourceSpeed: 100_000, isReplayStarved: true })).toEqual([]);
+    expect(shares({ sourceSpeed: 500_000 })).toEqual([]);
   });
 
   test("[CT5] gives up increments that bring the target no closer", () => {

@@ -42,9 +42,13 @@ export interface Situation {
   readonly pendingBytes: number;
   /** Bytes on the wire that an increment begun now would take. */
   readonly incrementBytes: number;
+  /** Time that both hosts would be busy with it, whatever the path; 0: unknown. */
+  readonly incrementHostMs: number;
   /** Whether every begun checkpoint is complete and durable at the target. */
   readonly isComplete: boolean;
   readonly isDurable: boolean;
+  /** Whether replay waits for what has not come, or for the source: its speed is not its own. */
+  readonly isReplayStarved: boolean;
   readonly digestsMatched: number;
 }
 
@@ -77,6 +81,8 @@ const PATIENCE_MS = 4000;
 /** Lag, and source's share of the target's speed, above which pages under way are reason enough. */
 const EARLY_LAG_MS = 300;
 const EARLY_RATIO = 0.6;
+/** A target that seems so much slower than the source has hardly begun: its code is cold. */
+const COLD_RATIO = 4;
 /** How long the floor is tried before the end is sought otherwise. */
 const FLOOR_PATIENCE_MS = 5000;
 /** Below the user's floor with `slow`: no slower than this. */
@@ -132,9 +138,11 @@ export class Controller {
   #meanwhile(s: Situation): Decision {
     const wait = { kind: "wait", why: "a checkpoint is under way" } as const;
     const lag = lagMs(s, s.positionsSinceCheckpoint);
-    if (s.replaySpeed === 0 || s.sourceSpeed === 0 || lag < EARLY_LAG_MS) return wait;
+    if (s.isReplayStarved || s.replaySpeed === 0 || s.sourceSpeed === 0) return wait;
+    if (lag < EARLY_LAG_MS) return wait;
     const ratio = s.sourceSpeed / s.replaySpeed;
     if (copyMsOf(s) * ratio < lag * WORTHWHILE) return wait;
+    if (ratio > COLD_RATIO) return wait;
     const isTried = this.#steppedAt !== undefined && s.now - this.#steppedAt < STEP_MS;
     if (ratio <= EARLY_RATIO || isTried) return wait;
     const wanted = s.share * Math.max(STEP_FACTOR, EARLY_RATIO / ratio);
@@ -251,10 +259,10 @@ function catchUpMs(lag: number, ratio: number): number {
   return ratio < 1 ? lag / (1 - ratio) : Number.POSITIVE_INFINITY;
 }
 
-/** Time that the pages of an increment need on the link, and the target's answer. */
+/** Time that the pages of an increment need on link and hosts, and the target's answer. */
 function copyMsOf(s: Situation): number {
   const bytesPerMs = s.bytesPerMs === 0 ? USUAL_BYTES_PER_MS : s.bytesPerMs;
-  return s.incrementBytes / bytesPerMs + (s.rttMs ?? 0);
+  return Math.max(s.incrementBytes / bytesPerMs, s.incrementHostMs) + (s.rttMs ?? 0);
 }
 
 function ms(value: number): string {

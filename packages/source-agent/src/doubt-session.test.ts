@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type DoubtAction, type DoubtEvent, DoubtSession } from "./doubt-session.ts";
 
-const REASON = { code: "E_TEST", message: "a test", hint: undefined };
+const REASON = { code: "E_TEST", message: "a test" };
 
 function answer(state: "live-here" | "not-here" | "moved-on", epoch = 4): DoubtEvent {
   return { kind: "message", message: { kind: "owner", lineage: "lineage", epoch, state } };

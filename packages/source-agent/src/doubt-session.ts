@@ -4,8 +4,8 @@
  * does not. Asks for ever; sans-IO, as the other sessions.
  */
 import { assert } from "@dejavm/base";
-import type { ControlMessageOf, Message } from "@dejavm/protocol";
-import type { OwnershipWish, Reason } from "./source-types.ts";
+import type { ControlMessageOf, Message, Reason } from "@dejavm/protocol";
+import type { OwnershipWish } from "./source-types.ts";
 
 /** The offer that was found. */
 export interface FoundOffer {

@@ -62,7 +62,6 @@ export type {
   LinkView,
   OwnershipWish,
   PreparedBatch,
-  Reason,
   SourceAction,
   SourceEvent,
   SourceOptions,

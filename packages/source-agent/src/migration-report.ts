@@ -1,4 +1,5 @@
 /** What a migration tells afterwards: plain data, made by the session, kept by the store. */
+import type { ControlMessageOf } from "@dejavm/protocol";
 import type { Prediction } from "./rehearsal.ts";
 
 /** Where the pause went, in milliseconds. */
@@ -15,6 +16,29 @@ export interface DowntimeSplit {
   readonly durableMs: number;
   readonly resumeMs: number;
   readonly totalMs: number;
+}
+
+/** From what both sides measured; milliseconds. */
+export function splitDowntime(measured: {
+  readonly freezeMs: number;
+  readonly copyMs: number;
+  /** Undefined: not known. */
+  readonly rttMs: number | undefined;
+  readonly live: ControlMessageOf<"live">;
+}): DowntimeSplit {
+  const { freezeMs, copyMs, rttMs = 0, live } = measured;
+  const { replayedMs, comparedMs, durableMs, runningMs } = live;
+  const wayMs = rttMs / 2;
+  return {
+    freezeMs,
+    copyMs,
+    wayMs,
+    replayMs: replayedMs,
+    compareMs: comparedMs,
+    durableMs,
+    resumeMs: runningMs,
+    totalMs: freezeMs + copyMs + wayMs + replayedMs + comparedMs + durableMs + runningMs,
+  };
 }
 
 /** Bytes by what they were for, as handed to the link. */

@@ -14,7 +14,9 @@ const SITUATION: Situation = {
   bytesPerMs: 5000,
   pendingBytes: 10_000_000,
   incrementBytes: 1_000_000,
+  incrementHostMs: 0,
   isComplete: false,
+  isReplayStarved: false,
   isDurable: false,
   digestsMatched: 0,
 };

@@ -14,7 +14,7 @@ import {
 const CHAIN = new Uint8Array(32);
 const POINT = { sequence: 3, position: 100n, ticks: 100n, chain: CHAIN };
 const DIGEST = "0".repeat(32);
-const REASON = { code: "E_TEST", message: "a test", hint: undefined };
+const REASON = { code: "E_TEST", message: "a test" };
 const LINK: LinkView = {
   isUp: true,
   bulkRoom: 4,

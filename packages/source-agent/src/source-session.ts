@@ -8,20 +8,36 @@
  * the target's answer, or a person, lets this side go on.
  */
 import { assert, unreachable } from "@dejavm/base";
-import { type ControlMessageOf, MAX_INVENTORY, MAX_PAGES, type Message } from "@dejavm/protocol";
+import {
+  type ControlMessageOf,
+  MAX_INVENTORY,
+  MAX_PAGES,
+  type Message,
+  type Reason,
+} from "@dejavm/protocol";
 import type { VmReport, VmRequest } from "@dejavm/vm";
 import { type BegunReport, Checkpoints } from "./checkpoints.ts";
 import { Controller, type Decision, type Situation } from "./controller.ts";
 import { lateInputOf } from "./late-input.ts";
 import { MigrationLog } from "./migration-log.ts";
-import type { MigrationOutcome } from "./migration-report.ts";
+import { type DowntimeSplit, type MigrationOutcome, splitDowntime } from "./migration-report.ts";
+import { Observations } from "./observations.ts";
+import {
+  guestEnded,
+  lostCheckpoint,
+  notConverging,
+  outOfPlace,
+  rehearsalOnly,
+  restarted,
+  settledByHand,
+  silent,
+  stayed,
+} from "./reasons.ts";
 import { predict } from "./rehearsal.ts";
 import {
   type EndingBy,
   type Frozen,
   type LinkView,
-  type Reason,
-  reasonOf,
   SOURCE_TRANSITIONS,
   type SourceAction,
   type SourceEvent,
@@ -29,7 +45,6 @@ import {
   type SourcePhase,
   type SourceState,
 } from "./source-types.ts";
-import { Speed } from "./speeds.ts";
 
 /** Time between two decisions. */
 const DECIDE_MS = 20;
@@ -52,9 +67,6 @@ const PROGRESS_MS = 20;
 /** Progress for people. */
 const SHOW_MS = 200;
 
-/** What people can do where nothing better is known. */
-const USUAL_HINT = "the machine runs on here; look at both agents' logs";
-
 /** See the head of this file. */
 export class SourceSession {
   readonly #options: SourceOptions;
@@ -62,16 +74,9 @@ export class SourceSession {
   readonly #log: MigrationLog;
   readonly #checkpoints: Checkpoints;
   readonly #actions: SourceAction[] = [];
-  readonly #sourceSpeed = new Speed();
-  readonly #replaySpeed = new Speed();
+  readonly #seen = new Observations();
   readonly #late: Message[] = [];
   #state: SourceState;
-  #link: LinkView | undefined;
-  #target: ControlMessageOf<"target-progress"> | undefined;
-  /** The checkpoint from which replay began or to which it jumped last. */
-  #base = 0;
-  #position = 0n;
-  #share = 1;
   #heardAt: number;
   #inventories = 0;
   #lateBytes = 0;
@@ -85,6 +90,7 @@ export class SourceSession {
   /** Whether frontiers are sent at the smaller interval. */
   #isClose = false;
   #freezeAskedAt = 0;
+  #committedAt = 0;
   /** Numbers of requests: beyond those that the machine's handle uses itself. */
   #requests = 2 ** 40;
 
@@ -135,7 +141,7 @@ export class SourceSession {
       case "cancel":
         return this.#cancel(event.reason, now);
       case "settle":
-        return this.#settle(event.live, now);
+        return this.#settle(event.live);
       case "tick":
         return this.#tick(event.link, now);
       default:
@@ -148,12 +154,12 @@ export class SourceSession {
   #machine(report: VmReport, now: number): void {
     switch (report.kind) {
       case "segment":
-        this.#position = max(this.#position, report.lastPosition);
+        this.#seen.cameTo(report.lastPosition);
         this.#trace(report.bytes);
         return;
       case "progress":
-        this.#position = max(this.#position, report.position);
-        if (report.mode === "live") this.#sourceSpeed.measure(report.position, now);
+        this.#seen.sourceProgress(report, now);
+        if (report.changed) this.#checkpoints.changed(report.changed.since, report.changed.pages);
         return;
       case "checkpoint-begun":
         return this.#begun(report, now);
@@ -187,7 +193,7 @@ export class SourceSession {
   }
 
   #begun(report: BegunReport, now: number): void {
-    this.#position = max(this.#position, report.position);
+    this.#seen.cameTo(report.position);
     if (this.#state.kind !== "moving" && this.#state.kind !== "copying") return;
     for (const message of this.#checkpoints.begun(report, now)) this.#send(message);
     this.#pump();
@@ -236,21 +242,13 @@ export class SourceSession {
   #machineEnded(report: Extract<VmReport, { kind: "ended" | "failed" }>, now: number): void {
     if (this.isCommitted) return;
     const why = report.kind === "ended" ? report.reason.kind : report.error.message;
-    this.#giveUp(
-      {
-        code: "E_GUEST_ENDED",
-        message: `cannot move the machine: it has ended (${why})`,
-        hint: "start it again before it is moved",
-      },
-      now,
-      { runs: false },
-    );
+    this.#giveUp(guestEnded(why), now, { runs: false });
   }
 
   // ---- the peer
 
   #message(message: Message, now: number): void {
-    if (message.kind !== "target-progress" || this.#isNews(message)) this.#heardAt = now;
+    if (message.kind !== "target-progress" || this.#seen.isNews(message)) this.#heardAt = now;
     switch (message.kind) {
       case "accept":
         if (this.#state.kind !== "negotiating") return this.#outOfPlace(message, now);
@@ -270,15 +268,14 @@ export class SourceSession {
         if (message.checkpoint > (this.#checkpoints.newest ?? -1)) {
           return this.#outOfPlace(message, now);
         }
-        this.#base = Math.max(this.#base, message.checkpoint);
+        this.#seen.targetJumped(message.checkpoint);
         if (message.taken) this.#log.leapfrogs++;
-        this.#replaySpeed.restart();
         return;
       case "refused":
         return this.#refused(message, now);
       case "cancel":
         if (this.isCommitted) return this.#outOfPlace(message, now);
-        return this.#giveUp(reasonOf(message.reason), now, { tell: false });
+        return this.#giveUp(message.reason, now, { tell: false });
       case "live":
         return this.#live(message, now);
       case "owner":
@@ -297,34 +294,15 @@ export class SourceSession {
     this.#heardAt = now;
   }
 
-  /** A target that says the same again and again has stopped as much as one that is silent. */
-  #isNews(message: ControlMessageOf<"target-progress">): boolean {
-    const last = this.#target;
-    return (
-      last === undefined ||
-      message.position !== last.position ||
-      message.ticks !== last.ticks ||
-      message.durableSequence !== last.durableSequence ||
-      message.completeCheckpoint !== last.completeCheckpoint ||
-      message.durableCheckpoint !== last.durableCheckpoint
-    );
-  }
-
-  /** What cannot be: it is further than the source, or has what was never announced. */
-  #isImpossible(message: ControlMessageOf<"target-progress">): boolean {
-    const newest = this.#checkpoints.newest ?? -1;
-    const { position, frontier, completeCheckpoint = -1, durableCheckpoint = -1 } = message;
-    const isAhead = position > this.#position || frontier > this.#position;
-    return isAhead || completeCheckpoint > newest || durableCheckpoint > newest;
-  }
-
   #targetProgress(message: ControlMessageOf<"target-progress">, now: number): void {
-    if (this.#isImpossible(message)) return this.#outOfPlace(message, now);
-    this.#target = message;
+    if (this.#seen.isImpossible(message, this.#checkpoints.newest)) {
+      return this.#outOfPlace(message, now);
+    }
+    this.#seen.targetProgress(message, now);
     this.#log.digestsCompared = message.digestsMatched;
-    if (message.position > 0n) this.#replaySpeed.measure(message.position, now - message.waitingMs);
     if (message.completeCheckpoint === undefined) return;
-    const closed = this.#checkpoints.settle(message.completeCheckpoint, this.#base);
+    if (message.completeCheckpoint === this.#checkpoints.newest) this.#checkpoints.completed(now);
+    const closed = this.#checkpoints.settle(message.completeCheckpoint, this.#seen.base);
     this.#actions.push(...closed);
   }
 
@@ -341,9 +319,9 @@ export class SourceSession {
   }
 
   #refused(message: ControlMessageOf<"refused">, now: number): void {
-    const reason = reasonOf(message.reason);
+    const reason = message.reason;
     if (this.#state.kind === "committed" || this.#state.kind === "asking") {
-      return this.#retract(true, reason, now);
+      return this.#retract(true, reason);
     }
     if (this.isCommitted) return this.#outOfPlace(message, now);
     this.#giveUp(reason, now, { tell: false });
@@ -362,15 +340,7 @@ export class SourceSession {
     const isAsked = message.lineage === this.#options.offer.lineage;
     if (!isAsked || message.epoch !== this.#offeredEpoch) return this.#outOfPlace(message, now);
     if (message.state !== "not-here") return this.#handOver(state.frozen, undefined);
-    this.#retract(
-      true,
-      {
-        code: "E_PEER_RESTARTED",
-        message: "the target was restarted before it had taken the machine over",
-        hint: "migrate again",
-      },
-      now,
-    );
+    this.#retract(true, restarted());
   }
 
   #handOver(frozen: Frozen, live: ControlMessageOf<"live"> | undefined): void {
@@ -379,20 +349,15 @@ export class SourceSession {
   }
 
   #outOfPlace(message: Message, now: number): void {
-    const reason: Reason = {
-      code: "E_PROTOCOL_STATE",
-      message: `the target sent ${message.kind} while the source was ${this.#state.kind}`,
-      hint: "the other agent is of another version, or means harm: look at its log",
-    };
-    this.#linkLost(reason, now);
+    this.#linkLost(outOfPlace(message.kind, this.#state.kind), now);
   }
 
   // ---- time, decisions
 
   #tick(link: LinkView, now: number): void {
     // Contents that arrive are a sign of life, too: of an idle guest there is nothing to tell.
-    if (link.bulkUnderWayBytes !== this.#link?.bulkUnderWayBytes) this.#heardAt = now;
-    this.#link = link;
+    if (link.bulkUnderWayBytes !== this.#seen.link?.bulkUnderWayBytes) this.#heardAt = now;
+    this.#seen.link = link;
     const state = this.#state;
     if (state.kind === "negotiating") {
       this.#show(now);
@@ -428,10 +393,9 @@ export class SourceSession {
   /** Begins reads as the link has room. */
   #pump(): void {
     const { kind } = this.#state;
-    if (this.#link === undefined || !["moving", "offering", "freezing", "copying"].includes(kind)) {
-      return;
-    }
-    for (const read of this.#checkpoints.reads(this.#link)) this.#actions.push(read);
+    const { link } = this.#seen;
+    if (link === undefined || !["moving", "offering", "freezing", "copying"].includes(kind)) return;
+    for (const read of this.#checkpoints.reads(link)) this.#actions.push(read);
   }
 
   #decide(now: number): void {
@@ -466,7 +430,7 @@ export class SourceSession {
       case "throttle":
         // A rehearsal leaves the guest alone.
         if (rehearseMs !== undefined) return;
-        this.#share = decision.share;
+        this.#seen.share = decision.share;
         this.#log.lowestShare = Math.min(this.#log.lowestShare, decision.share);
         return this.#request({ kind: "throttle", share: decision.share });
       case "cutover":
@@ -474,14 +438,7 @@ export class SourceSession {
       case "end-by-copy":
         return this.#offerNow("copy");
       case "cancel":
-        return this.#giveUp(
-          {
-            code: "E_NOT_CONVERGING",
-            message: `the target cannot catch up: ${decision.why}`,
-            hint: "allow a lower speed or a longer pause, or --if-not-converging copy",
-          },
-          now,
-        );
+        return this.#giveUp(notConverging(decision.why), now);
       default:
         unreachable(decision);
     }
@@ -489,8 +446,7 @@ export class SourceSession {
 
   #rehearsed(next: Decision | undefined, now: number): void {
     const situation = this.#situation(now);
-    const message = "it was a rehearsal";
-    this.#sayCancel(this.phase, { code: "E_DRY_RUN", message, hint: undefined });
+    this.#sayCancel(this.phase, rehearsalOnly());
     const prediction = predict({
       elapsedMs: this.#log.elapsedMs(now),
       sentBytes: this.#log.sentBytes,
@@ -502,30 +458,7 @@ export class SourceSession {
   }
 
   #situation(now: number): Situation | undefined {
-    const [link, target, newest] = [this.#link, this.#target, this.#checkpoints.newest];
-    if (link === undefined || target === undefined || newest === undefined) return undefined;
-    const asked = this.#checkpoints.isAsked;
-    return {
-      now,
-      sourceSpeed: this.#sourceSpeed.perMs,
-      replaySpeed: this.#replaySpeed.perMs,
-      lagPositions: Number(max(this.#position - target.position, 0n)),
-      targetLagPositions: Number(max(target.frontier - target.position, 0n)),
-      positionsSinceCheckpoint: Number(this.#position - (this.#checkpoints.newestPosition ?? 0n)),
-      share: this.#share,
-      rttMs: link.rttMs,
-      bytesPerMs: link.bytesPerMs,
-      pendingBytes: this.#checkpoints.pendingBytes,
-      incrementBytes: this.#checkpoints.incrementBytes(now),
-      // What the target claims counts only once everything has left.
-      isComplete:
-        !asked &&
-        this.#checkpoints.isSent &&
-        target.completeCheckpoint === newest &&
-        this.#base === newest,
-      isDurable: target.durableCheckpoint === newest,
-      digestsMatched: target.digestsMatched,
-    };
+    return this.#seen.situation(this.#checkpoints, now);
   }
 
   /**
@@ -563,7 +496,7 @@ export class SourceSession {
       case "handing-over":
         if (wish !== "moved") return;
         this.#send({ kind: "moved", epoch: this.#offeredEpoch });
-        this.#log.downtime = this.#downtime(state.frozen, state.live);
+        this.#log.downtime = state.live && this.#downtime(state.frozen.at, state.live);
         return this.#end({ kind: "moved", epoch: this.#offeredEpoch }, now);
       case "retracting":
         if (wish !== "live") return;
@@ -603,12 +536,11 @@ export class SourceSession {
     if (!this.isCommitted) this.#giveUp(reason, now);
   }
 
-  #settle(live: "here" | "there", now: number): void {
+  #settle(live: "here" | "there"): void {
     const state = this.#state;
     if (state.kind !== "committed" && state.kind !== "asking") return;
     if (live === "there") return this.#handOver(state.frozen, undefined);
-    const message = "the machine was declared to live here by hand";
-    this.#retract(true, { code: "E_SETTLED", message, hint: undefined }, now);
+    this.#retract(true, settledByHand());
   }
 
   #linkLost(reason: Reason, now: number): void {
@@ -636,13 +568,13 @@ export class SourceSession {
       case "offering":
       case "freezing":
       case "copying":
-        return this.#retract(state.kind !== "offering" && how.runs !== false, reason, now);
+        return this.#retract(state.kind !== "offering" && how.runs !== false, reason);
       default:
         return this.#end(stayed(phase, reason), now);
     }
   }
 
-  #retract(stands: boolean, reason: Reason, _now: number): void {
+  #retract(stands: boolean, reason: Reason): void {
     const { phase } = this;
     this.#enter({ kind: "retracting", stands, reason, phase });
     this.#log.endedBy = undefined;
@@ -654,11 +586,11 @@ export class SourceSession {
     this.#enter({ kind: "ended", outcome });
     this.#actions.push(...this.#checkpoints.closeAll());
     if (outcome.kind !== "moved") {
-      if (this.#share < 1) this.#request({ kind: "throttle", share: 1 });
+      if (this.#seen.share < 1) this.#request({ kind: "throttle", share: 1 });
       this.#request({ kind: "set-frontier-interval", intervalMs: undefined });
       this.#request({ kind: "report-progress", intervalMs: undefined });
     }
-    const link = this.#link ?? { rttMs: undefined, bytesPerMs: 0, resumes: 0 };
+    const link = this.#seen.link ?? { rttMs: undefined, bytesPerMs: 0, resumes: 0 };
     this.#actions.push({ kind: "finished", report: this.#log.report(outcome, link, now) });
   }
 
@@ -669,10 +601,8 @@ export class SourceSession {
     switch (this.#state.kind) {
       case "negotiating":
         return "negotiate";
-      case "moving": {
-        const complete = this.#target?.completeCheckpoint;
-        return complete === undefined ? "checkpoint" : "chase";
-      }
+      case "moving":
+        return this.#seen.hasComplete ? "chase" : "checkpoint";
       case "offering":
       case "freezing":
       case "copying":
@@ -693,34 +623,19 @@ export class SourceSession {
     return this.#options.offer.epoch + 1;
   }
 
-  #downtime(frozen: Frozen, live: ControlMessageOf<"live"> | undefined) {
-    if (live === undefined) return undefined;
-    const { replayedMs, comparedMs, durableMs, runningMs } = live;
-    const state = this.#state;
-    const committedAt = state.kind === "handing-over" ? this.#committedAt : frozen.at;
-    const [freezeMs, copyMs] = [frozen.at - this.#freezeAskedAt, committedAt - frozen.at];
-    const wayMs = (this.#link?.rttMs ?? 0) / 2;
-    return {
-      freezeMs,
-      copyMs,
-      wayMs,
-      replayMs: replayedMs,
-      compareMs: comparedMs,
-      durableMs,
-      resumeMs: runningMs,
-      totalMs: freezeMs + copyMs + wayMs + replayedMs + comparedMs + durableMs + runningMs,
-    };
+  #downtime(frozenAt: number, live: ControlMessageOf<"live">): DowntimeSplit {
+    const freezeMs = frozenAt - this.#freezeAskedAt;
+    const copyMs = this.#committedAt - frozenAt;
+    return splitDowntime({ freezeMs, copyMs, rttMs: this.#seen.link?.rttMs, live });
   }
-
-  #committedAt = 0;
 
   #show(now: number): void {
     const situation = this.#situation(now);
     const known = situation !== undefined && situation.replaySpeed > 0;
     const lagMs = known ? situation.lagPositions / situation.replaySpeed : undefined;
-    const bytesPerMs = this.#link?.bytesPerMs ?? 0;
+    const bytesPerMs = this.#seen.link?.bytesPerMs ?? 0;
     const { phase } = this;
-    this.#log.sample({ phase, lagMs: lagMs ?? -1, share: this.#share, bytesPerMs }, now);
+    this.#log.sample({ phase, lagMs: lagMs ?? -1, share: this.#seen.share, bytesPerMs }, now);
     if (phase === this.#shownPhase && now - this.#shownAt < SHOW_MS) return;
     this.#shownAt = now;
     this.#shownPhase = phase;
@@ -729,7 +644,7 @@ export class SourceSession {
       progress: {
         phase,
         lagMs,
-        share: this.#share,
+        share: this.#seen.share,
         bytesPerMs,
         sentBytes: this.#log.sentBytes,
         pendingPages: this.#checkpoints.pendingPages,
@@ -753,8 +668,7 @@ export class SourceSession {
     this.#actions.push({ kind: "send", message });
   }
 
-  #sayCancel(phase: SourcePhase, { code, message, hint }: Reason): void {
-    const reason = hint === undefined ? { code, message } : { code, message, hint };
+  #sayCancel(phase: SourcePhase, reason: Reason): void {
     this.#send({ kind: "cancel", phase, reason });
   }
 
@@ -769,31 +683,4 @@ export class SourceSession {
   #nextRequest(): number {
     return ++this.#requests;
   }
-}
-
-function max(a: bigint, b: bigint): bigint {
-  return a > b ? a : b;
-}
-
-function stayed(
-  phase: SourcePhase,
-  { code, message, hint = USUAL_HINT }: Reason,
-): MigrationOutcome {
-  return { kind: "stayed", phase, code, message, hint };
-}
-
-function silent(phase: SourcePhase): Reason {
-  return {
-    code: "E_PEER_SILENT",
-    message: `the target said nothing for too long (${phase})`,
-    hint: "look at the target's log; the machine runs on here",
-  };
-}
-
-function lostCheckpoint(): Reason {
-  return {
-    code: "E_CHECKPOINT_LOST",
-    message: "the machine changed more pages than were kept for the checkpoint",
-    hint: "migrate again while the guest writes less",
-  };
 }

@@ -1,25 +1,15 @@
 /** The vocabulary of `SourceSession`: what it is told, what it wants done, its states. */
-import type { BulkMessage, ControlMessageOf, LinkMeasures, Message } from "@dejavm/protocol";
+import type {
+  BulkMessage,
+  ControlMessageOf,
+  LinkMeasures,
+  Message,
+  Reason,
+} from "@dejavm/protocol";
 import type { TracePoint } from "@dejavm/trace";
 import type { VmReport, VmRequest } from "@dejavm/vm";
 import type { ControllerOptions } from "./controller.ts";
 import type { MigrationOutcome, MigrationReport } from "./migration-report.ts";
-
-/** Why something failed or was given up, in words that both sides' people get. */
-export interface Reason {
-  readonly code: string;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
-
-/** The reason that an error or a message gives. */
-export function reasonOf(error: {
-  readonly code: string;
-  readonly message: string;
-  readonly hint?: string | undefined;
-}): Reason {
-  return { code: error.code, message: error.message, hint: error.hint };
-}
 
 /** What is to be moved, and how. */
 export interface SourceOptions extends ControllerOptions {

@@ -12,7 +12,6 @@ export { offerRefusal, ownerByRecords } from "./owner.ts";
 export { TargetSession } from "./target-session.ts";
 export type {
   ReadSegment,
-  Reason,
   TargetAction,
   TargetEvent,
   TargetOptions,

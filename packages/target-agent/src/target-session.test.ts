@@ -14,7 +14,7 @@ const POINT = { sequence: 3, position: 100n, ticks: 100n, chain: CHAIN };
 /** As much as the session may hold. */
 const MAX_HELD_BYTES = 1000;
 const DIGEST = "0".repeat(32);
-const REASON = { code: "E_TEST", message: "a test", hint: undefined };
+const REASON = { code: "E_TEST", message: "a test" };
 
 const OFFER: Extract<Message, { kind: "offer" }> = {
   kind: "offer",

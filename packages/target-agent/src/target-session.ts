@@ -14,12 +14,14 @@ import {
   decodePageSet,
   MAX_LIST_ITEMS,
   type Message,
+  type Reason,
+  reasonOf,
 } from "@dejavm/protocol";
 import { MAX_FED_BYTES, type VmReport, type VmRequest } from "@dejavm/vm";
 import { Arrivals } from "./arrivals.ts";
+import { checkPlaces, contentsOf, otherPages } from "./places.ts";
+import { askedForOwner, diverged, guestEnded, replayFailed, silent, withHint } from "./reasons.ts";
 import {
-  type Reason,
-  reasonOf,
   TARGET_TRANSITIONS,
   type TargetAction,
   type TargetEvent,
@@ -39,9 +41,6 @@ const MAX_EARLY = 1024;
 const SILENCE_MS = 30_000;
 /** Half of what the machine's thread may hold: the other half is on its way. */
 const FEED_BYTES = MAX_FED_BYTES / 2;
-
-/** What people can do where nothing better is known. */
-const USUAL_HINT = "the machine runs on at the source; look at both agents' logs";
 
 /** See the head of this file. */
 export class TargetSession {
@@ -203,7 +202,7 @@ export class TargetSession {
         return;
       case "cancel":
         if (this.mayOwn) return;
-        return this.#unable(reasonOf(message.reason), false);
+        return this.#unable(message.reason, false);
       case "moved":
         if (this.#state.kind !== "live") return this.#outOfPlace(message);
         return this.#end({ kind: "live", epoch: this.#state.epoch });
@@ -233,7 +232,7 @@ export class TargetSession {
       this.#storedSequence = message.trace.sequence;
       this.#frontier = message.position;
       this.#actions.push({ kind: "make", checkpoint: message });
-      const zeroPages = others(pages, state.offer.pageCount);
+      const zeroPages = otherPages(pages, state.offer.pageCount);
       this.#request({ kind: "supply-zero-pages", pages: zeroPages });
     }
     this.#actions.push({ kind: "open-checkpoint", checkpoint: message });
@@ -363,14 +362,7 @@ export class TargetSession {
       case "live":
         return this.#live(now);
       case "replay-ended":
-        return this.#unable(
-          {
-            code: "E_GUEST_ENDED",
-            message: "cannot take the machine: its guest has ended",
-            hint: "start it again at the source",
-          },
-          true,
-        );
+        return this.#unable(guestEnded(), true);
       case "ended":
       case "failed":
         return this.#machineGone(report);
@@ -382,10 +374,7 @@ export class TargetSession {
   #machineGone(report: Extract<VmReport, { kind: "ended" | "failed" }>): void {
     if (this.mayOwn) return;
     const message = report.kind === "failed" ? report.error.message : "it has stopped";
-    this.#unable(
-      { code: "E_REPLAY_FAILED", message: `cannot replay: ${message}`, hint: undefined },
-      true,
-    );
+    this.#unable(replayFailed(message), true);
   }
 
   #missing({ pages, blocks }: Extract<VmReport, { kind: "missing" }>): void {
@@ -408,18 +397,7 @@ export class TargetSession {
   }
 
   #diverged(report: Extract<VmReport, { kind: "diverged" }>): void {
-    const { reason, place } = report.divergence;
-    const what = JSON.stringify(reason, (_, value: unknown) =>
-      typeof value === "bigint" ? value.toString() : value,
-    );
-    this.#unable(
-      {
-        code: "E_DIVERGED",
-        message: `replay differs at position ${place.position}: ${what}`,
-        hint: "report it with both agents' logs; the machine runs on at the source",
-      },
-      true,
-    );
+    this.#unable(diverged(report.divergence), true);
   }
 
   #feed(): void {
@@ -579,10 +557,7 @@ export class TargetSession {
       return;
     }
     // The answer is a promise, so this is the end here.
-    this.#unable(
-      { code: "E_PEER_RESTARTED", message: "the source asked who owns it", hint: undefined },
-      false,
-    );
+    this.#unable(askedForOwner(), false);
     this.#actions.push({ kind: "answer-owner", state: "not-here" });
   }
 
@@ -608,8 +583,7 @@ export class TargetSession {
   #unable(why: Reason, tell: boolean, how: { readonly certain?: boolean } = {}): void {
     if (this.mayOwn && how.certain !== true) return;
     const { phase } = this;
-    const { code, message, hint = USUAL_HINT } = why;
-    const reason = { code, message, hint };
+    const reason = withHint(why);
     if (tell) this.#send({ kind: "refused", phase, reason });
     this.#actions.push({ kind: "forget" });
     this.#end({ kind: "gone", phase, reason });
@@ -686,14 +660,6 @@ export class TargetSession {
   }
 }
 
-function silent(phase: TargetPhase): Reason {
-  return {
-    code: "E_PEER_SILENT",
-    message: `the source said nothing for too long (${phase})`,
-    hint: "look at the source's log; the machine runs on there",
-  };
-}
-
 /** What an input that waits takes besides its bytes, about: an empty one is not free. */
 const INPUT_BYTES = 64;
 
@@ -701,35 +667,6 @@ function inputBytes(input: ControlMessageOf<"late-input">["input"]): number {
   return INPUT_BYTES + ("bytes" in input ? input.bytes.length : 0);
 }
 
-/** Throws E_PROTOCOL_MALFORMED for pages and chunks that the machine does not have. */
-function checkPlaces(message: BulkMessage, offer: ControlMessageOf<"offer">): void {
-  const items: readonly (number | { readonly page: number } | { readonly disk: number })[] =
-    "refs" in message ? message.refs : "pages" in message ? message.pages : message.chunks;
-  const isThere = (item: (typeof items)[number]): boolean => {
-    if (typeof item === "number") return item < offer.pageCount;
-    return "page" in item ? item.page < offer.pageCount : item.disk < offer.disks.length;
-  };
-  if (items.every(isThere)) return;
-  throw new CodedError("E_PROTOCOL_MALFORMED", `${message.kind} names what the machine has not`);
-}
-
-/** How many pages or chunks a message brings. */
-function contentsOf(message: BulkMessage): number {
-  if ("refs" in message) return message.refs.length;
-  return "pages" in message ? message.pages.length : message.chunks.length;
-}
-
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
-
-/** The pages below `count` that are not in the ascending list. */
-function others(pages: Uint32Array, count: number): Uint32Array {
-  const result = new Uint32Array(count - pages.length);
-  let [at, next] = [0, 0];
-  for (let page = 0; page < count; page++) {
-    if (pages[next] === page) next++;
-    else result[at++] = page;
-  }
-  return result;
 }

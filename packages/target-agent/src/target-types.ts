@@ -1,22 +1,6 @@
 /** The vocabulary of `TargetSession`: what it is told, what it wants done, its states. */
-import type { BulkMessage, ControlMessageOf, Message } from "@dejavm/protocol";
+import type { BulkMessage, ControlMessageOf, Message, Reason } from "@dejavm/protocol";
 import type { ChunkName, VmReport, VmRequest } from "@dejavm/vm";
-
-/** Why something failed or was given up, in words that both sides' people get. */
-export interface Reason {
-  readonly code: string;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
-
-/** The reason that an error or a message gives. */
-export function reasonOf(error: {
-  readonly code: string;
-  readonly message: string;
-  readonly hint?: string | undefined;
-}): Reason {
-  return { code: error.code, message: error.message, hint: error.hint };
-}
 
 /** What this host has and may take. */
 export type Verdict =

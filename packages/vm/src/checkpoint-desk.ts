@@ -139,6 +139,13 @@ export class CheckpointDesk {
     return count;
   }
 
+  /** Pages written since the checkpoint that began last: what the next one would have. */
+  get changed(): { readonly since: number; readonly pages: number } | undefined {
+    const base = [...this.#bases.values()].at(-1);
+    if (base === undefined) return undefined;
+    return { since: base.id, pages: this.#options.machine.ram.countDirtySince(base.epoch) };
+  }
+
   /** Whether the guest must stand still until readers have caught up. */
   get isFull(): boolean {
     for (const { machine, request } of this.#open.values()) {

@@ -462,6 +462,7 @@ export class ExecutionLoop implements MachineLoop {
       cpuMs: this.#options.cpuMs(),
       runMs: this.#runTicks / TICKS_PER_MS,
       savedPages: this.#desk.savedPages,
+      changed: this.#desk.changed,
     });
   }
 

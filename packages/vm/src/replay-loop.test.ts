@@ -31,6 +31,7 @@ function rig(prepare: (machine: FakeMachine) => void = () => undefined) {
   const store = new FakeStore();
   const reports: VmReport[] = [];
   const lived: unknown[] = [];
+  const clock = { now: 0 };
   const saved: number[] = [];
   const loop = new ReplayLoop({
     machine,
@@ -39,6 +40,7 @@ function rig(prepare: (machine: FakeMachine) => void = () => undefined) {
     from: START,
     codecs: hostCodecs,
     showOutputs: false,
+    clock: () => clock.now,
     cpuMs: () => 0,
     report: (report) => reports.push(report),
     save: ({ id }) => saved.push(id) > 0,
@@ -49,7 +51,7 @@ function rig(prepare: (machine: FakeMachine) => void = () => undefined) {
     throw new Error("it never comes to stand");
   };
   const of = (kind: VmReport["kind"]) => reports.filter((report) => report.kind === kind);
-  return { machine, store, loop, reports, lived, saved, turn, of };
+  return { machine, store, loop, reports, lived, saved, clock, turn, of };
 }
 
 test("[VM6] it does what the trace says, stands at its end, and never passes it", () => {
@@ -86,6 +88,20 @@ test("[VM6] missing pages are asked for once, and it goes on when they are there
   turn();
   expect(machine.readPage(4)[0]).toBe(9);
   expect(machine.position).toBe(150n);
+});
+
+test("it tells of the time in which it does not replay, and of no other", () => {
+  const { machine, loop, clock, of } = rig();
+  const run = machine.run.bind(machine);
+  machine.run = (...limits) => {
+    clock.now += 30_000;
+    return run(...limits);
+  };
+  loop.handle({ kind: "feed", segments: recorded(1).segments });
+  clock.now = 500_000;
+  loop.advance(clock.now);
+  expect(clock.now).toBeGreaterThanOrEqual(530_000);
+  expect(of("replayed").at(-1)).toMatchObject({ waitingMs: 50 });
 });
 
 test("[VM6] chunks come from the store, or are asked for", () => {

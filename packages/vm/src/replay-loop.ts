@@ -42,6 +42,8 @@ export interface ReplayOptions {
   readonly codecs: TraceCodecs;
   /** Whether outputs are reported instead of dropped. */
   readonly showOutputs: boolean;
+  /** Host time, as `advance` is given it. */
+  readonly clock: () => number;
   /** CPU time of this thread, in ms. */
   readonly cpuMs: () => number;
   readonly report: (report: VmReport) => void;
@@ -73,12 +75,14 @@ export class ReplayLoop implements MachineLoop {
   /** Bytes of segments by the unit after them, not yet used. */
   #fed: { readonly sequence: number; readonly bytes: number }[] = [];
   #nextReport = 0;
-  #waitingSince: number | undefined;
-  #waitingTicks = 0;
+  /** When it began, and how long it has replayed since. */
+  readonly #begunAt: number;
+  #replayTicks = 0;
 
   constructor(options: ReplayOptions) {
     this.#options = options;
     const { machine, codecs, from } = options;
+    this.#begunAt = options.clock();
     options.store.expect(machine.overlayChunks().filter(({ zero }) => !zero));
     this.#base = this.#rebase(options.checkpoint);
     this.#reader = new TraceReader({ codecs, at: from });
@@ -155,10 +159,10 @@ export class ReplayLoop implements MachineLoop {
 
   advance(now: number): LoopWait {
     if (this.#state.kind === "over") return { kind: "ended" };
-    this.#account(now);
     if (this.#state.kind !== "running") return { kind: "until", at: undefined };
     this.#switchOn();
     const step = this.#replayer.advance(STEP_POSITIONS);
+    this.#replayTicks += this.#options.clock() - now;
     this.#collectBlocks();
     this.#showOutputs();
     this.#act(step);
@@ -172,12 +176,6 @@ export class ReplayLoop implements MachineLoop {
     if (machine.isOff && machine.canBoot && this.#replayer.target !== undefined) {
       machine.switchOn();
     }
-  }
-
-  /** Time in which it stands still is counted. */
-  #account(now: number): void {
-    if (this.#waitingSince !== undefined) this.#waitingTicks += now - this.#waitingSince;
-    this.#waitingSince = this.#state.kind === "running" ? undefined : now;
   }
 
   #act(step: ReplayStep): void {
@@ -400,9 +398,8 @@ export class ReplayLoop implements MachineLoop {
   }
 
   #reportReplayed(now: number): void {
-    const { machine, cpuMs, report } = this.#options;
+    const { machine, clock, cpuMs, report } = this.#options;
     this.#nextReport = now + REPORT_INTERVAL_TICKS;
-    this.#waitingSince ??= this.#state.kind === "running" ? undefined : now;
     const { sequence } = this.#replayer.at;
     this.#fed = this.#fed.filter((segment) => segment.sequence > sequence);
     const { position, ticks } = machine;
@@ -411,7 +408,7 @@ export class ReplayLoop implements MachineLoop {
       position,
       ticks,
       cpuMs: cpuMs(),
-      waitingMs: this.#waitingTicks / TICKS_PER_MS,
+      waitingMs: (clock() - this.#begunAt - this.#replayTicks) / TICKS_PER_MS,
       sequence,
       fedBytes: this.#fed.reduce((sum, { bytes }) => sum + bytes, 0),
       absentPages: machine.absentPages,

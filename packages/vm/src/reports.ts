@@ -103,6 +103,8 @@ export type ControlReport =
       readonly runMs: number;
       /** Old pages that wait for readers of checkpoints. */
       readonly savedPages: number;
+      /** Pages written since the checkpoint that began last; undefined: none has begun. */
+      readonly changed: { readonly since: number; readonly pages: number } | undefined;
     } & Whereabouts)
   /** The place F: nothing more happens until `unfreeze` or `stop`. */
   | ({
@@ -172,7 +174,7 @@ export type ReplayReport =
       readonly kind: "replayed";
       /** CPU time of the thread since the start. */
       readonly cpuMs: number;
-      /** Wall time since the start in which it stood still for pages, chunks or trace. */
+      /** Wall time since the start in which it did not replay: it stood still, or took pages in. */
       readonly waitingMs: number;
       /** Segment that is being used; those before it are done with. */
       readonly sequence: number;

@@ -26,7 +26,12 @@ export type OpenCheckpoint = Pick<
 /** Dirty tracking and first touches; see `Ram`. */
 export type TrackedRam = Pick<
   Ram,
-  "beginEpoch" | "dirtySince" | "recordTouches" | "takeTouched" | "stopRecordingTouches"
+  | "beginEpoch"
+  | "dirtySince"
+  | "countDirtySince"
+  | "recordTouches"
+  | "takeTouched"
+  | "stopRecordingTouches"
 >;
 
 /** See the head of this file, and `Machine` for what each member does. */

@@ -1,7 +1,7 @@
 /** A source and a target in one process, with real machines in real threads. */
 import { type LogStore, MemoryLogStore } from "@dejavm/log-store";
 import type { RestoreConfig } from "@dejavm/machine";
-import type { ControlMessageOf } from "@dejavm/protocol";
+import type { ControlMessageOf, Reason } from "@dejavm/protocol";
 import {
   type OwnershipWish,
   type SourceMigration,
@@ -9,7 +9,7 @@ import {
   type SourceProgress,
   startSourceMigration,
 } from "@dejavm/source-agent";
-import { Acceptor, type Reason, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
+import { Acceptor, type TakenMachine, type TargetHost } from "@dejavm/target-agent";
 import {
   type DiskFile,
   type StartSpec,

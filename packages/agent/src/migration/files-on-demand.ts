@@ -3,7 +3,8 @@
  * peer refuses because of them it gets them and is asked again. To find out first would cost every
  * migration several round trips.
  */
-import type { MigrationReport, Reason, SourceMigration } from "@dejavm/source-agent";
+import type { Reason } from "@dejavm/protocol";
+import type { MigrationReport, SourceMigration } from "@dejavm/source-agent";
 import type { VmReport } from "@dejavm/vm";
 
 /** What a peer says that lacks a disk's base, or has others of the files that were booted. */

@@ -7,13 +7,13 @@ import {
   type FrameSocketEvents,
   frameSocketOf,
   MAX_FRAME_BYTES,
+  type Reason,
 } from "@dejavm/protocol";
 import {
   basesOf,
   encodeVmConfig,
   type MigrationReport,
   notBegunReport,
-  type Reason,
   type SourceMigration,
   type SourceProgress,
   startSourceMigration,

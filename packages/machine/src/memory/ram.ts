@@ -162,11 +162,19 @@ export class Ram implements GuestMemory {
   /** Pages written in epoch `epoch` or later, ascending. */
   dirtySince(epoch: Epoch): Uint32Array {
     const epochs = this.#epochs;
+    const dirty = new Uint32Array(this.countDirtySince(epoch));
+    for (let page = 0, i = 0; i < dirty.length; page++) {
+      if (epochs[page] >= epoch) dirty[i++] = page;
+    }
+    return dirty;
+  }
+
+  /** How many pages were written in epoch `epoch` or later. */
+  countDirtySince(epoch: Epoch): number {
+    const epochs = this.#epochs;
     let count = 0;
     for (let page = 0; page < epochs.length; page++) if (epochs[page] >= epoch) count++;
-    const dirty = new Uint32Array(count);
-    for (let page = 0, i = 0; i < count; page++) if (epochs[page] >= epoch) dirty[i++] = page;
-    return dirty;
+    return count;
   }
 
   /** Whether a page was written in epoch `epoch` or later. */

@@ -1,13 +1,18 @@
 /** Runs a `DoubtSession` over real links: what an agent does with each offer that it finds. */
-import { CodedError } from "@dejavm/base";
-import { DEFAULT_LINK_TIMES, type Dial, LinkDriver, PROTOCOL_VERSIONS } from "@dejavm/protocol";
+import {
+  DEFAULT_LINK_TIMES,
+  type Dial,
+  LinkDriver,
+  PROTOCOL_VERSIONS,
+  reasonOf,
+} from "@dejavm/protocol";
 import {
   type DoubtAction,
   type DoubtEvent,
   DoubtSession,
   type FoundOffer,
 } from "../doubt-session.ts";
-import { type OwnershipWish, reasonOf } from "../source-types.ts";
+import type { OwnershipWish } from "../source-types.ts";
 
 /** A link that was lost is asked for again after this, a record after this. */
 const AGAIN_MS = 1000;
@@ -137,9 +142,7 @@ class Resolving implements Doubt {
       await this.#options.record(wish);
       this.#handle({ kind: "recorded" });
     } catch (error) {
-      const reason = reasonOf(
-        error instanceof CodedError ? error : { code: "E_STORE_IO", message: String(error) },
-      );
+      const reason = reasonOf(error, "E_STORE_IO");
       setTimeout(() => this.#handle({ kind: "record-failed", reason }), AGAIN_MS);
     }
   }

@@ -10,14 +10,14 @@ import {
   type LinkHandlers,
   type Message,
   PROTOCOL_VERSIONS,
+  type Reason,
+  reasonOf,
 } from "@dejavm/protocol";
 import type { VmReport, VmRequest } from "@dejavm/vm";
 import type { MigrationReport } from "../migration-report.ts";
 import { SourceSession } from "../source-session.ts";
 import {
   type OwnershipWish,
-  type Reason,
-  reasonOf,
   type SourceAction,
   type SourceEvent,
   type SourceOptions,
@@ -238,9 +238,7 @@ class Migration implements SourceMigration {
       await this.#options.record(wish);
       this.#handle({ kind: "recorded", wish });
     } catch (error) {
-      const reason = reasonOf(
-        error instanceof CodedError ? error : { code: "E_STORE_IO", message: String(error) },
-      );
+      const reason = reasonOf(error, "E_STORE_IO");
       // A full disk may have room again; asking at once would only burn CPU.
       setTimeout(() => {
         this.#handle({ kind: "record-failed", wish, reason });
@@ -298,6 +296,12 @@ function ownReport(report: VmReport): VmReport | undefined {
     case "touched": {
       const id = report.id - FIRST_CHECKPOINT_ID;
       return id < 0 ? undefined : { ...report, id };
+    }
+    case "progress": {
+      const since = (report.changed?.since ?? 0) - FIRST_CHECKPOINT_ID;
+      return since < 0 || report.changed === undefined
+        ? { ...report, changed: undefined }
+        : { ...report, changed: { ...report.changed, since } };
     }
     default:
       return report;

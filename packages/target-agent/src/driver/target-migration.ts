@@ -3,7 +3,6 @@
  * host decides (may it come, which machine, what becomes of it) is asked of `TargetHost`.
  */
 import { randomBytes } from "node:crypto";
-import { CodedError } from "@dejavm/base";
 import type { LineageWriter, LogStore } from "@dejavm/log-store";
 import type {
   ControlMessageOf,
@@ -12,13 +11,17 @@ import type {
   Hello,
   Message,
 } from "@dejavm/protocol";
-import { DEFAULT_LINK_TIMES, LinkDriver, PROTOCOL_VERSIONS } from "@dejavm/protocol";
+import {
+  DEFAULT_LINK_TIMES,
+  LinkDriver,
+  PROTOCOL_VERSIONS,
+  type Reason,
+  reasonOf,
+} from "@dejavm/protocol";
 import { readSegmentHeader } from "@dejavm/trace";
 import type { ChunkBatch, PageBatch, VmReport, VmRequest } from "@dejavm/vm";
 import { TargetSession } from "../target-session.ts";
 import {
-  type Reason,
-  reasonOf,
   type TargetAction,
   type TargetEvent,
   type TargetOutcome,
@@ -227,9 +230,7 @@ export class TargetMigration {
   }
 
   #failed(error: unknown): void {
-    const reason = reasonOf(
-      error instanceof CodedError ? error : { code: "E_INTERNAL", message: String(error) },
-    );
+    const reason = reasonOf(error);
     queueMicrotask(() => this.#handle({ kind: "unable", reason }));
   }
 
@@ -388,9 +389,7 @@ export class TargetMigration {
       this.#store?.recordLive(epoch);
       this.#soon({ kind: "recorded" });
     } catch (error) {
-      const reason = reasonOf(
-        error instanceof CodedError ? error : { code: "E_STORE_IO", message: String(error) },
-      );
+      const reason = reasonOf(error, "E_STORE_IO");
       this.#soon({ kind: "record-failed", reason });
     }
   }

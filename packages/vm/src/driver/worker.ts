@@ -210,6 +210,7 @@ function start(spec: StartSpec): void {
     from: spec.source.trace,
     codecs: hostCodecs,
     showOutputs: spec.showReplay === true,
+    clock: now,
     cpuMs,
     report: post,
     save,

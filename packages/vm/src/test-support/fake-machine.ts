@@ -118,6 +118,7 @@ export class FakeMachine implements RestorableMachine {
     beginEpoch: () => ++this.#epoch,
     dirtySince: (epoch: number) =>
       Uint32Array.from(this.#epochs.flatMap((at, page) => (at >= epoch ? [page] : []))),
+    countDirtySince: (epoch: number) => this.#epochs.filter((at) => at >= epoch).length,
     recordTouches: () => {
       this.#touched = [];
     },
