@@ -70,6 +70,15 @@ describe("controller", () => {
     expect(new Controller(OPTIONS).decide(slow).kind).toBe("increment");
   });
 
+  test("[CT3] sends the same pages again only where that ends distinctly sooner", () => {
+    // A chase takes 3.1 s at half the speed; with the increment first it is 3.0 s, or 1.1 s.
+    const chased = { ...LAG, lagPositions: 100_000 * 1990, sourceSpeed: 71_000 };
+    const kind = (incrementHostMs: number) =>
+      new Controller(OPTIONS).decide(situation({ ...chased, incrementHostMs })).kind;
+    expect(kind(1380)).toBe("wait");
+    expect(kind(500)).toBe("increment");
+  });
+
   test("[CT4] throttles in small steps to the floor, and no further before patience ends", () => {
     const controller = new Controller(OPTIONS);
     let share = 1;

@@ -66,7 +66,7 @@ export type Decision =
 
 /** Lag at which the target counts as caught up, where the downtime limit allows it. */
 const CLOSE_MS = 10;
-/** An increment must leave at most this share of the lag, or it is not worth its bytes. */
+/** An increment is worth its bytes if it leaves at most this share of the lag, and of the time. */
 const WORTHWHILE = 0.7;
 /** Increments in a row that find as much lag as those before: what leaves it is not their bytes. */
 const MAX_FRUITLESS = 5;
@@ -171,8 +171,9 @@ export class Controller {
       `catches up in ${ms(catchUpMs(lag, ratio))}, an increment takes ${ms(incrementMs)}`;
     // A chase may slow the source down to the floor; so may the one after an increment.
     const atFloor = ratio * Math.min(1, this.#options.minShare / s.share);
+    const chaseMs = catchUpMs(lag, atFloor);
     const isSooner =
-      atFloor >= 1 || incrementMs + catchUpMs(lagAfterMs, atFloor) < catchUpMs(lag, atFloor);
+      atFloor >= 1 || incrementMs + catchUpMs(lagAfterMs, atFloor) < chaseMs * WORTHWHILE;
     if (lag > CHASE_BELOW_MS && isSooner && lagAfterMs < lag * WORTHWHILE) {
       if (this.#isFruitful(lag)) {
         this.#trend = undefined;
