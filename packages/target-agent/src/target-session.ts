@@ -144,7 +144,7 @@ export class TargetSession {
         return this.#unpacked(event.unpacked, now);
       case "trace-stored":
         this.#storedSequence = Math.max(this.#storedSequence, event.nextSequence);
-        return this.#secure(now);
+        return this.#secure();
       case "checkpoint-stored":
         this.#storedCheckpoint = event.checkpoint;
         this.#changed = true;
@@ -439,7 +439,7 @@ export class TargetSession {
     this.#feed();
     this.#jumpOn();
     this.#replayOn();
-    this.#secure(now);
+    this.#secure();
     this.#tell(now);
   }
 
@@ -491,10 +491,10 @@ export class TargetSession {
     }
     const { offer, commit, arrivedAt } = state;
     this.#enter({ kind: "securing", offer, commit, arrivedAt, reachedAt: now });
-    this.#secure(now);
+    this.#secure();
   }
 
-  #secure(_now: number): void {
+  #secure(): void {
     const state = this.#state;
     if (state.kind !== "securing") return;
     if (this.#storedCheckpoint !== this.#arrivals.newest) return;
