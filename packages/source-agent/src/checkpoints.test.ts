@@ -1,24 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { type BegunReport, Checkpoints } from "./checkpoints.ts";
 import { MigrationLog } from "./migration-log.ts";
+import { begun as begunWith, LINK } from "./test-support/seen.ts";
 
-const CHAIN = new Uint8Array(32);
-
-function begun(id: number, pages: number): BegunReport {
-  return {
-    kind: "checkpoint-begun",
+const begun = (id: number, pages: number): BegunReport =>
+  begunWith(
     id,
-    state: new Uint8Array(1),
-    guestWallNs: 0n,
-    trace: { sequence: 0, position: 0n, ticks: 0n, chain: CHAIN },
-    since: id === 0 ? undefined : id - 1,
-    pages: Uint32Array.from({ length: pages }, (_, i) => i),
-    chunks: [],
-    pauseMs: 0,
-    position: 100n,
-    ticks: 100n,
-  };
-}
+    Uint32Array.from({ length: pages }, (_, i) => i),
+  );
 
 function withFirst(pages: number): Checkpoints {
   const log = new MigrationLog({ migration: "m", lineage: "l", name: "web" }, 0);
@@ -51,15 +40,7 @@ describe("the time that the hosts take for an increment", () => {
   test("is known from the first checkpoint while that is under way", () => {
     const checkpoints = withFirst(3000);
     expect(checkpoints.incrementHostMs(1000)).toBe(0);
-    const link = { bulkRoom: 1, bytesPerMs: 1e6, bulkMessageBytes: 262_144, isStarved: true };
-    const view = {
-      ...link,
-      isUp: true,
-      rttMs: 10,
-      bulkUnderWayBytes: 0,
-      writtenBytes: 0,
-      resumes: 0,
-    };
+    const view = { ...LINK, bytesPerMs: 1e6, bulkMessageBytes: 262_144 };
     const reads = [...checkpoints.reads(view)];
     expect(reads.length).toBeGreaterThan(0);
     const taken = 3000 - checkpoints.pendingPages;

@@ -1,20 +1,9 @@
 import type { ControlMessageOf } from "@dejavm/protocol";
 import { expect, test } from "vitest";
-import { type BegunReport, Checkpoints } from "./checkpoints.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { MigrationLog } from "./migration-log.ts";
 import { Observations } from "./observations.ts";
-
-const LINK = {
-  isUp: true,
-  rttMs: 10,
-  bytesPerMs: 1000,
-  bulkUnderWayBytes: 0,
-  isStarved: false,
-  writtenBytes: 0,
-  resumes: 0,
-  bulkRoom: 1,
-  bulkMessageBytes: 65_536,
-};
+import { begun, LINK } from "./test-support/seen.ts";
 
 function told(position: bigint, waitingMs: number): ControlMessageOf<"target-progress"> {
   return {
@@ -34,21 +23,7 @@ test("replay is starved while it waits for a tenth of its time, and before that 
   const checkpoints = new Checkpoints(
     new MigrationLog({ migration: "m", lineage: "l", name: "web" }, 0),
   );
-  const chain = new Uint8Array(32);
-  const begun: BegunReport = {
-    kind: "checkpoint-begun",
-    id: 0,
-    state: new Uint8Array(1),
-    guestWallNs: 0n,
-    trace: { sequence: 0, position: 0n, ticks: 0n, chain },
-    since: undefined,
-    pages: new Uint32Array(0),
-    chunks: [],
-    pauseMs: 0,
-    position: 0n,
-    ticks: 0n,
-  };
-  checkpoints.begun(begun, 0);
+  checkpoints.begun(begun(0, new Uint32Array(0)), 0);
   const seen = new Observations();
   seen.link = LINK;
   const starvedAfter = (waitingMs: number, now: number): boolean | undefined => {

@@ -3,45 +3,18 @@ import type { VmReport } from "@dejavm/vm";
 import { describe, expect, test } from "vitest";
 import { SourceSession } from "./source-session.ts";
 import {
-  type LinkView,
   SOURCE_TRANSITIONS,
   type SourceAction,
   type SourceEvent,
   type SourceOptions,
   type SourceState,
 } from "./source-types.ts";
+import { begun as begunWith, LINK, POINT } from "./test-support/seen.ts";
 
 const CHAIN = new Uint8Array(32);
-const POINT = { sequence: 3, position: 100n, ticks: 100n, chain: CHAIN };
 const DIGEST = "0".repeat(32);
 const REASON = { code: "E_TEST", message: "a test" };
-const LINK: LinkView = {
-  isUp: true,
-  bulkRoom: 4,
-  bulkMessageBytes: 16_384,
-  rttMs: 10,
-  bytesPerMs: 1000,
-  bulkUnderWayBytes: 0,
-  isStarved: false,
-  writtenBytes: 0,
-  resumes: 0,
-};
-
-function begun(id: number): VmReport {
-  return {
-    kind: "checkpoint-begun",
-    id,
-    state: new Uint8Array(1),
-    guestWallNs: 0n,
-    trace: POINT,
-    since: id === 0 ? undefined : id - 1,
-    pages: Uint32Array.of(1, 2),
-    chunks: [],
-    pauseMs: 0,
-    position: 100n,
-    ticks: 100n,
-  };
-}
+const begun = (id: number): VmReport => begunWith(id, Uint32Array.of(1, 2));
 
 const FROZEN: VmReport = {
   kind: "frozen",
