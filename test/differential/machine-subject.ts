@@ -1,9 +1,9 @@
 /** The machine as a subject. */
 import {
+  bareMachine,
   DEFAULT_POLICY,
   EAGER_JIT,
   Machine,
-  type MachineConfig,
   type MachineOptions,
   NO_JIT,
   position,
@@ -13,21 +13,9 @@ import { REGION_BYTES } from "./layout.ts";
 import type { RunResult, Subject } from "./subject.ts";
 
 const PAGE_BYTES = 4096;
-const MEMORY_BYTES = 64 << 20;
 /** Programs of the default size need some tens of thousands. */
 const POSITION_LIMIT = position(20_000_000n);
 const NO_IDLE_SKIP = ticks(0n);
-
-function configuration(image: Uint8Array): MachineConfig {
-  return {
-    memoryBytes: MEMORY_BYTES,
-    boot: { kind: "firmware", image, commandLine: "" },
-    disks: [],
-    net: undefined,
-    entropySeed: new Uint8Array(32),
-    wallTimeNs: 0n,
-  };
-}
 
 function testRegion(machine: Machine): Uint8Array {
   const ram = new Uint8Array(REGION_BYTES);
@@ -63,7 +51,7 @@ export class MachineSubject implements Subject {
   }
 
   run(image: Uint8Array): Promise<RunResult> {
-    const machine = Machine.create(configuration(image), this.#options);
+    const machine = Machine.create(bareMachine(image), this.#options);
     const reason = machine.run(POSITION_LIMIT, NO_IDLE_SKIP);
     const where = `at pc ${machine.pc.toString(16)}, position ${machine.position}`;
     const ram = testRegion(machine);

@@ -4,7 +4,7 @@
  * wall and in CPU time of the machine's thread, which a busy host does not lengthen. The machine
  * has touched every page and goes on writing between checkpoints.
  */
-import { Machine, position, ticks } from "@dejavm/machine";
+import { bareMachine, Machine, position, ticks } from "@dejavm/machine";
 
 const MIB = 1024 * 1024;
 const SIZES_MIB = [256, 1024, 2048];
@@ -13,8 +13,8 @@ const ROUNDS = 21;
 const BETWEEN = 400_000n;
 
 /** Writes a word to every page from the second megabyte on, over and over. */
-function program(memoryMib: number): Uint8Array {
-  const words = [
+function program(memoryMib: number): readonly number[] {
+  return [
     0x0000_0297, // auipc t0, 0
     0x0010_0337, // lui   t1, 0x100
     0x0062_82b3, // add   t0, t0, t1: the first page
@@ -28,7 +28,6 @@ function program(memoryMib: number): Uint8Array {
     0x0002_8393, // addi  t2, t0, 0
     0xff1f_f06f, // j     -16
   ];
-  return new Uint8Array(new Uint32Array(words).buffer);
 }
 
 const median = (values: readonly number[]): number =>
@@ -37,14 +36,7 @@ const median = (values: readonly number[]): number =>
 const round = (ms: number): number => Math.round(ms * 100) / 100;
 
 const report = SIZES_MIB.map((memoryMib) => {
-  const machine = Machine.create({
-    memoryBytes: memoryMib * MIB,
-    boot: { kind: "firmware", image: program(memoryMib), commandLine: "" },
-    disks: [],
-    net: undefined,
-    entropySeed: new Uint8Array(32),
-    wallTimeNs: 0n,
-  });
+  const machine = Machine.create(bareMachine(program(memoryMib), { memoryBytes: memoryMib * MIB }));
   const run = (positions: bigint): void => {
     machine.run(position(machine.position + positions), ticks(0n));
   };

@@ -1,5 +1,5 @@
 /** What recording, replay and migration lean on beside dirty tracking and absent pages. */
-import { Machine, type MachineConfig, NO_JIT, position, ticks } from "@dejavm/machine";
+import { bareMachine, Machine, NO_JIT, position, ticks } from "@dejavm/machine";
 import { describe, expect, test } from "vitest";
 import { pagedProgram } from "./programs/paged.ts";
 import { virtioProgram } from "./programs/virtio.ts";
@@ -115,18 +115,11 @@ describe("a reset that the guest asks for", () => {
     0x7773_0313, // addi  t1, t1, 0x777
     0x0062_a023, // sw    t1, 0(t0)
   ];
-  const config: MachineConfig = {
-    memoryBytes: 64 * 1024 * 1024,
-    boot: {
-      kind: "firmware",
-      image: new Uint8Array(Uint32Array.from(PROGRAM).buffer),
-      commandLine: "",
-    },
+  const config = bareMachine(PROGRAM, {
     disks: [{ sizeBytes: 65_536, readOnly: false, serial: "d" }],
     net: { mac: new Uint8Array(6) },
-    entropySeed: new Uint8Array(32),
     wallTimeNs: 5n,
-  };
+  });
   const options = { jit: NO_JIT, restart: config.boot };
   const run = (machine: Machine, until: bigint): void => {
     expect(machine.run(position(until), ticks(0n))).toEqual({ kind: "budget" });

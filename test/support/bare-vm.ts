@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ControlClient } from "@dejavm/agent";
 import { openLogStore } from "@dejavm/log-store";
-import { createNamedVm } from "@dejavm/source-agent";
+import { bareVmConfig, createNamedVm } from "@dejavm/source-agent";
 import { countingGuest, countsIn } from "../recovery/counting-guest.ts";
 
 const POWER = { entropySeed: new Uint8Array(32), wallTimeNs: 0n };
@@ -23,19 +23,7 @@ export async function keepBareVm(stateDir: string, name: string): Promise<void> 
         events: { onConsole: () => undefined },
         onNotice: () => undefined,
       },
-      {
-        image: "",
-        keyboard: "uart",
-        memoryBytes: 64 * 2 ** 20,
-        disks: [],
-        mac: undefined,
-        boot: { kind: "firmware", firmware, kernel: "", initrd: "", commandLine: "" },
-        pace: "live",
-        restarts: true,
-        durable: false,
-        originNs: BigInt(Date.now()) * 1_000_000n,
-        note: "",
-      },
+      bareVmConfig(firmware, { originNs: BigInt(Date.now()) * 1_000_000n }),
       POWER,
     );
     recorded.close();

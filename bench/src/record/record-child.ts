@@ -9,6 +9,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openLogStore } from "@dejavm/log-store";
 import {
+  bareVmConfig,
   createNamedVm,
   loadBoot,
   type NamedVm,
@@ -41,7 +42,8 @@ async function measure(workload: RecordWorkload): Promise<RecordMeasurement> {
   mkdirSync(directory, { recursive: true });
   const firmware = join(directory, "guest");
   writeFileSync(firmware, new Uint8Array(Uint32Array.from(workload.words).buffer));
-  const config = configOf(firmware);
+  const originNs = BigInt(Date.now()) * 1_000_000n;
+  const config = bareVmConfig(firmware, { restarts: false, originNs });
   const store = openLogStore(join(directory, "store"));
   const end = Promise.withResolvers<void>();
   let onAnswer: () => void = () => undefined;
@@ -120,20 +122,4 @@ function traceBytes(store: ReturnType<typeof openLogStore>): number {
   if (lineage === undefined) return 0;
   for (const segment of store.readTrace(lineage.id, 0)) bytes += segment.bytes.length;
   return bytes;
-}
-
-function configOf(firmware: string): VmConfig {
-  return {
-    image: "",
-    keyboard: "uart",
-    memoryBytes: 64 * 2 ** 20,
-    disks: [],
-    mac: undefined,
-    boot: { kind: "firmware", firmware, kernel: "", initrd: "", commandLine: "" },
-    pace: "live",
-    restarts: false,
-    durable: false,
-    originNs: BigInt(Date.now()) * 1_000_000n,
-    note: "",
-  };
 }

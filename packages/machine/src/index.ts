@@ -1,5 +1,6 @@
 /** The public face of `@dejavm/machine`. */
 
+export { bareMachine } from "./bare-machine.ts";
 export { detectKernel } from "./board/linux-image.ts";
 export {
   MAX_MEMORY_BYTES,

@@ -70,6 +70,7 @@ export type {
   SourceState,
 } from "./source-types.ts";
 export {
+  bareVmConfig,
   basesOf,
   decodeVmConfig,
   encodeVmConfig,

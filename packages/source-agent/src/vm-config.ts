@@ -58,6 +58,24 @@ export interface VmConfig {
   readonly note: string;
 }
 
+/** A machine with 64 MiB and this firmware, nothing else; `more` says what is otherwise. */
+export function bareVmConfig(firmware: string, more: Partial<VmConfig> = {}): VmConfig {
+  return {
+    image: "",
+    keyboard: "uart",
+    memoryBytes: 64 * 2 ** 20,
+    disks: [],
+    mac: undefined,
+    boot: { kind: "firmware", firmware, kernel: "", initrd: "", commandLine: "" },
+    pace: "live",
+    restarts: true,
+    durable: false,
+    originNs: 0n,
+    note: "",
+    ...more,
+  };
+}
+
 /** The configuration as a lineage keeps it. */
 export function encodeVmConfig({ disks, mac, boot, ...rest }: VmConfig): Uint8Array {
   return encodeState({

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { assert } from "@dejavm/base";
 import {
+  bareMachine,
   CHUNK_BYTES,
   EAGER_JIT,
   type InputEvent,
@@ -22,7 +23,6 @@ import {
 
 /** Skip any idle time: nobody waits for an input. */
 const FOREVER = ticks((1n << 63n) - 1n);
-const MEMORY_BYTES = 64 * 1024 * 1024;
 
 /** An input, and the position at which it is given. */
 export interface ScriptedInput {
@@ -43,15 +43,11 @@ export interface Program {
 
 /** The configuration of a program's machine. */
 function configOf(program: Program): MachineConfig {
-  return {
-    memoryBytes: MEMORY_BYTES,
-    boot: { kind: "firmware", image: program.image, commandLine: "" },
-    disks: [],
-    net: undefined,
+  return bareMachine(program.image, {
     entropySeed: new Uint8Array(32).fill(7),
     wallTimeNs: 1_700_000_000_000_000_000n,
     ...program.config,
-  };
+  });
 }
 
 /** The content of chunk `chunk` of the base image of disk `disk`, the same in every test. */

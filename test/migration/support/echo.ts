@@ -1,5 +1,5 @@
 /** A small guest that echoes what is typed and counts in memory, in a thread of its own. */
-import type { MachineConfig } from "@dejavm/machine";
+import { bareMachine } from "@dejavm/machine";
 import { expect, vi } from "vitest";
 import { LiveMachine } from "./hosts.ts";
 
@@ -20,18 +20,7 @@ const ECHO_COUNTING = [
 ];
 
 /** The machine of such a guest. */
-export const TINY: MachineConfig = {
-  memoryBytes: 64 * 1024 * 1024,
-  boot: {
-    kind: "firmware",
-    image: new Uint8Array(Uint32Array.from(ECHO_COUNTING).buffer),
-    commandLine: "",
-  },
-  disks: [],
-  net: undefined,
-  entropySeed: new Uint8Array(32),
-  wallTimeNs: 0n,
-};
+export const TINY = bareMachine(ECHO_COUNTING);
 
 /** What is offered of it. */
 export const OFFER = {

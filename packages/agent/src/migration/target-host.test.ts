@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { MemoryLogStore, type OwnershipState } from "@dejavm/log-store";
 import type { ControlMessageOf } from "@dejavm/protocol";
 import {
+  bareVmConfig,
   bootHasher,
   encodeVmConfig,
   loadBoot,
@@ -36,19 +37,7 @@ beforeEach(() => {
   const stateDir = temporaryDirectory();
   const firmware = join(stateDir, "firmware");
   writeFileSync(firmware, Uint8Array.of(0x6f, 0, 0, 0));
-  config = {
-    image: "",
-    keyboard: "uart",
-    memoryBytes: MEMORY_BYTES,
-    disks: [],
-    mac: undefined,
-    boot: { kind: "firmware", firmware, kernel: "", initrd: "", commandLine: "" },
-    pace: "live",
-    restarts: true,
-    durable: false,
-    originNs: 0n,
-    note: "",
-  };
+  config = bareVmConfig(firmware, { memoryBytes: MEMORY_BYTES });
   host = {
     store: new MemoryLogStore(),
     log: QUIET,

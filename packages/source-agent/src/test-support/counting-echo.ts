@@ -1,7 +1,7 @@
 /** A guest whose memory shows in what it says: for tests that bring machines back. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { VmConfig } from "../vm-config.ts";
+import { bareVmConfig, type VmConfig } from "../vm-config.ts";
 
 /** Echoes the UART, each byte with the count of all bytes so far behind it, kept in memory. */
 const COUNTING_ECHO = [
@@ -50,18 +50,5 @@ export function echoConfig(
 ): VmConfig {
   const firmware = join(directory, "firmware");
   writeFileSync(firmware, new Uint8Array(Uint32Array.from(program).buffer));
-  return {
-    image: "",
-    keyboard: "uart",
-    memoryBytes: 64 * 2 ** 20,
-    disks: [],
-    mac: undefined,
-    boot: { kind: "firmware", firmware, kernel: "", initrd: "", commandLine: "" },
-    pace: "live",
-    restarts: true,
-    durable: false,
-    originNs: BigInt(Date.now()) * 1_000_000n,
-    note: "",
-    ...more,
-  };
+  return bareVmConfig(firmware, { originNs: BigInt(Date.now()) * 1_000_000n, ...more });
 }

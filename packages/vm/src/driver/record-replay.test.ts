@@ -1,5 +1,5 @@
 /** A machine in its worker is recorded, read while it runs, replayed in another, and goes live. */
-import type { MachineConfig } from "@dejavm/machine";
+import { bareMachine } from "@dejavm/machine";
 import type { TracePoint } from "@dejavm/trace";
 import { expect, onTestFinished, test } from "vitest";
 import type { VmReport } from "../reports.ts";
@@ -22,18 +22,7 @@ const ECHO_COUNTING = [
   0x0062_8023, // sb    t1, 0(t0)
   0xfe5f_f06f, // j     -28
 ];
-const CONFIG: MachineConfig = {
-  memoryBytes: 64 * 1024 * 1024,
-  boot: {
-    kind: "firmware",
-    image: new Uint8Array(Uint32Array.from(ECHO_COUNTING).buffer),
-    commandLine: "",
-  },
-  disks: [],
-  net: undefined,
-  entropySeed: new Uint8Array(32),
-  wallTimeNs: 0n,
-};
+const CONFIG = bareMachine(ECHO_COUNTING);
 const START: TracePoint = { sequence: 0, position: 0n, ticks: 0n, chain: new Uint8Array(32) };
 const SPEC = { disks: [], pace: "live", limit: undefined, digestAtEnd: false } as const;
 

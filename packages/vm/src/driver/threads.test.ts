@@ -1,25 +1,16 @@
+import { bareMachine } from "@dejavm/machine";
 import { expect, onTestFinished, test } from "vitest";
 import { prepareThread } from "./threads.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
 
 /** addi a0, a0, 1; j -4 */
-const COUNTING = new Uint8Array(Uint32Array.from([0x0015_0513, 0xffdf_f06f]).buffer);
+const COUNTING = [0x0015_0513, 0xffdf_f06f];
 
 async function digestAt1000(): Promise<string | undefined> {
   const limit = Promise.withResolvers<void>();
   const vm = await VirtualMachine.start(
     {
-      source: {
-        kind: "create",
-        config: {
-          memoryBytes: 64 * 2 ** 20,
-          boot: { kind: "firmware", image: COUNTING, commandLine: "" },
-          disks: [],
-          net: undefined,
-          entropySeed: new Uint8Array(32),
-          wallTimeNs: 0n,
-        },
-      },
+      source: { kind: "create", config: bareMachine(COUNTING) },
       disks: [],
       pace: "none",
       limit: 1000n,

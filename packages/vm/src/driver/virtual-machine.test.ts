@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { MachineConfig } from "@dejavm/machine";
+import { bareMachine } from "@dejavm/machine";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { DiskFile } from "./disk-file.ts";
 import { inspectDiskFile } from "./disk-file.ts";
@@ -25,18 +25,9 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 function spec(program: readonly number[], more: Partial<StartSpec> = {}): StartSpec {
-  const config: MachineConfig = {
-    memoryBytes: 64 * 1024 * 1024,
-    boot: {
-      kind: "firmware",
-      image: new Uint8Array(Uint32Array.from(program).buffer),
-      commandLine: "",
-    },
+  const config = bareMachine(program, {
     disks: (more.disks ?? []).map(({ sizeBytes }) => ({ sizeBytes, readOnly: false, serial: "d" })),
-    net: undefined,
-    entropySeed: new Uint8Array(32),
-    wallTimeNs: 0n,
-  };
+  });
   return {
     source: { kind: "create", config },
     disks: [],

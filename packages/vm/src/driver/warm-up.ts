@@ -3,7 +3,7 @@
  * the hart's module is compiled, and V8 has optimized what every guest uses. What it did is
  * forgotten; the module is kept by the machine's package.
  */
-import { Machine, NO_JIT, position } from "@dejavm/machine";
+import { bareMachine, Machine, NO_JIT, position } from "@dejavm/machine";
 import { dispatchHere } from "./dispatch.ts";
 
 /**
@@ -16,11 +16,11 @@ import { dispatchHere } from "./dispatch.ts";
  *     jal ra, .+8 ; j .-44
  *     sltu a4, a3, a0 ; srli a3, a3, 1 ; ret
  */
-const PROGRAM = Uint32Array.from([
+const PROGRAM = [
   0x0001_0417, 0x0015_0513, 0x0ff5_7593, 0x0035_9593, 0x0085_85b3, 0x0005_b603, 0x00a6_0633,
   0x00c5_b023, 0x0045_a683, 0x00c6_c6b3, 0x00a6_d463, 0x40a6_86b3, 0x0080_00ef, 0xfd1f_f06f,
   0x00a6_b733, 0x0016_d693, 0x0000_8067,
-]);
+];
 
 /** Slices and their length: V8 counts as it returns, and the last of them run optimized code. */
 const SLICES = 24;
@@ -31,17 +31,8 @@ const DIGEST_POSITIONS = 4096n;
 
 /** Takes a few hundred milliseconds of this thread, and as much of V8's beside it. */
 export function warmUp(memoryBytes: number): void {
-  const machine = Machine.create(
-    {
-      memoryBytes,
-      boot: { kind: "firmware", image: new Uint8Array(PROGRAM.buffer), commandLine: "" },
-      disks: [],
-      net: undefined,
-      entropySeed: new Uint8Array(32),
-      wallTimeNs: 0n,
-    },
-    { jit: NO_JIT, dispatch: dispatchHere() },
-  );
+  const config = bareMachine(PROGRAM, { memoryBytes });
+  const machine = Machine.create(config, { jit: NO_JIT, dispatch: dispatchHere() });
   for (let i = 0; i < SLICES; i++) runOn(machine, SLICE_POSITIONS);
   for (let i = 0; i < DIGESTS; i++) {
     machine.ram.beginEpoch();
