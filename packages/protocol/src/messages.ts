@@ -136,16 +136,6 @@ const LATE_INPUT = z.strictObject({
   ]),
 });
 
-/** How far the source is: the target cannot know what was not sent. */
-const SOURCE_PROGRESS = z.strictObject({
-  kind: z.literal("source-progress"),
-  position: U64,
-  ticks: U64,
-  share: MEASURE,
-  phase: NAME,
-  bytesLeft: MEASURE,
-});
-
 /** The source has heard `live` and keeps its copy as moved: the migration is over. */
 const MOVED = z.strictObject({ kind: z.literal("moved"), epoch: U32 });
 
@@ -270,7 +260,6 @@ export const MESSAGE = z.discriminatedUnion("kind", [
   CHECKPOINT_CHUNKS,
   COMMIT,
   LATE_INPUT,
-  SOURCE_PROGRESS,
   MOVED,
   ACCEPT,
   INVENTORY,

@@ -19,13 +19,18 @@ function told(position: bigint, waitingMs: number): ControlMessageOf<"target-pro
   };
 }
 
-test("replay is starved while it waits for a tenth of its time, and before that is known", () => {
-  const checkpoints = new Checkpoints(
-    new MigrationLog({ migration: "m", lineage: "l", name: "web" }, 0),
-  );
+/** A migration whose first checkpoint has begun. */
+function moving(): { readonly seen: Observations; readonly checkpoints: Checkpoints } {
+  const log = new MigrationLog({ migration: "m", lineage: "l", name: "web" }, 0);
+  const checkpoints = new Checkpoints(log);
   checkpoints.begun(begun(0, new Uint32Array(0)), 0);
   const seen = new Observations();
   seen.link = LINK;
+  return { seen, checkpoints };
+}
+
+test("replay is starved while it waits for a tenth of its time, and before that is known", () => {
+  const { seen, checkpoints } = moving();
   const starvedAfter = (waitingMs: number, now: number): boolean | undefined => {
     seen.targetProgress(told(BigInt(now), waitingMs), now);
     return seen.situation(checkpoints, now)?.isReplayStarved;
@@ -35,4 +40,14 @@ test("replay is starved while it waits for a tenth of its time, and before that 
   expect(starvedAfter(33, 1200)).toBe(false);
   expect(starvedAfter(33, 1300)).toBe(false);
   expect(starvedAfter(44, 1400)).toBe(true);
+});
+
+test("how fast replay is, is known soon after a wait that was told only when it was over", () => {
+  const { seen, checkpoints } = moving();
+  seen.targetProgress(told(1000n, 5), 1000);
+  // Something else is told: nobody has said yet that replay stands still.
+  seen.targetProgress({ ...told(1000n, 5), durableSequence: 1 }, 3000);
+  seen.targetProgress(told(20_000n, 2005), 3100);
+  seen.targetProgress(told(120_000n, 2005), 3200);
+  expect(seen.situation(checkpoints, 3200)?.replaySpeed).toBe(1000);
 });

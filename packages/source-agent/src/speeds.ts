@@ -17,10 +17,13 @@ export class Speed {
     return this.#perMs;
   }
 
-  /** `busyMs`: time spent so far, in all; a position that falls begins anew. */
+  /**
+   * `busyMs`: time spent so far, in all. A position that falls begins anew, and so does a time: it
+   * was too long while nobody told that a machine waits.
+   */
   measure(position: bigint, busyMs: number): void {
     const last = this.#last;
-    if (last === undefined || position < last.position) {
+    if (last === undefined || position < last.position || busyMs < last.busyMs) {
       this.#last = { position, busyMs };
       return;
     }

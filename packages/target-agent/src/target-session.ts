@@ -198,8 +198,6 @@ export class TargetSession {
         return this.#commit(message, now);
       case "late-input":
         return this.#lateInput(message);
-      case "source-progress":
-        return;
       case "cancel":
         if (this.mayOwn) return;
         return this.#unable(message.reason, false);
