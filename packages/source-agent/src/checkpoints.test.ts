@@ -47,4 +47,13 @@ describe("the time that the hosts take for an increment", () => {
     expect(taken).toBeGreaterThan(1024);
     expect(checkpoints.incrementHostMs(1000)).toBeCloseTo((64 * 1000) / taken, 6);
   });
+
+  test("the time left is told once enough was read, by the pace so far", () => {
+    const checkpoints = withFirst(3000);
+    expect(checkpoints.pendingMs(1000)).toBeUndefined();
+    const view = { ...LINK, bytesPerMs: 1e6, bulkMessageBytes: 262_144 };
+    expect([...checkpoints.reads(view)].length).toBeGreaterThan(0);
+    const taken = 3000 - checkpoints.pendingPages;
+    expect(checkpoints.pendingMs(1000)).toBeCloseTo((1000 * checkpoints.pendingPages) / taken, 6);
+  });
 });

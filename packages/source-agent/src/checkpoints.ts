@@ -126,6 +126,12 @@ export class Checkpoints {
     return Math.max(this.#changedPages, MIN_INCREMENT_PAGES);
   }
 
+  /** How long the rest of the newest will take, at its pace so far. Undefined: not known yet. */
+  pendingMs(now: number): number | undefined {
+    const pace = this.#pagesPerMs(now, this.pendingPages);
+    return pace === undefined ? undefined : this.pendingPages / pace;
+  }
+
   /** The pace of the newest checkpoint, of which so many pages are left. */
   #pagesPerMs(now: number, left: number): number | undefined {
     const { at, pages } = this.#newest ?? { at: now, pages: 0 };

@@ -18,7 +18,8 @@ import {
 import type { VmReport, VmRequest } from "@dejavm/vm";
 import { type BegunReport, Checkpoints } from "./checkpoints.ts";
 import { Controller, type Decision, type Situation } from "./controller.ts";
-import { lateInputOf } from "./late-input.ts";
+import { DigestSchedule } from "./digest-schedule.ts";
+import { LateInputs } from "./late-inputs.ts";
 import { MigrationLog } from "./migration-log.ts";
 import { type DowntimeSplit, type MigrationOutcome, splitDowntime } from "./migration-report.ts";
 import { Observations } from "./observations.ts";
@@ -48,20 +49,12 @@ import {
 
 /** Time between two decisions. */
 const DECIDE_MS = 20;
-/** Time between two digests that are asked for while none has been compared, and afterwards. */
-const DIGEST_MS = 400;
-const NEXT_DIGEST_MS = 2000;
 /** Frontier intervals while pages are under way, in those at the end. */
 const FAR_FRONTIERS = 8;
 /** A target that says nothing for so long, over a link that is up, is stuck or means harm. */
 const SILENCE_MS = 30_000;
 /** Largest inventory: that of the largest machine. */
 const MAX_INVENTORIES = MAX_PAGES / MAX_INVENTORY;
-/**
- * Frames that come while the machine stands and wait for the target: what is more is lost, as on
- * any network.
- */
-const MAX_LATE_BYTES = 16 * 2 ** 20;
 /** Reports of the machine's progress. */
 const PROGRESS_MS = 20;
 /** Progress for people. */
@@ -75,15 +68,12 @@ export class SourceSession {
   readonly #checkpoints: Checkpoints;
   readonly #actions: SourceAction[] = [];
   readonly #seen = new Observations();
-  readonly #late: Message[] = [];
+  readonly #digests = new DigestSchedule();
+  readonly #late = new LateInputs();
   #state: SourceState;
   #heardAt: number;
   #inventories = 0;
-  #lateBytes = 0;
   #decidedAt = Number.NEGATIVE_INFINITY;
-  #digestAt: number | undefined;
-  /** Whether pages were on their way when the last digest was asked for. */
-  #digestWasEarly = false;
   #shownAt = Number.NEGATIVE_INFINITY;
   #shownPhase: SourcePhase | undefined;
   #why = "";
@@ -173,7 +163,9 @@ export class SourceSession {
       case "frozen":
         return this.#frozen(report, now);
       case "late-input":
-        return this.#lateInput(report.event);
+        this.#late.add(report.event);
+        if (this.#state.kind === "committed") this.#sendLateInputs();
+        return;
       case "ended":
       case "failed":
         return this.#machineEnded(report, now);
@@ -206,7 +198,7 @@ export class SourceSession {
     const { position, ticks, digest, trace } = report;
     assert(trace !== undefined, "a machine that moves is recorded");
     const frozen: Frozen = { position, ticks, digest, trace, at: now };
-    for (const event of report.waiting) this.#lateInput(event);
+    for (const event of report.waiting) this.#late.add(event);
     if (state.by === "trace") return this.#commit(frozen, now);
     this.#enter({ kind: "copying", frozen, since: now });
     this.#actions.push(this.#checkpoints.ask({ ...this.#options, firstTouch: false }));
@@ -226,17 +218,11 @@ export class SourceSession {
     this.#actions.push({ kind: "hold-link" });
     const epoch = this.#offeredEpoch;
     this.#send({ kind: "commit", epoch, position, ticks, digest, trace });
-    for (const message of this.#late.splice(0)) this.#send(message);
+    this.#sendLateInputs();
   }
 
-  #lateInput(event: Parameters<typeof lateInputOf>[0]): void {
-    if (event.kind === "frame") {
-      this.#lateBytes += event.bytes.length;
-      if (this.#lateBytes > MAX_LATE_BYTES) return;
-    }
-    const messages = lateInputOf(event);
-    if (this.#state.kind === "committed") for (const message of messages) this.#send(message);
-    else this.#late.push(...messages);
+  #sendLateInputs(): void {
+    for (const message of this.#late.take()) this.#send(message);
   }
 
   #machineEnded(report: Extract<VmReport, { kind: "ended" | "failed" }>, now: number): void {
@@ -407,7 +393,10 @@ export class SourceSession {
     }
     if (now - this.#decidedAt < DECIDE_MS) return;
     this.#decidedAt = now;
-    this.#askForDigest(situation, now);
+    const isSent = this.#checkpoints.isSent && !this.#checkpoints.isAsked;
+    if (isSent && this.#digests.isDue(situation)) {
+      this.#request({ kind: "digest", id: this.#nextRequest() });
+    }
     const decision = this.#controller.decide(situation);
     this.#log.decided(decision, now);
     this.#why = decision.why;
@@ -459,23 +448,6 @@ export class SourceSession {
 
   #situation(now: number): Situation | undefined {
     return this.#seen.situation(this.#checkpoints, now);
-  }
-
-  /**
-   * The first one follows the last page closely; where it is passed before that page has come, the
-   * target skips it, and one more is asked for as soon as all are there.
-   */
-  #askForDigest(situation: Situation, now: number): void {
-    if (!this.#checkpoints.isSent || this.#checkpoints.isAsked) return;
-    const { isComplete, digestsMatched } = situation;
-    const wasEarly = isComplete && this.#digestWasEarly && digestsMatched === 0;
-    const waitMs = digestsMatched === 0 ? DIGEST_MS : NEXT_DIGEST_MS;
-    const rttMs = situation.rttMs ?? 0;
-    const interval = wasEarly ? rttMs : waitMs;
-    if (this.#digestAt !== undefined && now - this.#digestAt < interval) return;
-    this.#digestAt = now;
-    this.#digestWasEarly = !isComplete;
-    this.#request({ kind: "digest", id: this.#nextRequest() });
   }
 
   /** The offer is recorded first: after a crash from here on the peer is asked. */
@@ -648,6 +620,7 @@ export class SourceSession {
         bytesPerMs,
         sentBytes: this.#log.sentBytes,
         pendingPages: this.#checkpoints.pendingPages,
+        pendingMs: this.#checkpoints.pendingMs(now),
         predictedDowntimeMs: situation && this.#controller.predictDowntimeMs(situation),
         why: this.#why,
       },

@@ -110,6 +110,8 @@ export interface SourceProgress {
   readonly sentBytes: number;
   /** Pages that are still to be sent. */
   readonly pendingPages: number;
+  /** How long that will take; undefined: too little was sent to tell. */
+  readonly pendingMs: number | undefined;
   readonly predictedDowntimeMs: number | undefined;
   readonly why: string;
 }

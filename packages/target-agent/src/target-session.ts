@@ -17,10 +17,11 @@ import {
   type Reason,
   reasonOf,
 } from "@dejavm/protocol";
-import { MAX_FED_BYTES, type VmReport, type VmRequest } from "@dejavm/vm";
+import type { VmReport, VmRequest } from "@dejavm/vm";
 import { Arrivals } from "./arrivals.ts";
 import { checkPlaces, contentsOf, otherPages } from "./places.ts";
 import { askedForOwner, diverged, guestEnded, replayFailed, silent, withHint } from "./reasons.ts";
+import { ReplayProgress } from "./replay-progress.ts";
 import {
   TARGET_TRANSITIONS,
   type TargetAction,
@@ -32,34 +33,29 @@ import {
   type Unpacked,
   type Verdict,
 } from "./target-types.ts";
+import { TraceIntake } from "./trace-intake.ts";
 
-/** Segments fed in one request. */
-const FEED_BATCH = 64;
 /** Bulk messages that may be ahead of their announcement: more than a link has under way. */
 const MAX_EARLY = 1024;
 /** A source that says nothing for so long, over a link that is up, is stuck or means harm. */
 const SILENCE_MS = 30_000;
-/** Half of what the machine's thread may hold: the other half is on its way. */
-const FEED_BYTES = MAX_FED_BYTES / 2;
 
 /** See the head of this file. */
 export class TargetSession {
   readonly #options: TargetOptions;
   readonly #arrivals = new Arrivals();
+  readonly #trace: TraceIntake;
+  readonly #progress: ReplayProgress;
   readonly #actions: TargetAction[] = [];
   readonly #late: ControlMessageOf<"late-input">["input"][] = [];
   #state: TargetState = { kind: "waiting" };
   #made = false;
   /** Contents that came before their checkpoint was announced. */
   readonly #early: BulkMessage[] = [];
-  /** Segments that wait to be fed. */
-  readonly #unfed: Uint8Array[] = [];
-  #fedBytes = 0;
   /** Of what waits here: segments, contents without announcement, inputs after F. */
   #heldBytes = 0;
   #isLinkUp = false;
   #heardAt = 0;
-  #nextSequence: number | undefined;
   #storedSequence = 0;
   #storedCheckpoint: number | undefined;
   #askedToStore: number | undefined;
@@ -67,20 +63,14 @@ export class TargetSession {
   #base = 0;
   #jumping: { readonly id: number; readonly checkpoint: number } | undefined;
   #replayTo: number | undefined;
-  #frontier = 0n;
-  #replayed = { position: 0n, ticks: 0n, cpuMs: 0, waitingMs: 0 };
-  #matched = { count: 0, position: 0n };
-  #guestWallNs = 0n;
-  #chain: Uint8Array = new Uint8Array(0);
-  #reachedFrontierAt: number | undefined;
-  #toldAt = Number.NEGATIVE_INFINITY;
-  #changed = false;
   /** Numbers of requests: beyond those that the machine's handle uses itself. */
   #requests = 2 ** 40;
   readonly #unpacking = new Set<number>();
 
   constructor(options: TargetOptions) {
     this.#options = options;
+    this.#trace = new TraceIntake(options.readSegment);
+    this.#progress = new ReplayProgress(options.progressMs);
   }
 
   get state(): TargetState {
@@ -124,7 +114,7 @@ export class TargetSession {
       case "link-up":
         this.#isLinkUp = true;
         this.#heardAt = now;
-        this.#changed = true;
+        this.#progress.changed();
         return;
       case "link-down":
         this.#isLinkUp = false;
@@ -147,7 +137,7 @@ export class TargetSession {
         return this.#secure();
       case "checkpoint-stored":
         this.#storedCheckpoint = event.checkpoint;
-        this.#changed = true;
+        this.#progress.changed();
         return this.#go(now);
       case "recorded":
         return this.#recorded(now, wallNs);
@@ -226,9 +216,8 @@ export class TargetSession {
     const pages = decodePageSet(message.pages, state.offer.pageCount);
     this.#arrivals.announce(message, pages);
     if (message.checkpoint === 0) {
-      this.#nextSequence = message.trace.sequence;
+      this.#trace.begin(message.trace.sequence, message.position);
       this.#storedSequence = message.trace.sequence;
-      this.#frontier = message.position;
       this.#actions.push({ kind: "make", checkpoint: message });
       const zeroPages = otherPages(pages, state.offer.pageCount);
       this.#request({ kind: "supply-zero-pages", pages: zeroPages });
@@ -243,18 +232,9 @@ export class TargetSession {
 
   #segment(bytes: Uint8Array): void {
     if (this.#state.kind !== "receiving") return this.#outOfPlace({ kind: "segment", bytes });
-    const { sequence, nextSequence, lastPosition } = this.#options.readSegment(bytes);
-    if (sequence !== this.#nextSequence) {
-      throw new CodedError(
-        "E_PROTOCOL_SEQUENCE",
-        `cannot take trace segment ${sequence}: expected ${this.#nextSequence}`,
-      );
-    }
-    this.#nextSequence = nextSequence;
-    this.#frontier = lastPosition;
+    this.#trace.take(bytes);
     this.#actions.push({ kind: "append", segment: bytes });
     this.#hold(bytes.length);
-    this.#unfed.push(bytes);
     this.#feed();
   }
 
@@ -282,8 +262,8 @@ export class TargetSession {
     if (state.kind !== "receiving") return this.#outOfPlace(commit);
     const { epoch } = state.offer;
     // F is where the trace ends: replay would never come to another place.
-    const isWhole = commit.trace.sequence === this.#nextSequence;
-    if (commit.epoch !== epoch + 1 || !isWhole || commit.position !== this.#frontier) {
+    const isWhole = commit.trace.sequence === this.#trace.nextSequence;
+    if (commit.epoch !== epoch + 1 || !isWhole || commit.position !== this.#trace.frontier) {
       return this.#outOfPlace(commit);
     }
     this.#enter({ kind: "reaching", offer: state.offer, commit, arrivedAt: now });
@@ -339,20 +319,18 @@ export class TargetSession {
       case "missing":
         return this.#missing(report);
       case "replayed":
-        this.#replayed = report;
-        this.#fedBytes = report.fedBytes;
-        this.#changed = true;
+        this.#progress.replayed(report);
+        this.#trace.held(report.fedBytes);
         this.#feed();
         return;
       case "at-frontier":
-        return this.#atFrontier(report, now);
+        this.#progress.atFrontier(report, now);
+        return this.#tell(now);
       case "digest-matched":
-        this.#matched = { count: this.#matched.count + 1, position: report.position };
-        this.#toldAt = Number.NEGATIVE_INFINITY;
-        this.#changed = true;
+        this.#progress.digestMatched(report);
         return this.#tell(now);
       case "diverged":
-        return this.#diverged(report);
+        return this.#unable(diverged(report.divergence), true);
       case "jumped":
         return this.#jumped(report, now);
       case "reached":
@@ -385,25 +363,9 @@ export class TargetSession {
     });
   }
 
-  #atFrontier(report: Extract<VmReport, { kind: "at-frontier" }>, now: number): void {
-    this.#replayed = { ...this.#replayed, position: report.position, ticks: report.ticks };
-    this.#guestWallNs = report.guestWallNs;
-    this.#chain = report.trace.chain;
-    this.#reachedFrontierAt = now;
-    this.#changed = true;
-    this.#tell(now);
-  }
-
-  #diverged(report: Extract<VmReport, { kind: "diverged" }>): void {
-    this.#unable(diverged(report.divergence), true);
-  }
-
   #feed(): void {
     if (!this.#made) return;
-    while (this.#unfed.length > 0 && this.#fedBytes < FEED_BYTES) {
-      const segments = this.#unfed.splice(0, FEED_BATCH);
-      const bytes = segments.reduce((sum, segment) => sum + segment.length, 0);
-      this.#fedBytes += bytes;
+    for (const { segments, bytes } of this.#trace.feeds()) {
       this.#heldBytes -= bytes;
       this.#request({ kind: "feed", segments });
     }
@@ -432,7 +394,7 @@ export class TargetSession {
     if (complete !== undefined && (this.#askedToStore ?? -1) < complete) {
       this.#askedToStore = complete;
       this.#actions.push({ kind: "store-checkpoint", checkpoint: complete });
-      this.#changed = true;
+      this.#progress.changed();
     }
     this.#feed();
     this.#jumpOn();
@@ -454,7 +416,7 @@ export class TargetSession {
     if (jump?.id !== report.id) return;
     this.#jumping = undefined;
     this.#base = jump.checkpoint;
-    this.#replayed = { ...this.#replayed, position: report.position, ticks: report.ticks };
+    this.#progress.jumped(report);
     this.#arrivals.forgetBefore(jump.checkpoint);
     this.#actions.push({ kind: "drop-kept", checkpoint: jump.checkpoint });
     this.#send({
@@ -463,7 +425,6 @@ export class TargetSession {
       taken: report.applied,
       position: report.position,
     });
-    this.#changed = true;
     this.#go(now);
   }
 
@@ -472,7 +433,7 @@ export class TargetSession {
   #replayOn(): void {
     const state = this.#state;
     const { newest } = this.#arrivals;
-    const ready = this.#made && this.#base === newest && this.#unfed.length === 0;
+    const ready = this.#made && this.#base === newest && this.#trace.isFed;
     if (state.kind !== "reaching" || !ready || this.#replayTo !== undefined) return;
     if (!this.#hasAll) return;
     const { position, ticks, digest } = state.commit;
@@ -484,7 +445,8 @@ export class TargetSession {
     const state = this.#state;
     if (state.kind !== "reaching" || report.id !== this.#replayTo) return;
     assert(report.digest === state.commit.digest, "reached means equal");
-    if (!equal(this.#chain, state.commit.trace.chain)) {
+    const { chain } = this.#progress;
+    if (chain === undefined || !equal(chain, state.commit.trace.chain)) {
       throw new CodedError("E_TRACE_CORRUPT", "the trace's hash chain at F is another one");
     }
     const { offer, commit, arrivedAt } = state;
@@ -496,7 +458,7 @@ export class TargetSession {
     const state = this.#state;
     if (state.kind !== "securing") return;
     if (this.#storedCheckpoint !== this.#arrivals.newest) return;
-    if (this.#storedSequence !== this.#nextSequence) return;
+    if (this.#storedSequence !== this.#trace.nextSequence) return;
     const { commit, arrivedAt, reachedAt } = state;
     this.#enter({ kind: "recording", commit, arrivedAt, reachedAt });
     this.#actions.push({ kind: "record-live", epoch: commit.epoch });
@@ -509,7 +471,7 @@ export class TargetSession {
     this.#request({
       kind: "go-live",
       id: this.#nextRequest(),
-      behindTicks: Number((wallNs - this.#guestWallNs) / 100n),
+      behindTicks: Number((wallNs - this.#progress.guestWallNs) / 100n),
       entropySeed: this.#options.entropySeed,
       record: state.commit.trace,
       frozen: false,
@@ -525,7 +487,8 @@ export class TargetSession {
     if (state.kind !== "going-live") return;
     const { commit, arrivedAt, reachedAt, recordedAt } = state;
     const { epoch } = commit;
-    const replayedAt = Math.min(Math.max(this.#reachedFrontierAt ?? 0, arrivedAt), reachedAt);
+    const { frontierAt = 0 } = this.#progress;
+    const replayedAt = Math.min(Math.max(frontierAt, arrivedAt), reachedAt);
     this.#enter({ kind: "live", epoch });
     this.#send({
       kind: "live",
@@ -615,25 +578,18 @@ export class TargetSession {
   }
 
   #tell(now: number): void {
-    if (this.#state.kind !== "receiving" || !this.#changed) return;
-    if (now - this.#toldAt < this.#options.progressMs) return;
-    this.#toldAt = now;
-    this.#changed = false;
-    const { position, ticks, cpuMs, waitingMs } = this.#replayed;
+    if (this.#state.kind !== "receiving") return;
+    const replay = this.#progress.toTell(now);
+    if (replay === undefined) return;
     const { complete } = this.#arrivals;
     const stored = this.#storedCheckpoint;
     this.#send({
       kind: "target-progress",
-      position,
-      ticks,
-      frontier: this.#frontier,
-      cpuMs,
-      waitingMs,
+      ...replay,
+      frontier: this.#trace.frontier,
       durableSequence: this.#storedSequence,
       ...(stored === undefined ? {} : { durableCheckpoint: stored }),
       ...(complete === undefined ? {} : { completeCheckpoint: complete }),
-      digestsMatched: this.#matched.count,
-      matchedPosition: this.#matched.position,
     });
   }
 

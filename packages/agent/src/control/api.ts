@@ -127,6 +127,7 @@ export const progressSchema = z.object({
     bytesPerMs: z.number(),
     sentBytes: z.number(),
     pendingPages: z.number(),
+    pendingMs: z.number().optional(),
     predictedDowntimeMs: z.number().optional(),
     why: z.string(),
   }),

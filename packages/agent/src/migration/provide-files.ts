@@ -70,6 +70,7 @@ function progressOf(
     bytesPerMs: sentBytes / elapsedMs,
     sentBytes,
     pendingPages: 0,
+    pendingMs: undefined,
     predictedDowntimeMs: undefined,
     why: `${role}, ${((100 * doneBytes) / sizeBytes).toFixed(0)} %`,
   };

@@ -13,6 +13,7 @@ import { CodedError } from "@dejavm/base";
 import type { MigrationReport } from "@dejavm/source-agent";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
+import { textProgress } from "../progress.ts";
 import { reportText } from "./migration-text.ts";
 
 /** Options as commander gives them. */
@@ -59,14 +60,16 @@ export async function followMigration(
   wish: MigrationWish,
   output: NodeJS.WriteStream | undefined,
 ): Promise<MigrationReport> {
-  const line = new ProgressLine(output);
-  const migration = await startMigration(client, name, wish, (progress) => line.show(progress));
+  const line = output && textProgress(output);
+  const migration = await startMigration(client, name, wish, (progress) => {
+    line?.show(progress.phase, progressText(progress));
+  });
   process.on("SIGINT", migration.cancel);
   try {
     return await migration.report;
   } finally {
     process.off("SIGINT", migration.cancel);
-    line.done();
+    line?.done();
   }
 }
 
@@ -105,46 +108,17 @@ export async function migrations(
   process.stdout.write(text);
 }
 
-/** One line that is written over on a terminal; else a line for each phase. */
-class ProgressLine {
-  readonly #output: NodeJS.WriteStream | undefined;
-  #phase = "";
-  #shown = false;
-
-  constructor(output: NodeJS.WriteStream | undefined) {
-    this.#output = output;
-  }
-
-  show(progress: Progress): void {
-    const output = this.#output;
-    if (output === undefined) return;
-    const text = progressText(progress);
-    if (output.isTTY) {
-      output.write(`\r\x1b[K${text.slice(0, Math.max(20, output.columns - 1))}`);
-      this.#shown = true;
-    } else if (progress.phase !== this.#phase) {
-      output.write(`${text}\n`);
-    }
-    this.#phase = progress.phase;
-  }
-
-  done(): void {
-    if (this.#shown) this.#output?.write("\r\x1b[K");
-  }
-}
-
 function progressText(progress: Progress): string {
-  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages, why } = progress;
+  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages, pendingMs } = progress;
   const parts = [
     phase,
     `${(sentBytes / 1e6).toFixed(1)} MB sent`,
     `${((bytesPerMs * 8) / 1000).toFixed(0)} Mbit/s`,
   ];
-  if (phase === "files") parts.push(why);
+  if (phase === "files") parts.push(progress.why);
   if (pendingPages > 0) {
     parts.push(`${pendingPages} pages left`);
-    if (bytesPerMs > 0)
-      parts.push(`ETA ${((pendingPages * 4096) / bytesPerMs / 1000).toFixed(0)} s`);
+    if (pendingMs !== undefined) parts.push(`ETA ${(pendingMs / 1000).toFixed(1)} s`);
   }
   if (lagMs !== undefined) parts.push(`lag ${lagMs.toFixed(0)} ms`);
   if (left < 1) parts.push(`guest at ${(left * 100).toFixed(0)} %`);

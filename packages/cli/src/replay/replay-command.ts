@@ -20,6 +20,9 @@ import { BROKEN_OFF, longWork } from "../long-work.ts";
 import { openStore, storeDirectory } from "../store.ts";
 import { parseMoment } from "./moment.ts";
 
+/** A replay tells how long it will take once it has run for so long. */
+const MEASURED_SECONDS = 1;
+
 /** Options of `dejavm replay`. */
 export interface ReplayCommandOptions extends LogOptions {
   readonly until?: string;
@@ -200,13 +203,17 @@ function consoleTo(stream: NodeJS.WriteStream): (output: PositionedOutput) => vo
 }
 
 function inWords(): (progress: StoredReplayProgress) => string {
-  const start = performance.now();
+  let begun: { readonly at: number; readonly done: number } | undefined;
   return ({ phase, done, total }) => {
     if (phase !== "replay") return `${phase}: ${done} of ${total} pages`;
+    const now = performance.now();
+    begun ??= { at: now, done };
     const percent = total === 0 ? 100 : (100 * done) / total;
-    const passed = (performance.now() - start) / 1000;
-    const left = done === 0 ? "" : `, ${((passed * (total - done)) / done).toFixed(0)} s left`;
-    return `replay: ${percent.toFixed(1)} %${left}`;
+    const passed = (now - begun.at) / 1000;
+    // The first moments replay cold code, and say nothing about the rest.
+    if (passed < MEASURED_SECONDS || done === begun.done) return `replay: ${percent.toFixed(1)} %`;
+    const left = (passed * (total - done)) / (done - begun.done);
+    return `replay: ${percent.toFixed(1)} %, ${left.toFixed(0)} s left`;
   };
 }
 
