@@ -179,7 +179,7 @@ function shellStatus(exit: Exit): number {
 function noAgent(): CodedError {
   return agentError(
     "E_EXEC_NO_AGENT",
-    "the guest has no exec agent that answers",
-    "use an image of `dejavm image build`; --verbose shows the guest's console",
+    `the guest's exec agent has not answered for ${AGENT_TIMEOUT_MS / 1000} s`,
+    "is it an image of `dejavm image build`? --verbose shows how far the guest has come",
   );
 }
