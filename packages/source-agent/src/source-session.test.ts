@@ -7,6 +7,7 @@ import {
   type SourceAction,
   type SourceEvent,
   type SourceOptions,
+  type SourceProgress,
   type SourceState,
 } from "./source-types.ts";
 import { begun as begunWith, LINK, POINT } from "./test-support/seen.ts";
@@ -288,6 +289,44 @@ describe("a rehearsal", () => {
     expect(outcome(driver)).toBe("moving");
     driver.tell(TICK);
     expect(outcome(driver)).toMatchObject({ kind: "rehearsed", prediction: { converges: false } });
+  });
+});
+
+describe("what people are shown", () => {
+  /** Of a source at 2,000,000; the target says each 60 ms what `told` makes of 1, 2, ... 20. */
+  const shown = (told: (i: number) => Partial<Progress>): SourceProgress | undefined => {
+    const driver = new Driver().tell(...TO_MOVING);
+    const machine = {
+      mode: "live",
+      cpuMs: 0,
+      runMs: 0,
+      savedPages: 0,
+      changed: undefined,
+    } as const;
+    driver.tell(vm({ kind: "progress", ...machine, position: 2_000_000n, ticks: 0n }));
+    for (let i = 1; i <= 20; i++) {
+      driver.tell(message({ ...PROGRESS, digestsMatched: 0, ...told(i) }), TICK);
+    }
+    const last = driver.actions.findLast((a) => a.kind === "progress");
+    return last?.kind === "progress" ? last.progress : undefined;
+  };
+  const nothingYet = { completeCheckpoint: undefined, durableCheckpoint: undefined };
+
+  test("lag is told by a replay's own speed, not while it waits for its first pages", () => {
+    const steady = (i: number) => ({ position: BigInt(i) * 60_000n, waitingMs: 0 });
+    const waiting = (i: number) => ({ position: BigInt(i) * 60n, waitingMs: 54 * i });
+    const lagMs = shown((i) => ({ ...nothingYet, ...steady(i) }))?.lagMs;
+    // 1000 positions per ms, and shown at most 200 ms ago.
+    expect(lagMs).toBeGreaterThanOrEqual(799);
+    expect(lagMs).toBeLessThan(1001);
+    expect(shown((i) => ({ ...nothingYet, ...waiting(i) }))?.lagMs).toBeUndefined();
+    expect(shown(waiting)?.lagMs).toBeGreaterThan(10_000);
+  });
+
+  test("the pause is told once no pages are under way", () => {
+    const position = { position: 1_990_000n, waitingMs: 0 };
+    expect(shown(() => ({ ...nothingYet, ...position }))?.predictedDowntimeMs).toBeUndefined();
+    expect(shown(() => position)?.predictedDowntimeMs).toBeGreaterThan(0);
   });
 });
 

@@ -603,8 +603,8 @@ export class SourceSession {
 
   #show(now: number): void {
     const situation = this.#situation(now);
-    const known = situation !== undefined && situation.replaySpeed > 0;
-    const lagMs = known ? situation.lagPositions / situation.replaySpeed : undefined;
+    const lagMs = situation && this.#lagMs(situation);
+    const isNear = situation?.isComplete === true;
     const bytesPerMs = this.#seen.link?.bytesPerMs ?? 0;
     const { phase } = this;
     this.#log.sample({ phase, lagMs: lagMs ?? -1, share: this.#seen.share, bytesPerMs }, now);
@@ -621,10 +621,16 @@ export class SourceSession {
         sentBytes: this.#log.sentBytes,
         pendingPages: this.#checkpoints.pendingPages,
         pendingMs: this.#checkpoints.pendingMs(now),
-        predictedDowntimeMs: situation && this.#controller.predictDowntimeMs(situation),
+        predictedDowntimeMs: isNear ? this.#controller.predictDowntimeMs(situation) : undefined,
         why: this.#why,
       },
     });
+  }
+
+  /** Undefined: not known, as of a replay that waits for its first pages nearly all the time. */
+  #lagMs({ lagPositions, replaySpeed, isReplayStarved }: Situation): number | undefined {
+    if (replaySpeed === 0 || (isReplayStarved && !this.#seen.hasComplete)) return undefined;
+    return lagPositions / replaySpeed;
   }
 
   #enter(state: SourceState): void {

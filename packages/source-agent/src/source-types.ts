@@ -104,6 +104,7 @@ export type SourceAction =
 /** How far it is, for people. */
 export interface SourceProgress {
   readonly phase: SourcePhase;
+  /** How long the target needs for what it is behind; undefined: its speed is not known. */
   readonly lagMs: number | undefined;
   readonly share: number;
   readonly bytesPerMs: number;
@@ -112,6 +113,7 @@ export interface SourceProgress {
   readonly pendingPages: number;
   /** How long that will take; undefined: too little was sent to tell. */
   readonly pendingMs: number | undefined;
+  /** The pause if it was handed over now; undefined: not known, or pages are under way. */
   readonly predictedDowntimeMs: number | undefined;
   readonly why: string;
 }

@@ -5,7 +5,6 @@ import {
   findVmNamed,
   type MigrationWish,
   migrationsSchema,
-  type Progress,
   startMigration,
   stateDirectory,
 } from "@dejavm/agent";
@@ -14,7 +13,7 @@ import type { MigrationReport } from "@dejavm/source-agent";
 import { usageError } from "../errors.ts";
 import { exitStatus } from "../exit-status.ts";
 import { textProgress } from "../progress.ts";
-import { reportText } from "./migration-text.ts";
+import { progressText, reportText } from "./migration-text.ts";
 
 /** Options as commander gives them. */
 export interface MigrateOptions {
@@ -106,26 +105,6 @@ export async function migrations(
   const text =
     options.json === true ? `${JSON.stringify(found.report)}\n` : reportText(found.report);
   process.stdout.write(text);
-}
-
-function progressText(progress: Progress): string {
-  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages, pendingMs } = progress;
-  const parts = [
-    phase,
-    `${(sentBytes / 1e6).toFixed(1)} MB sent`,
-    `${((bytesPerMs * 8) / 1000).toFixed(0)} Mbit/s`,
-  ];
-  if (phase === "files") parts.push(progress.why);
-  if (pendingPages > 0) {
-    parts.push(`${pendingPages} pages left`);
-    if (pendingMs !== undefined) parts.push(`ETA ${(pendingMs / 1000).toFixed(1)} s`);
-  }
-  if (lagMs !== undefined) parts.push(`lag ${lagMs.toFixed(0)} ms`);
-  if (left < 1) parts.push(`guest at ${(left * 100).toFixed(0)} %`);
-  if (progress.predictedDowntimeMs !== undefined) {
-    parts.push(`pause ${progress.predictedDowntimeMs.toFixed(0)} ms`);
-  }
-  return parts.join(", ");
 }
 
 function milliseconds(text: string): number {

@@ -1,4 +1,5 @@
-/** A migration's report for people. */
+/** A migration for people: how far it is, and its report. */
+import type { Progress } from "@dejavm/agent";
 import type { MigrationOutcome, MigrationReport, Prediction } from "@dejavm/source-agent";
 
 const PAUSE_PARTS = [
@@ -10,6 +11,27 @@ const PAUSE_PARTS = [
   ["durableMs", "durable"],
   ["resumeMs", "resume"],
 ] as const;
+
+/** How far it is, in one line without a newline. */
+export function progressText(progress: Progress): string {
+  const { phase, lagMs, share: left, bytesPerMs, sentBytes, pendingPages, pendingMs } = progress;
+  const parts = [
+    phase,
+    `${(sentBytes / 1e6).toFixed(1)} MB sent`,
+    `${((bytesPerMs * 8) / 1000).toFixed(0)} Mbit/s`,
+  ];
+  if (phase === "files") parts.push(progress.why);
+  if (pendingPages > 0) {
+    parts.push(`${pendingPages} pages left`);
+    if (pendingMs !== undefined) parts.push(`ETA ${(pendingMs / 1000).toFixed(1)} s`);
+  } else if (phase === "checkpoint" && sentBytes > 0) parts.push("all pages sent");
+  if (lagMs !== undefined) parts.push(`lag ${lagMs.toFixed(0)} ms`);
+  if (left < 1) parts.push(`guest at ${(left * 100).toFixed(0)} %`);
+  if (progress.predictedDowntimeMs !== undefined) {
+    parts.push(`pause ${progress.predictedDowntimeMs.toFixed(0)} ms`);
+  }
+  return parts.join(", ");
+}
 
 /** Lines, each with its newline. */
 export function reportText(report: MigrationReport): string {
