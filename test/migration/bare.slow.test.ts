@@ -74,6 +74,37 @@ test("[MI4] a link that breaks again and again is taken up where it was", async 
   await livesAt(target, source);
 });
 
+test("[MI10] a source that was killed and started again may offer at once", async () => {
+  const [killed, again] = [await started(), await started()];
+  const target = new Target({ config: TINY });
+  const [old, path] = [new Path(20), new Path(20)];
+  const accepted = Promise.withResolvers<void>();
+  const first = migrate({
+    machine: killed,
+    target,
+    offer: OFFER,
+    path: old,
+    onProgress: ({ phase }) => phase === "checkpoint" && accepted.resolve(),
+  });
+  await accepted.promise;
+  // While that link is up nobody else may bring the machine.
+  const early = migrate({ machine: again, target, offer: OFFER, path });
+  expect((await early.done).outcome).toMatchObject({ kind: "stayed", code: "E_VM_STATE" });
+  old.isCut = true;
+  old.breakAll();
+  const [coming] = target.acceptor.migrations;
+  const offerAgain = async () =>
+    (await migrate({ machine: again, target, offer: OFFER, path }).done).outcome;
+  let outcome = await offerAgain();
+  // Until it is noticed that the link is down.
+  while (outcome.kind === "stayed" && outcome.code === "E_VM_STATE") outcome = await offerAgain();
+  expect(outcome).toEqual({ kind: "moved", epoch: 2 });
+  expect(await coming?.done).toMatchObject({ reason: { code: "E_PEER_RESTARTED" } });
+  await livesAt(target, again);
+  first.cancel({ code: "E_CANCELLED", message: "enough", hint: undefined });
+  expect((await first.done).outcome).toMatchObject({ kind: "stayed" });
+});
+
 test("[MI5] a cancel lets the machine run on, and it can move later", async () => {
   const source = await started();
   const target = new Target({ config: TINY });

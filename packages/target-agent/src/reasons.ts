@@ -52,3 +52,17 @@ type DivergenceReport = Extract<VmReport, { kind: "diverged" }>["divergence"];
 export function askedForOwner(): Reason {
   return { code: "E_PEER_RESTARTED", message: "the source asked who owns it" };
 }
+
+/** E_PEER_RESTARTED: the link is down, and the source offers the machine over another one. */
+export function offeredAnew(): Reason {
+  return { code: "E_PEER_RESTARTED", message: "the source offers the machine anew" };
+}
+
+/** E_VM_STATE: another link, which is up, brings the machine. */
+export function comesAlready(name: string): Reason {
+  return {
+    code: "E_VM_STATE",
+    message: `${name} is on its way here already, over another link`,
+    hint: "try again once that has ended; where its source was killed, that is noticed within 10 s",
+  };
+}

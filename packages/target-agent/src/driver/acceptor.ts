@@ -82,7 +82,13 @@ export class Acceptor {
       socket.close(CLOSE_CODE.busy, "too many migrations at once");
       return undefined;
     }
-    const migration = new TargetMigration(this.#host, hello.link, (q) => this.#ownerOf(q));
+    const migration = new TargetMigration(this.#host, hello.link, {
+      ownerOf: (question) => this.#ownerOf(question),
+      giveWay: (lineage) => {
+        const others = this.migrations.filter((other) => other.lineage === lineage);
+        return others.every((other) => other.giveWay());
+      },
+    });
     this.#links.set(hello.link, migration);
     void this.#forgetAfter(migration, hello.link);
     return migration.attach(socket, hello);

@@ -20,6 +20,7 @@ import {
 } from "@dejavm/protocol";
 import { readSegmentHeader } from "@dejavm/trace";
 import type { ChunkBatch, PageBatch, VmReport, VmRequest } from "@dejavm/vm";
+import { comesAlready, offeredAnew } from "../reasons.ts";
 import { TargetSession } from "../target-session.ts";
 import {
   type TargetAction,
@@ -81,6 +82,14 @@ export type OwnerOf = (
   question: ControlMessageOf<"ask-owner">,
 ) => ControlMessageOf<"owner">["state"] | undefined;
 
+/** What a migration needs of the others that come in here. */
+export interface Siblings {
+  /** Answers who was not asked by this migration's source. */
+  readonly ownerOf: OwnerOf;
+  /** This machine is offered anew. False: somebody here receives it already. */
+  readonly giveWay: (lineage: string) => boolean;
+}
+
 /** A migration that comes in. */
 export class TargetMigration {
   /** Resolves when it is over, for better or worse. */
@@ -102,12 +111,11 @@ export class TargetMigration {
   #isDraining = false;
   #isOver = false;
 
-  readonly #ownerOf: OwnerOf;
+  readonly #siblings: Siblings;
 
-  /** `ownerOf` answers who was not asked by this migration's source. */
-  constructor(host: TargetHost, linkName: string, ownerOf: OwnerOf) {
+  constructor(host: TargetHost, linkName: string, siblings: Siblings) {
     this.#host = host;
-    this.#ownerOf = ownerOf;
+    this.#siblings = siblings;
     this.done = this.#end.promise;
     this.#session = new TargetSession({
       readSegment: (bytes) => {
@@ -165,6 +173,15 @@ export class TargetMigration {
     return this.#link.attach(socket, hello);
   }
 
+  /**
+   * The machine is offered over another link. Whoever does so was started anew and will not come
+   * back to a link that is down; one that is up is not disturbed. Gives whether this has ended.
+   */
+  giveWay(): boolean {
+    if (!this.#link.state.isUp) this.#handle({ kind: "link-lost", reason: offeredAnew() });
+    return this.#isOver;
+  }
+
   cancel(reason: Reason): void {
     this.#handle({ kind: "cancel", reason });
   }
@@ -196,7 +213,7 @@ export class TargetMigration {
 
   /** A link that was made only to ask. */
   #answerByRecords(question: ControlMessageOf<"ask-owner">): void {
-    const state = this.#ownerOf(question);
+    const state = this.#siblings.ownerOf(question);
     if (state === undefined) {
       setTimeout(() => this.#answerByRecords(question), 50);
       return;
@@ -273,8 +290,9 @@ export class TargetMigration {
   }
 
   async #judge(offer: ControlMessageOf<"offer">): Promise<void> {
+    const isFree = this.#siblings.giveWay(offer.lineage);
     this.#offer = offer;
-    const verdict = await this.#host.judge(offer);
+    const verdict = isFree ? await this.#host.judge(offer) : refusal(comesAlready(offer.name));
     // Given up meanwhile: a lineage that is opened now would never be closed.
     if (this.#isOver) return;
     if (verdict.kind === "accept") {
@@ -437,4 +455,8 @@ export class TargetMigration {
   #later(work: Promise<void>): void {
     work.catch((error: unknown) => this.#failed(error));
   }
+}
+
+function refusal(reason: Reason): Verdict {
+  return { kind: "refuse", reason };
 }
