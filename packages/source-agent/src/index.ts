@@ -48,13 +48,15 @@ export {
 
 export type { SourceAgentErrorCode } from "./errors.ts";
 export { notBegunReport } from "./migration-log.ts";
-export type {
-  BytesByKind,
-  CourseSample,
-  DowntimeSplit,
-  LoggedDecision,
-  MigrationOutcome,
-  MigrationReport,
+export {
+  type BytesByKind,
+  type CourseSample,
+  type DowntimeSplit,
+  LIMITS,
+  type Limit,
+  type LoggedDecision,
+  type MigrationOutcome,
+  type MigrationReport,
 } from "./migration-report.ts";
 export type { Prediction } from "./rehearsal.ts";
 export { SourceSession } from "./source-session.ts";

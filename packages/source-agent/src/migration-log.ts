@@ -4,6 +4,7 @@ import type {
   BytesByKind,
   CourseSample,
   DowntimeSplit,
+  Limit,
   LoggedDecision,
   MigrationOutcome,
   MigrationReport,
@@ -41,6 +42,8 @@ export class MigrationLog {
   lowestShare = 1;
   downtime: DowntimeSplit | undefined;
   endedBy: "trace" | "copy" | undefined;
+  readonly #limitedByMs: Record<Limit, number> = { outage: 0, path: 0, hosts: 0, replay: 0 };
+  #limitedSince: number | undefined;
   readonly #subject: LogSubject;
   readonly #startedAt: number;
   #course: CourseSample[] = [];
@@ -69,6 +72,12 @@ export class MigrationLog {
     if (decision.kind === "wait" && last?.kind === "wait" && atMs - last.atMs < 1000) return;
     if (this.#decisions.length >= MAX_DECISIONS) this.#decisions.splice(1, 1);
     this.#decisions.push({ atMs, kind: decision.kind, why: decision.why });
+  }
+
+  /** Notes what it has waited for since the last note; undefined: for nothing that counts. */
+  limitedBy(limit: Limit | undefined, now: number): void {
+    if (limit !== undefined) this.#limitedByMs[limit] += now - (this.#limitedSince ?? now);
+    this.#limitedSince = now;
   }
 
   /** Notes how far it is, at intervals. */
@@ -100,6 +109,7 @@ export class MigrationLog {
       digestsCompared: this.digestsCompared,
       digestAtCutover: this.digestAtCutover,
       lowestShare: this.lowestShare,
+      limitedByMs: { ...this.#limitedByMs },
       rttMs: link.rttMs,
       bytesPerMs: link.bytesPerMs,
       resumes: link.resumes,

@@ -63,6 +63,14 @@ export interface CourseSample {
   readonly sentBytes: number;
 }
 
+/**
+ * What a migration waits for: a link that is down, room on the path, the hosts that read, pack,
+ * unpack and store, or, once all pages are there, the replay that catches up.
+ */
+export const LIMITS = ["outage", "path", "hosts", "replay"] as const;
+/** See `LIMITS`. */
+export type Limit = (typeof LIMITS)[number];
+
 /** A decision of the controller, repeated ones left out. */
 export interface LoggedDecision {
   readonly atMs: number;
@@ -106,6 +114,8 @@ export interface MigrationReport {
   readonly digestsCompared: number;
   readonly digestAtCutover: string | undefined;
   readonly lowestShare: number;
+  /** How long each was what it waited for, milliseconds, until the hand-over began. */
+  readonly limitedByMs: Readonly<Record<Limit, number>>;
   readonly rttMs: number | undefined;
   readonly bytesPerMs: number;
   readonly resumes: number;

@@ -2,7 +2,9 @@ import type { ControlMessageOf } from "@dejavm/protocol";
 import { expect, test } from "vitest";
 import { Checkpoints } from "./checkpoints.ts";
 import { MigrationLog } from "./migration-log.ts";
+import type { Limit } from "./migration-report.ts";
 import { Observations } from "./observations.ts";
+import type { LinkView } from "./source-types.ts";
 import { begun, LINK } from "./test-support/seen.ts";
 
 function told(position: bigint, waitingMs: number): ControlMessageOf<"target-progress"> {
@@ -50,4 +52,33 @@ test("how fast replay is, is known soon after a wait that was told only when it 
   seen.targetProgress(told(20_000n, 2005), 3100);
   seen.targetProgress(told(120_000n, 2005), 3200);
   expect(seen.situation(checkpoints, 3200)?.replaySpeed).toBe(1000);
+});
+
+test("what a migration waits for", () => {
+  const { seen, checkpoints } = moving();
+  const limit = (link: Partial<LinkView>): Limit => {
+    seen.link = { ...LINK, ...link };
+    return seen.limit(checkpoints, 2000);
+  };
+  expect(limit({ isUp: false })).toBe("outage");
+  // Something waits for room; what was sent is on its way; all is there, and is taken in.
+  expect(limit({ isStarved: false })).toBe("path");
+  expect(limit({ isStarved: true, bulkUnderWayBytes: 1 })).toBe("path");
+  expect(limit({ isStarved: true })).toBe("hosts");
+  seen.targetProgress({ ...told(1n, 0), completeCheckpoint: 0 }, 1000);
+  expect(limit({ isStarved: false })).toBe("replay");
+  // Pages that are to be read are the hosts' part, whatever is on its way.
+  checkpoints.begun(begun(1, Uint32Array.of(1, 2)), 1000);
+  expect(limit({ isStarved: true, bulkUnderWayBytes: 1 })).toBe("hosts");
+});
+
+test("the time that each of it takes is summed up", () => {
+  const log = new MigrationLog({ migration: "m", lineage: "l", name: "web" }, 0);
+  log.limitedBy("hosts", 100);
+  log.limitedBy("path", 150);
+  log.limitedBy(undefined, 300);
+  log.limitedBy("hosts", 310);
+  log.limitedBy("path", 340);
+  const { limitedByMs } = log.report({ kind: "moved", epoch: 2 }, LINK, 400);
+  expect(limitedByMs).toEqual({ outage: 0, path: 80, hosts: 10, replay: 0 });
 });

@@ -6,6 +6,7 @@ import type { ControlMessageOf } from "@dejavm/protocol";
 import type { VmReport } from "@dejavm/vm";
 import type { Checkpoints } from "./checkpoints.ts";
 import type { Situation } from "./controller.ts";
+import type { Limit } from "./migration-report.ts";
 import type { LinkView } from "./source-types.ts";
 import { Speed } from "./speeds.ts";
 
@@ -86,6 +87,15 @@ export class Observations {
   /** Whether the target has all of some checkpoint. */
   get hasComplete(): boolean {
     return this.#target?.completeCheckpoint !== undefined;
+  }
+
+  /** What the migration waits for. */
+  limit(checkpoints: Checkpoints, now: number): Limit {
+    const { link } = this;
+    if (link?.isUp !== true) return "outage";
+    if (this.situation(checkpoints, now)?.isComplete === true) return "replay";
+    const isOnItsWay = checkpoints.isSent && link.bulkUnderWayBytes > 0;
+    return isOnItsWay || !link.isStarved ? "path" : "hosts";
   }
 
   /** Undefined until link, target and the first checkpoint are known. */

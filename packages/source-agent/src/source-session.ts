@@ -345,6 +345,8 @@ export class SourceSession {
     if (link.bulkUnderWayBytes !== this.#seen.link?.bulkUnderWayBytes) this.#heardAt = now;
     this.#seen.link = link;
     const state = this.#state;
+    const waits = state.kind === "moving" ? this.#seen.limit(this.#checkpoints, now) : undefined;
+    this.#log.limitedBy(waits, now);
     if (state.kind === "negotiating") {
       this.#show(now);
       // Who cannot be reached has not been asked; the driver knows how long that is tried.

@@ -1,5 +1,6 @@
+import { type MigrationReport, notBegunReport } from "@dejavm/source-agent";
 import { expect, test } from "vitest";
-import { progressText } from "./migration-text.ts";
+import { progressText, reportText } from "./migration-text.ts";
 
 const PROGRESS = {
   phase: "checkpoint",
@@ -34,4 +35,17 @@ test.each([
   ],
 ])("progress in one line", (progress, text) => {
   expect(progressText(progress)).toBe(text);
+});
+
+test("a report says what the migration waited for, the longest first", () => {
+  const reason = { code: "E_TEST", message: "no", hint: undefined };
+  const report = notBegunReport({ migration: "m", lineage: "l", name: "web" }, reason, 5000);
+  const { limitedByMs: _, ...kept } = report;
+  for (const without of [report, kept as MigrationReport]) {
+    expect(reportText(without)).not.toContain("limited");
+  }
+  const limitedByMs = { outage: 0, path: 400, hosts: 3210, replay: 9 };
+  expect(reportText({ ...report, limitedByMs })).toContain(
+    "\n  limited    by hosts 3.21 s, path 0.40 s\n",
+  );
 });

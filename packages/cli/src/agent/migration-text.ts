@@ -1,6 +1,11 @@
 /** A migration for people: how far it is, and its report. */
 import type { Progress } from "@dejavm/agent";
-import type { MigrationOutcome, MigrationReport, Prediction } from "@dejavm/source-agent";
+import {
+  LIMITS,
+  type MigrationOutcome,
+  type MigrationReport,
+  type Prediction,
+} from "@dejavm/source-agent";
 
 const PAUSE_PARTS = [
   ["freezeMs", "freeze"],
@@ -59,6 +64,14 @@ export function reportText(report: MigrationReport): string {
     `  digests    ${report.digestsCompared} compared while both ran, ` +
       `at the hand-over ${report.digestAtCutover ?? "none"}`,
   );
+  // Reports that were kept before this was measured do not have it.
+  const { limitedByMs }: Partial<MigrationReport> = report;
+  const limits = LIMITS.map((limit) => [limit, limitedByMs?.[limit] ?? 0] as const)
+    .filter(([, ms]) => ms >= 10)
+    .toSorted(([, a], [, b]) => b - a);
+  if (limits.length > 0) {
+    lines.push(`  limited    by ${limits.map(([by, ms]) => `${by} ${seconds(ms)}`).join(", ")}`);
+  }
   const last = report.decisions.at(-1);
   if (last !== undefined) lines.push(`  decided    ${last.kind}: ${last.why}`);
   return lines.map((line) => `${line}\n`).join("");
