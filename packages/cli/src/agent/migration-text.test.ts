@@ -17,7 +17,11 @@ test.each([
     { ...PROGRESS, pendingMs: 2340 },
     "checkpoint, 1.5 MB sent, 48 Mbit/s, 2000 pages left, ETA 2.3 s",
   ],
-  [{ ...PROGRESS, pendingPages: 0 }, "checkpoint, 1.5 MB sent, 48 Mbit/s, all pages sent"],
+  [{ ...PROGRESS, pendingPages: 0 }, "checkpoint, 1.5 MB sent, 48 Mbit/s"],
+  [
+    { ...PROGRESS, pendingPages: 0, pendingMs: 0 },
+    "checkpoint, 1.5 MB sent, 48 Mbit/s, all pages sent",
+  ],
   [
     {
       ...PROGRESS,

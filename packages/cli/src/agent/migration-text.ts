@@ -29,7 +29,7 @@ export function progressText(progress: Progress): string {
   if (pendingPages > 0) {
     parts.push(`${pendingPages} pages left`);
     if (pendingMs !== undefined) parts.push(`ETA ${(pendingMs / 1000).toFixed(1)} s`);
-  } else if (phase === "checkpoint" && sentBytes > 0) parts.push("all pages sent");
+  } else if (phase === "checkpoint" && pendingMs !== undefined) parts.push("all pages sent");
   if (lagMs !== undefined) parts.push(`lag ${lagMs.toFixed(0)} ms`);
   if (left < 1) parts.push(`guest at ${(left * 100).toFixed(0)} %`);
   if (progress.predictedDowntimeMs !== undefined) {
