@@ -3,7 +3,9 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { encodeState, SnapshotReader } from "@dejavm/machine";
+import type { SourceMigration } from "@dejavm/source-agent";
 import { hostCodecs } from "@dejavm/vm";
 import { expect, onTestFinished, test } from "vitest";
 import { echoing, OFFER, TINY } from "./support/echo.ts";
@@ -48,7 +50,7 @@ test("[MI1] a machine moves: equal digests, nothing typed is lost", async () => 
     machine: source,
     target,
     offer: OFFER,
-    onRecord: ({ state, epoch }) => records.push(`${state} ${epoch}`),
+    onRecord: ({ state, epoch }) => void records.push(`${state} ${epoch}`),
   });
   const report = await migration.done;
   expect(report.outcome).toEqual({ kind: "moved", epoch: 2 });
@@ -110,13 +112,37 @@ test("[MI5] a cancel lets the machine run on, and it can move later", async () =
   const target = new Target({ config: TINY });
   const path = new Path(20);
   const first = migrate({ machine: source, target, offer: OFFER, path });
-  await new Promise((resolve) => setTimeout(resolve, 400));
+  await sleep(400);
   first.cancel({ code: "E_CANCELLED", message: "enough", hint: undefined });
   expect((await first.done).outcome).toMatchObject({ kind: "stayed", code: "E_CANCELLED" });
   source.type("more ");
   await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one more ");
   const again = migrate({ machine: source, target, offer: { ...OFFER, epoch: 3 }, path });
   expect((await again.done).outcome).toEqual({ kind: "moved", epoch: 4 });
+});
+
+test("[MI5] a cancel while the offer is recorded is recorded after it", async () => {
+  const source = await started();
+  const target = new Target({ config: TINY });
+  const records: string[] = [];
+  const migration: SourceMigration = migrate({
+    machine: source,
+    target,
+    offer: OFFER,
+    onRecord: async ({ state, epoch }) => {
+      records.push(`${state} ${epoch} begun`);
+      if (state === "offering") {
+        migration.cancel({ code: "E_CANCELLED", message: "enough", hint: undefined });
+        await sleep(100);
+      }
+      records.push(`${state} ${epoch} made`);
+    },
+  });
+  expect((await migration.done).outcome).toMatchObject({ kind: "stayed", code: "E_CANCELLED" });
+  const offered = ["offering 2 begun", "offering 2 made"];
+  expect(records).toEqual([...offered, "live 3 begun", "live 3 made"]);
+  source.type("on");
+  await expect.poll(() => source.said, { timeout: 20_000 }).toBe("one on");
 });
 
 test("[MI6] where it is handed over, both hosts' RAM and state have one sha256", async () => {

@@ -201,6 +201,11 @@ export interface LineageWriter {
    * anywhere behind it (recording begins anew at a checkpoint).
    */
   append(segments: readonly Segment[], options?: { readonly afterGap?: boolean }): void;
+  /**
+   * Does now, and mostly beside the caller, what the next `recordOwnership` would have to do before
+   * it returns. For a machine that runs meanwhile. Rejects as `sync` does.
+   */
+  prepareOwnership(): Promise<void>;
   /** Durable on return. Throws E_STORE_EPOCH if the epoch falls. */
   recordOwnership(record: NewOwnershipRecord): void;
   addReport(report: Omit<StoredReport, "atMs">): void;

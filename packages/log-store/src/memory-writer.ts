@@ -77,6 +77,10 @@ export class MemoryLineageWriter implements LineageWriter {
     this.#parts.lineage.segments.push(...structuredClone(segments));
   }
 
+  async prepareOwnership(): Promise<void> {
+    this.#checkHeld();
+  }
+
   recordOwnership(record: NewOwnershipRecord): void {
     this.#checkHeld();
     const { lineage, now } = this.#parts;

@@ -140,7 +140,7 @@ export interface MigrateOptions {
   readonly path?: Path;
   readonly session?: Partial<SourceOptions>;
   readonly bases?: readonly string[];
-  readonly onRecord?: (wish: OwnershipWish) => void;
+  readonly onRecord?: (wish: OwnershipWish) => void | Promise<void>;
   readonly onProgress?: (progress: SourceProgress) => void;
 }
 

@@ -137,7 +137,9 @@ function begin(
       },
     },
     request: (wanted) => vm.parts.vm.request(wanted),
-    record: ({ state: ownership, epoch: recordedEpoch }) => {
+    record: async ({ state: ownership, epoch: recordedEpoch }) => {
+      // The machine runs, and what it sends passes through this thread: it is not to wait.
+      if (ownership === "offering") await recorded.writer.prepareOwnership();
       const detail = JSON.stringify({ migration } satisfies z.infer<typeof offerDetailSchema>);
       const record = { state: ownership, epoch: recordedEpoch, peer: peer.name, detail };
       recorded.writer.recordOwnership(record);

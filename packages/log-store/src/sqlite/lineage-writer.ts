@@ -1,4 +1,5 @@
 /** The one who may write to a lineage of the database. */
+import { setImmediate } from "node:timers/promises";
 import type { Segment, TracePoint } from "@dejavm/trace";
 import { MAX_CONFIG_BYTES } from "../limits.ts";
 import type {
@@ -114,6 +115,20 @@ export class SqliteLineageWriter implements LineageWriter {
     this.#end = { sequence: sequence + unitCount, ...to, chain };
   }
 
+  async prepareOwnership(): Promise<void> {
+    this.#checkHeld();
+    for (;;) {
+      const { oldest, segments } = this.#tail;
+      if (oldest.length === segments.length) break;
+      this.#appender.append(this.#parts.key, oldest);
+      this.#tail.partAbsorbed(oldest.length);
+      await setImmediate();
+      this.#checkHeld();
+    }
+    this.#absorb();
+    await this.#parts.database.sync();
+  }
+
   recordOwnership(record: NewOwnershipRecord): void {
     this.#checkHeld();
     const { database, key, now } = this.#parts;
@@ -215,8 +230,8 @@ export class SqliteLineageWriter implements LineageWriter {
   /** Moves the tail into the database. Its file goes once that is durable. */
   #absorb(): void {
     const { segments } = this.#tail;
-    if (segments.length === 0) return;
-    this.#appender.append(this.#parts.key, segments);
+    // The file may hold only what was absorbed in parts.
+    if (segments.length > 0) this.#appender.append(this.#parts.key, segments);
     const absorbed = this.#tail.absorbed();
     if (absorbed === undefined) return;
     this.#absorbed.add(absorbed);

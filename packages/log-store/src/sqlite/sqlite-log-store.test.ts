@@ -1,7 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { position, ticks } from "@dejavm/machine";
+import type { Segment } from "@dejavm/trace";
 import { expect, it } from "vitest";
 import { hashItems } from "../content-pack.ts";
 import { finish, type LogStore } from "../log-store.ts";
@@ -29,6 +31,11 @@ registerLogStoreContract("SQLite", () => {
 
 const PAGES = 64;
 
+/** Trace units of segments, which may have been merged. */
+function unitsOf(segments: readonly Segment[]): number {
+  return segments.reduce((sum, { header }) => sum + header.unitCount, 0);
+}
+
 /** A store of its own with one machine. */
 function newStore() {
   const directory = mkdtempSync(join(tmpdir(), "dejavm-store-"));
@@ -53,6 +60,34 @@ it("[LS7] frees in the background what retention has dropped", async () => {
   expect(contents()).toBe(3 * PAGES);
   while (contents() > PAGES) await new Promise((resolve) => setTimeout(resolve, 5));
   expect(finish(store.verify())).toMatchObject({ problems: [], contents: PAGES, checkpoints: 1 });
+  store.close();
+  rmSync(directory, { recursive: true });
+});
+
+it("[LS3] gets ready for a transition in steps, and may die between any two of them", async () => {
+  const { directory, store, writer } = newStore();
+  const trace = new TestTrace();
+  const units = 5000;
+  for (let i = 0; i < units; i++) writer.append([trace.segment(i)]);
+  const ready = writer.prepareOwnership().then(() => true);
+  let turns = 0;
+  for (let isReady = false; !isReady; turns++) {
+    const copy = mkdtempSync(join(tmpdir(), "dejavm-store-"));
+    // What is under way in other threads does not change what counts.
+    for (const name of ["store.db", "store.db-wal", "tails"]) {
+      cpSync(join(directory, name), join(copy, name), { recursive: true });
+    }
+    const left = openLogStore(copy);
+    const again = left.openLineage(writer.lineage);
+    expect(again.traceEnd?.sequence).toBe(units);
+    expect(unitsOf([...left.readTrace(writer.lineage, 0)])).toBe(units);
+    expect(finish(left.verify()).problems).toEqual([]);
+    left.close();
+    rmSync(copy, { recursive: true });
+    isReady = await Promise.race([ready, setImmediate(false)]);
+  }
+  // Some 2 MB of segments.
+  expect(turns).toBeGreaterThan(3);
   store.close();
   rmSync(directory, { recursive: true });
 });

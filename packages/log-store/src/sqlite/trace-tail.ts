@@ -35,6 +35,9 @@ export const MAX_TAIL_BYTES = 16 << 20;
 /** More at once goes into the database right away. */
 export const MAX_TAIL_APPEND_BYTES = 256 << 10;
 
+/** What is absorbed at once where others wait for this thread: some 3 ms. */
+const PART_BYTES = 512 << 10;
+
 /** Folder of the tails within the store's directory. */
 export const TAILS_FOLDER = "tails";
 /** In front of each segment: its size, and the checksum of that. */
@@ -80,6 +83,16 @@ export class TraceTail {
     return this.#segments;
   }
 
+  /** Some of them, the oldest: as many as are absorbed at once where others wait. */
+  get oldest(): readonly Segment[] {
+    let bytes = 0;
+    const end = this.#segments.findIndex((segment) => {
+      bytes += segment.bytes.length;
+      return bytes > PART_BYTES;
+    });
+    return end < 0 ? this.#segments : this.#segments.slice(0, Math.max(1, end));
+  }
+
   get bytes(): number {
     return this.#file?.bytes ?? 0;
   }
@@ -96,6 +109,11 @@ export class TraceTail {
     });
     this.#segments.push(...segments);
     failPoint("append.done");
+  }
+
+  /** The oldest `count` segments have been committed to the database; the file stays. */
+  partAbsorbed(count: number): void {
+    this.#segments.splice(0, count);
   }
 
   /** All segments have been committed to the database: the next ones begin another file. */

@@ -160,6 +160,27 @@ export function registerLogStoreContract(name: string, makePlace: () => StorePla
       expect(store.findLineage("web")?.ownership).toEqual(history[2]);
     });
 
+    it("[LS3] gets ready for a transition while the trace goes on", async () => {
+      const units = 5000;
+      for (let i = 0; i < units; i++) writer.append([segment(i)]);
+      const prepared = writer.prepareOwnership();
+      const want = (count: number) =>
+        recordsOf(
+          Array.from({ length: count }, (_, i) => segment(i)),
+          0,
+        );
+      // In the middle of it nothing is missing and nothing comes twice.
+      expect(recordsOf(store.readTrace(writer.lineage, 0), 0)).toEqual(want(units));
+      writer.append([segment(units)]);
+      await prepared;
+      writer.recordOwnership({ epoch: 1, state: "live", peer: "", detail: "" });
+      expect(writer.traceEnd?.sequence).toBe(units + 1);
+      reopen();
+      expect(recordsOf(store.readTrace(writer.lineage, 0), 0)).toEqual(want(units + 1));
+      writer.release();
+      await expect(writer.prepareOwnership()).rejects.toMatchObject({ code: "E_STORE_CLOSED" });
+    });
+
     it("[LS1] keeps reports and a changed configuration", () => {
       writer.addReport({ kind: "migration", json: '{"downtimeMs":12}' });
       writer.setConfig(Uint8Array.of(9));

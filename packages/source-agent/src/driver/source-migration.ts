@@ -37,7 +37,10 @@ export interface SourceMigrationOptions {
   readonly session: SourceOptions;
   /** The machine: live, recording, told nothing else about checkpoints with such numbers. */
   readonly request: (request: VmRequest) => void;
-  /** Makes the record durable before it returns or resolves; throws if it is not. */
+  /**
+   * Makes the record durable before it returns or resolves; throws if it is not. It is not called
+   * again before.
+   */
   readonly record: (wish: OwnershipWish) => void | Promise<void>;
   readonly dial: Dial;
   /** This agent's name, for the peer's people. */
@@ -84,6 +87,8 @@ class Migration implements SourceMigration {
   readonly #reader: PageReader;
   #link: LinkDriver;
   #packer: MovePacker | undefined;
+  /** Records are made one after the other: the last one is what holds. */
+  #recording = Promise.resolve();
   #tickedAt = 0;
   #isDraining = false;
   #isOver = false;
@@ -220,7 +225,7 @@ class Migration implements SourceMigration {
       case "read":
         return this.#reader.read(action);
       case "record":
-        void this.#record(action.wish);
+        this.#recording = this.#recording.then(() => this.#record(action.wish));
         return;
       case "hold-link":
         return this.#link.neverGiveUp();
