@@ -10,6 +10,12 @@ export {
   type LogStoreBenchResult,
   runLogStoreBench,
 } from "./log-store.ts";
+export {
+  type CancelBenchOptions,
+  type CancelBenchResult,
+  type CancelRun,
+  runCancelBench,
+} from "./migrate/cancel-bench.ts";
 export { AgentProcess, RigProcess } from "./migrate/dejavm-process.ts";
 export {
   type MigrateBenchOptions,

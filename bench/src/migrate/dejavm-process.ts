@@ -144,7 +144,7 @@ export class RigProcess {
     const options = ["--listen", "127.0.0.1:0", "--to", to, "--profile", profile, "--json"];
     const child = start(["wan", ...options], join(folder, "wan.log"));
     const lines = createInterface({ input: child.stdout });
-    const [line] = (await once(lines, "line")) as [string];
+    const line = await Promise.race([nextLine(lines), ended(lines)]);
     const told: unknown = JSON.parse(line);
     if (typeof told === "object" && told !== null && "listening" in told) {
       return new RigProcess(String(told.listening), lines, child);
@@ -165,8 +165,7 @@ export class RigProcess {
 
   async #tell(command: string): Promise<unknown> {
     this.#child.stdin.write(`${command}\n`);
-    const [line] = (await once(this.#lines, "line")) as [string];
-    return JSON.parse(line);
+    return JSON.parse(await nextLine(this.#lines));
   }
 
   async close(): Promise<void> {
@@ -177,6 +176,17 @@ export class RigProcess {
 const direction = z.object({ deliveredBytes: z.number() });
 const doneSchema = z.object({ done: z.string() });
 const statisticsSchema = z.object({ up: direction, down: direction });
+
+async function nextLine(lines: Interface): Promise<string> {
+  const [line] = (await once(lines, "line")) as [string];
+  return line;
+}
+
+/** Settles only if it never gets ready: with a throw. */
+async function ended(lines: Interface): Promise<never> {
+  await once(lines, "close");
+  throw new Error("the WAN rig has ended; its log says why");
+}
 
 async function end(child: Child): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;

@@ -23,6 +23,16 @@ export interface DejavmSubjectOptions {
   readonly onFrame: (frame: Uint8Array, atMs: number) => void;
 }
 
+/** A move that was begun and cancelled; host times as of `performance.now()`. */
+export interface CancelledMove {
+  /** It was too late. */
+  readonly moved: boolean;
+  /** Undefined: it never was in that phase. */
+  readonly cancelledAtMs: number | undefined;
+  /** When its report came. */
+  readonly endedAtMs: number;
+}
+
 const NAME = "bench";
 
 /** See the head of this file. */
@@ -121,6 +131,25 @@ export class DejavmSubject implements Subject {
       digestsEqual: this.#moved && report.digestAtCutover !== undefined,
       report,
     };
+  }
+
+  /** Begins to move the machine and cancels that as soon as it is said to be in `phase`. */
+  async moveAndCancel(phase: string): Promise<CancelledMove> {
+    let cancelledAtMs: number | undefined;
+    const migration = await startMigration(
+      this.#source.client,
+      NAME,
+      { to: "target" },
+      (progress) => {
+        if (progress.phase !== phase || cancelledAtMs !== undefined) return;
+        cancelledAtMs = performance.now();
+        migration.cancel();
+      },
+    );
+    const { outcome } = await migration.report;
+    const endedAtMs = performance.now();
+    this.#moved = outcome.kind === "moved";
+    return { moved: this.#moved, cancelledAtMs, endedAtMs };
   }
 
   async close(): Promise<void> {

@@ -9,7 +9,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CodedError } from "@dejavm/base";
 import { requireHostTool } from "@dejavm/debian";
 import { Gateway } from "@dejavm/gateway";
 import { resolveImage } from "@dejavm/image";
@@ -17,6 +16,7 @@ import { WAN_PROFILES } from "@dejavm/wan";
 import { buildWork } from "./build-work.ts";
 import { CableSwitch } from "./cable-switch.ts";
 import { DejavmSubject } from "./dejavm-subject.ts";
+import { pick } from "./pick.ts";
 import type { GuestFiles } from "./qemu-guest.ts";
 import { QEMU_MODES, type QemuMode, QemuSubject } from "./qemu-subject.ts";
 import { RedisClient } from "./redis-client.ts";
@@ -241,20 +241,6 @@ async function guestFiles(): Promise<GuestFiles> {
   const { kernel, initrd, disk, manifest } = await resolveImage("debian");
   const commandLine = `${manifest.commandLine} ro ${CONSOLE}`;
   return { kernel, initrd, disk, commandLine, memoryMib: MEMORY_MIB };
-}
-
-function pick<T extends { readonly name: string }>(
-  what: string,
-  all: readonly T[],
-  names: readonly string[],
-): readonly T[] {
-  for (const name of names) {
-    if (all.some((item) => item.name === name)) continue;
-    throw new CodedError("E_USAGE", `there is no ${what} ${name}`, {
-      hint: `want ${all.map((item) => item.name).join(", ")}`,
-    });
-  }
-  return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
 }
 
 async function versionOf(qemu: string): Promise<string> {

@@ -2,6 +2,7 @@
 import { usageError } from "./errors.ts";
 import { exitStatus } from "./exit-status.ts";
 import { parseCount } from "./parse.ts";
+import { textTable } from "./text-table.ts";
 
 /** Options as commander gives them. */
 export interface BenchEngineOptions {
@@ -75,6 +76,37 @@ export async function benchMigrate(options: MigrateBenchCommand): Promise<number
     process.stderr.write(`${line}\n`);
   });
   process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : migrateTable(result));
+  return exitStatus.ok;
+}
+
+/** Options of `bench cancel` as commander gives them. */
+export interface CancelBenchCommand {
+  readonly workload: readonly string[];
+  readonly profile: string;
+  readonly rounds: string;
+  readonly json?: boolean;
+}
+
+/** Gives the exit status. Throws E_TOOL_MISSING, E_IMAGE_*, E_USAGE. */
+export async function benchCancel(options: CancelBenchCommand): Promise<number> {
+  const { runCancelBench } = await import("@dejavm/bench");
+  const { workload: workloads, profile, json } = options;
+  const rounds = Number(parseCount(options.rounds, "--rounds"));
+  const result = await runCancelBench({ workloads, profile, rounds }, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  const rows = result.runs.map(({ silentMs, endedMs, ...run }) => [
+    run.workload,
+    run.profile,
+    run.phase,
+    run.outcome,
+    String(silentMs),
+    String(endedMs),
+  ]);
+  const titles = ["workload", "profile", "phase", "outcome", "silent ms", "ended ms"];
+  process.stdout.write(
+    json === true ? `${JSON.stringify(result)}\n` : textTable([titles, ...rows]),
+  );
   return exitStatus.ok;
 }
 

@@ -5,6 +5,7 @@ import { addAgentCommands } from "./agent/program.ts";
 import type {
   BenchEngineOptions,
   BenchNetworkOptions,
+  CancelBenchCommand,
   MigrateBenchCommand,
   RecordBenchCommand,
 } from "./bench-command.ts";
@@ -250,6 +251,19 @@ function addBench(program: Command, setStatus: (status: number) => void): void {
       "\nExample:\n  dejavm bench migrate --vs qemu --workload redis --profile intercontinental",
     );
   configure(migrate);
+  const cancel = bench
+    .command("cancel")
+    .description("Cancel a guest's migration in each phase, and see how it goes on")
+    .addOption(repeatable("--workload <name>", "only idle, cpu or dirty, repeatable"))
+    .option("--profile <name>", "WAN profile", "intercontinental")
+    .option("--rounds <n>", "cancels in each phase", "3")
+    .option("--json", "report on stdout")
+    .action(async (options: CancelBenchCommand) => {
+      const { benchCancel } = await import("./bench-command.ts");
+      setStatus(await benchCancel(options));
+    })
+    .addHelpText("after", "\nExample:\n  dejavm bench cancel --workload cpu --profile metro");
+  configure(cancel);
   const record = bench
     .command("record")
     .description("What recording costs: pairs of runs, recorded and not, and their replays")
