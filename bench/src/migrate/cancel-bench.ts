@@ -5,15 +5,12 @@
  * Method: boot, start the workload and the 10 ms ticks, let it settle; then for each phase begin a
  * migration, cancel it when it says that it is in that phase, watch on for a while.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { WAN_PROFILES } from "@dejavm/wan";
 import { buildWork } from "./build-work.ts";
-import { DejavmSubject } from "./dejavm-subject.ts";
+import { withDejavm } from "./dejavm-subject.ts";
 import { pick } from "./pick.ts";
-import { parseTick, TickLog } from "./tick-log.ts";
 import { startWorkload, WORKLOADS, type Workload } from "./workloads.ts";
 
 /** What to measure. */
@@ -45,7 +42,6 @@ export interface CancelBenchResult {
 }
 
 const PHASES = ["negotiate", "checkpoint", "chase", "cutover"] as const;
-const MEMORY_MIB = 256;
 const SETTLE_MS = 4000;
 const AFTER_MS = 3000;
 
@@ -73,21 +69,8 @@ async function cancelledRuns(
   profile: string,
   program: Uint8Array,
 ): Promise<readonly CancelRun[]> {
-  const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-"));
-  const ticks = new TickLog();
-  const runs: CancelRun[] = [];
-  let subject: DejavmSubject | undefined;
-  try {
-    subject = await DejavmSubject.start({
-      profile,
-      folder,
-      memoryMib: MEMORY_MIB,
-      append: "ro",
-      onFrame: (frame, atMs) => {
-        const tick = parseTick(frame, atMs - performance.timeOrigin);
-        if (tick !== undefined) ticks.add(tick);
-      },
-    });
+  return withDejavm(profile, async (subject, ticks) => {
+    const runs: CancelRun[] = [];
     await startWorkload(subject, workload, program);
     await sleep(SETTLE_MS);
     for (const phase of PHASES) {
@@ -101,10 +84,7 @@ async function cancelledRuns(
       if (moved) break;
     }
     return runs;
-  } finally {
-    await subject?.close();
-    rmSync(folder, { recursive: true });
-  }
+  });
 }
 
 const WATCHED = WORKLOADS.filter(({ name }) => name !== "redis");

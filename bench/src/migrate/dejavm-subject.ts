@@ -1,4 +1,7 @@
 /** Déjà VM's own migration of the benchmark's guest: two agents and the WAN rig, as processes. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   agentSocket,
   ControlClient,
@@ -10,6 +13,7 @@ import {
 import { wholeCpuSecondsOf } from "../cpu-time.ts";
 import { AgentProcess, RigProcess } from "./dejavm-process.ts";
 import type { HostsCpu, MoveResult, Subject } from "./subject.ts";
+import { parseTick, TickLog } from "./tick-log.ts";
 
 /** What it is made from. */
 export interface DejavmSubjectOptions {
@@ -33,6 +37,8 @@ export interface CancelledMove {
   readonly endedAtMs: number;
 }
 
+/** RAM of the guests that are moved. */
+export const GUEST_MIB = 256;
 const NAME = "bench";
 
 /** See the head of this file. */
@@ -178,6 +184,32 @@ export class DejavmSubject implements Subject {
     };
     void attempt();
     return { done: promise, giveUp: () => giving.abort() };
+  }
+}
+
+/** Does something with a guest behind a WAN and its ticks; both hosts are gone afterwards. */
+export async function withDejavm<T>(
+  profile: string,
+  action: (subject: DejavmSubject, ticks: TickLog) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-"));
+  const ticks = new TickLog();
+  let subject: DejavmSubject | undefined;
+  try {
+    subject = await DejavmSubject.start({
+      profile,
+      folder,
+      memoryMib: GUEST_MIB,
+      append: "ro",
+      onFrame: (frame, atMs) => {
+        const tick = parseTick(frame, atMs - performance.timeOrigin);
+        if (tick !== undefined) ticks.add(tick);
+      },
+    });
+    return await action(subject, ticks);
+  } finally {
+    await subject?.close();
+    rmSync(folder, { recursive: true });
   }
 }
 

@@ -15,7 +15,7 @@ import { resolveImage } from "@dejavm/image";
 import { WAN_PROFILES } from "@dejavm/wan";
 import { buildWork } from "./build-work.ts";
 import { CableSwitch } from "./cable-switch.ts";
-import { DejavmSubject } from "./dejavm-subject.ts";
+import { GUEST_MIB, withDejavm } from "./dejavm-subject.ts";
 import { pick } from "./pick.ts";
 import type { GuestFiles } from "./qemu-guest.ts";
 import { QEMU_MODES, type QemuMode, QemuSubject } from "./qemu-subject.ts";
@@ -66,7 +66,6 @@ export interface MigrateBenchResult {
   readonly runs: readonly MigrateRun[];
 }
 
-const MEMORY_MIB = 256;
 const CONSOLE = "console=ttyS0";
 const SETTLE_MS = 4000;
 const AFTER_MS = 3000;
@@ -138,25 +137,7 @@ async function runQemu(run: QemuRun): Promise<MigrateRun> {
 }
 
 async function runDejavm(run: Measured) {
-  const folder = mkdtempSync(join(tmpdir(), "dejavm-bench-"));
-  const ticks = new TickLog();
-  let subject: Subject | undefined;
-  try {
-    subject = await DejavmSubject.start({
-      profile: run.profile,
-      folder,
-      memoryMib: MEMORY_MIB,
-      append: "ro",
-      onFrame: (frame, atMs) => {
-        const tick = parseTick(frame, atMs - performance.timeOrigin);
-        if (tick !== undefined) ticks.add(tick);
-      },
-    });
-    return await measure(subject, run, ticks);
-  } finally {
-    await subject?.close();
-    rmSync(folder, { recursive: true });
-  }
+  return withDejavm(run.profile, (subject, ticks) => measure(subject, run, ticks));
 }
 
 async function measure(
@@ -240,7 +221,7 @@ function figures({ converged, totalSeconds, wireBytes, digestsEqual }: MoveResul
 async function guestFiles(): Promise<GuestFiles> {
   const { kernel, initrd, disk, manifest } = await resolveImage("debian");
   const commandLine = `${manifest.commandLine} ro ${CONSOLE}`;
-  return { kernel, initrd, disk, commandLine, memoryMib: MEMORY_MIB };
+  return { kernel, initrd, disk, commandLine, memoryMib: GUEST_MIB };
 }
 
 async function versionOf(qemu: string): Promise<string> {
